@@ -1,0 +1,163 @@
+"""The definition: plain PyTorch, layer after layer, a loop over time steps, gradients by autograd.
+
+Every faster kernel takes the same arguments as the function of the same name here and must agree with it: bit for
+bit in the spikes of binary layers, within float rounding in gradients.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from snntha.kernels.spec import BatchNorm, Dropout, Events, Layer, LayerRecord, Neuron, Result, Static
+
+_MASK = 0xFFFFFFFF
+
+
+def run_network(
+    inputs: Events | Static, layers: list[Layer], *, record: bool = False, membrane: bool = False
+) -> Result:
+    """Run all time steps of one minibatch through the layers.
+
+    Args:
+        inputs: sparse events, or images as a constant current.
+        layers: from input to output.
+        record: also return each layer's spikes and membranes.
+        membrane: also return the output layer's membrane_TBN, differentiable.
+    """
+    records = []
+    spikes_TBX = membrane_TBX = None
+    for layer in layers:
+        if spikes_TBX is None and isinstance(inputs, Static):
+            current_BX = static_current(inputs, layer)
+            currents_TBX = current_BX.expand(inputs.time_steps, *current_BX.shape)
+        else:
+            if spikes_TBX is None:
+                assert isinstance(inputs, Events)
+                spikes_TBX = inputs.dense().to(layer.weight.device)
+            currents_TBX = synapse(spikes_TBX, layer)
+            if layer.batch_norm is not None:
+                currents_TBX = batch_norm(currents_TBX, layer.batch_norm)
+        if layer.dropout is not None:
+            currents_TBX = dropout(currents_TBX, layer.dropout)
+        spikes_TBX, membrane_TBX = lif_scan(currents_TBX, layer.neuron)
+        records.append(
+            LayerRecord(
+                spike_count_N=spikes_TBX.detach().sum((0, 1)).flatten().long(),
+                spikes_TBX=spikes_TBX.detach() if record else None,
+                membrane_TBX=membrane_TBX.detach() if record else None,
+            )
+        )
+    assert spikes_TBX is not None
+    return Result(spikes_TBX.sum(0), membrane_TBX if membrane else None, records)
+
+
+def static_current(static: Static, layer: Layer) -> Tensor:
+    """The first layer's current for images, computed once; BatchNorm still makes its T running updates."""
+    current_BX = synapse(static.image_BX.unsqueeze(0), layer)
+    if layer.batch_norm is None:
+        return current_BX[0]
+    return batch_norm(current_BX, layer.batch_norm, updates_per_step=static.time_steps)[0]
+
+
+def synapse(spikes_TBX: Tensor, layer: Layer) -> Tensor:
+    """Currents of a layer, (T, B, *output_shape): dense with bias, or convolution and average pooling.
+
+    Sums of +-1 weights over counts are exact in float32; the bias is added last so that they stay so.
+    """
+    time_steps, batch = spikes_TBX.shape[:2]
+    if layer.weight.dim() == 2:
+        currents_TBN = spikes_TBX.reshape(time_steps, batch, -1) @ layer.weight.T
+        return currents_TBN if layer.bias_N is None else currents_TBN + layer.bias_N
+    current = F.conv2d(spikes_TBX.flatten(0, 1), layer.weight)
+    if layer.pool > 1:
+        current = F.avg_pool2d(current, layer.pool)
+    return current.unflatten(0, (time_steps, batch))
+
+
+def batch_norm(currents_TBCHW: Tensor, norm: BatchNorm, updates_per_step: int = 1) -> Tensor:
+    """Normalise each time step with its own batch statistics, as one BatchNorm2d called T times.
+
+    Statistics are taken in float64, so that they round to the same float32 whatever the order of the sums.
+    """
+    if not norm.training:
+        scale_C, shift_C = affine(norm, norm.running_mean_C.double(), norm.running_var_C.double())
+        return currents_TBCHW * scale_C[:, None, None] + shift_C[:, None, None]
+    wide = currents_TBCHW.double()
+    mean_TC = wide.mean((1, 3, 4))
+    var_TC = (wide - mean_TC[:, None, :, None, None]).square().mean((1, 3, 4))
+    count = currents_TBCHW.shape[1] * currents_TBCHW.shape[3] * currents_TBCHW.shape[4]
+    update_running(norm, mean_TC.detach(), var_TC.detach(), count, updates_per_step)
+    scale_TC, shift_TC = affine(norm, mean_TC, var_TC)
+    return currents_TBCHW * scale_TC[:, None, :, None, None] + shift_TC[:, None, :, None, None]
+
+
+def affine(norm: BatchNorm, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    """Normalisation as x * scale + shift, float32; mean and var are float64, (C,) or (T, C)."""
+    scale = norm.scale_C.double() / (var + norm.eps).sqrt()
+    return scale.float(), (norm.shift_C.double() - mean * scale).float()
+
+
+def update_running(norm: BatchNorm, mean_TC: Tensor, var_TC: Tensor, count: int, updates_per_step: int = 1) -> None:
+    """Exponential running statistics after every time step, in closed form.
+
+    r_T = (1 - m)^T r_0 + m sum_t (1 - m)^(T - 1 - t) s_t, and a step that counts k times has weight 1 - (1 - m)^k.
+    """
+    keep = (1 - norm.momentum) ** updates_per_step
+    steps = len(mean_TC)
+    weight_T = (1 - keep) * keep ** torch.arange(steps - 1, -1, -1, dtype=torch.float64, device=mean_TC.device)
+    unbiased = count / (count - 1) if count > 1 else 1.0
+    for running, statistic_TC in ((norm.running_mean_C, mean_TC), (norm.running_var_C, var_TC * unbiased)):
+        running.copy_(keep**steps * running.double() + (weight_T[:, None] * statistic_TC).sum(0))
+
+
+def dropout(currents_TBN: Tensor, drop: Dropout) -> Tensor:
+    """Keep each current with probability 1 - p and scale it by 1 / (1 - p); a new mask at every step."""
+    keep_TBN = dropout_mask(drop, tuple(currents_TBN.shape)).to(currents_TBN.device)
+    return currents_TBN * keep_TBN * torch.tensor(1 / (1 - drop.probability), dtype=torch.float32)
+
+
+def dropout_mask(drop: Dropout, shape: tuple[int, ...]) -> Tensor:
+    """Which elements stay: a counter-based hash, so that every backend and every resumed run draws the same.
+
+    The counter is the flat index of (t, b, n); the mixing function is Wellons' lowbias32 on 32-bit words, with the
+    key entering half-way so that no two keys give shifted copies of one mask.
+    """
+    word = torch.arange(torch.Size(shape).numel(), dtype=torch.int64) & _MASK
+    word = ((word ^ (word >> 16)) * 0x7FEB352D) & _MASK
+    word = word ^ drop.key
+    word = ((word ^ (word >> 15)) * 0x846CA68B) & _MASK
+    word = word ^ (word >> 16)
+    return (word >= round(drop.probability * 2**32)).view(shape)
+
+
+def lif_scan(currents_TBX: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
+    """Leaky integrate-and-fire over all steps: spikes_TBX (0.0 or 1.0) and membrane_TBX before the reset.
+
+    Reset by subtraction one step late, without a gradient through it (Eq. 1).
+    """
+    membrane = torch.zeros_like(currents_TBX[0])
+    spikes = torch.zeros_like(membrane)
+    all_spikes, all_membranes = [], []
+    for current in currents_TBX:
+        membrane = neuron.beta * membrane + current - spikes.detach() * neuron.threshold
+        spikes = _Spike.apply(membrane, neuron)
+        all_spikes.append(spikes)
+        all_membranes.append(membrane)
+    return torch.stack(all_spikes), torch.stack(all_membranes)
+
+
+class _Spike(torch.autograd.Function):
+    """Heaviside step forward (Eq. 2), fast sigmoid backward (Eq. 8)."""
+
+    @staticmethod
+    def forward(ctx, membrane: Tensor, neuron: Neuron) -> Tensor:
+        ctx.save_for_backward(membrane)
+        ctx.neuron = neuron
+        fires = membrane > neuron.threshold if neuron.strict else membrane >= neuron.threshold
+        return fires.to(membrane.dtype)
+
+    @staticmethod
+    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        (membrane,) = ctx.saved_tensors
+        neuron = ctx.neuron
+        return grad_outputs[0] / (1 + neuron.slope * (membrane - neuron.centre).abs()).square(), None

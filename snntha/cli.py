@@ -1,0 +1,201 @@
+"""The command `snntha` and its sub-commands.
+
+Nothing here imports torch before the work itself starts, so that help, completion and a refused key are immediate.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from snntha import config as configuration
+from snntha.errors import UserError
+
+HELP = """\
+snntha trains binarized spiking networks with threshold annealing (Eshraghian & Lu, 2022).
+
+  snntha train [key=value ...] [-m]    train, and write a run folder under outputs/
+  snntha eval run=FOLDER               test accuracy, firing rates and dead neurons of a run
+  snntha data                          which data sets are present, and how to get the others
+  snntha list                          data sets and modes with their published accuracy
+
+Try now, without a download:
+
+  snntha train debug=smoke             scikit-learn's digits, a run of seconds
+  snntha train                         the same, trained until it is good
+  snntha train --help                  all keys"""
+USAGE = {
+    "eval": "snntha eval run=FOLDER [checkpoint=best|last] [trial=0]\n"
+    "Test accuracy, firing rates and dead neurons of a checkpoint.",
+    "data": "snntha data [dataset=NAME] [dataset.root=FOLDER]\n"
+    "What is present, where it was looked for, what is missing and how to get it.",
+    "list": "snntha list\nData sets and modes with their published accuracy.",
+}
+DEFAULTS: dict[str, dict[str, str]] = {  # what these sub-commands accept as key=value; train's keys are Hydra's
+    "eval": {"run": "", "checkpoint": "best", "trial": "0"},
+    "data": {"dataset": "", "dataset.root": ""},
+    "list": {},
+}
+
+
+def main() -> int:
+    """Entry point; returns the exit status: 0, 1 for a user's mistake, 130 for Ctrl-C."""
+    command, *arguments = sys.argv[1:] or ["--help"]
+    try:
+        if command in ("--help", "-h"):
+            print(HELP)
+        elif command in ("-sc", "--shell-completion"):
+            complete(arguments)
+        elif command not in COMMANDS:
+            raise UserError(f"unknown command {command!r}{configuration.did_you_mean(command, COMMANDS)}\n\n{HELP}")
+        elif command in USAGE and {"--help", "-h"} & set(arguments):
+            print(USAGE[command])
+        else:
+            COMMANDS[command](arguments)
+    except _Reported:
+        return 1
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        _report(command, error)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+class _Reported(Exception):
+    """A user's mistake in a job, whose message has been printed."""
+
+
+def _report(command: str, error: Exception) -> None:
+    message = str(error) if isinstance(error, UserError) else configuration.explain(error)
+    print(f"snntha {command}: {message}", file=sys.stderr)
+
+
+def train(arguments: list[str]) -> None:
+    """Hand the arguments to Hydra, which composes the configuration and calls the job, once or (`-m`) several times."""
+    command_line = sys.argv
+
+    def job(cfg: DictConfig) -> float | None:
+        sys.argv = command_line  # what the run's record shows
+        try:
+            return _run(cfg)
+        except UserError as error:
+            _report("train", error)
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise _Reported from error  # Hydra goes on with the other jobs and raises it at the end
+            raise SystemExit(1) from error
+
+    configuration.register()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra shall raise its errors, not print them: main() does
+    sys.argv = [command_line[0], *arguments]
+    hydra.main(config_path=str(configuration.conf_folder()), config_name="train")(job)()
+
+
+def _run(cfg: DictConfig) -> float | None:
+    if cfg.resume is None:
+        config, folder = configuration.load(cfg), None
+    else:
+        folder = Path(cfg.resume)
+        changes = [text for text in HydraConfig.get().overrides.task if not text.startswith("resume=")]
+        config = configuration.override(configuration.from_yaml(folder / "config.yaml"), changes)
+
+    from snntha.run import run
+
+    return run(config, resume=folder)
+
+
+def evaluate(arguments: list[str]) -> None:
+    values = _parse("eval", arguments)
+    if not values["run"]:
+        raise UserError(f"run= is missing: name the folder of a run\n{USAGE['eval']}")
+    if values["checkpoint"] not in ("best", "last"):
+        raise UserError(f"checkpoint={values['checkpoint']}: expected best | last")
+    if not values["trial"].isdecimal():
+        raise UserError(f"trial={values['trial']}: expected the number of a trial, from 0")
+
+    from rich import print as show
+
+    from snntha.evaluate import evaluate_run
+
+    show(evaluate_run(Path(values["run"]), trial=int(values["trial"]), checkpoint=values["checkpoint"]))
+
+
+def data(arguments: list[str]) -> None:
+    values = _parse("data", arguments)
+    names = [values["dataset"]] if values["dataset"] else configuration.CHOICES["dataset.name"]
+    root = [f"dataset.root={values['dataset.root']}"] if values["dataset.root"] else []
+    datasets = [configuration.compose([f"dataset={name}", *root]).dataset for name in names]
+
+    from rich import print as show
+
+    from snntha.data import status_table
+
+    show(status_table(datasets))
+
+
+def list_published(arguments: list[str]) -> None:
+    """Data sets x modes; a row is also the two choices that `snntha train` needs."""
+    _parse("list", arguments)
+
+    from rich import print as show
+    from rich.table import Table
+
+    from snntha.published import published
+
+    table = Table(title="published test accuracy, percent", caption="5 trials, selected on the test set")
+    for column in ("dataset", "mode"):
+        table.add_column(column)
+    for column in ("best", "mean", "sigma"):
+        table.add_column(column, justify="right")
+    for dataset in configuration.CHOICES["dataset.name"]:
+        for mode in configuration.CHOICES["mode.name"]:
+            accuracy = published(dataset, mode)
+            table.add_row(dataset, mode, *([f"{value:.2f}" for value in accuracy] if accuracy else ["-"] * 3))
+        table.add_section()
+    show(table)
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "train": train,
+    "eval": evaluate,
+    "data": data,
+    "list": list_published,
+}
+
+
+def _parse(command: str, arguments: list[str]) -> dict[str, str]:
+    """`key=value` arguments over the sub-command's defaults."""
+    values = dict(DEFAULTS[command])
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if key not in values or not equals:
+            near = configuration.did_you_mean(key, values)
+            raise UserError(f"unknown argument {argument!r}{near}\n{USAGE[command]}")
+        values[key] = value
+    return values
+
+
+def complete(arguments: list[str]) -> None:
+    """Shell completion: Hydra's script calls `snntha -sc query=bash` with the line typed so far in COMP_LINE.
+
+    The sub-command is completed here; after `train`, Hydra answers as if that word were not there.
+    """
+    line = os.environ.get("COMP_LINE", "")
+    words = line.split()
+    if not arguments or not arguments[0].startswith("query="):
+        train(["-sc", *arguments])
+    elif len(words) < 2 or (len(words) == 2 and not line.endswith(" ")):
+        print("\n".join(name for name in COMMANDS if name.startswith("".join(words[1:]))))
+    elif words[1] == "train":
+        os.environ["COMP_LINE"] = re.sub(r"^\s*(\S+)\s+train", r"\1", line)
+        train(["-sc", *arguments])
+    elif words[1] in DEFAULTS:
+        print("\n".join(f"{key}=" for key in DEFAULTS[words[1]]))

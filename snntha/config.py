@@ -1,0 +1,408 @@
+"""The typed configuration: what the YAML files may say, and the checks that need no data.
+
+The only file that knows OmegaConf. Everything after `load` receives the plain dataclasses below.
+"""
+
+import difflib
+import json
+import math
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from snntha.errors import UserError
+from snntha.topology import LayerShape, parse
+
+
+@dataclass
+class Dataset:
+    name: str = "???"
+    root: str = "???"  # folder that holds the files; unused by generated data
+    download: bool = False  # let torchvision or tonic fetch what is missing
+    cache: str = "???"  # folder for binned event data
+    time_steps: int = 0
+    test_time_steps: int | None = None  # validation and test; null: as in training
+    bin_ms: float | None = None  # event data: milliseconds a time step
+    window: str = "full"  # full: time_steps * bin_ms; first_T_ms: only the first time_steps milliseconds (fidelity)
+    input_shape: list[int] = field(default_factory=list)  # (N,) or (C, H, W)
+    classes: int = 0
+    validation_fraction: float = 0.0  # of the training samples, with selection=validation
+    limit: int | None = None  # use only that many samples of each split
+    target_peak: float | None = None  # temporal_coding: peak A of the target membrane
+    target_step: int | None = None  # temporal_coding: its time step
+
+
+@dataclass
+class Model:
+    topology: str = "???"
+    zero_bias: bool = False  # biases start at 0 whatever fidelity.init says
+
+
+@dataclass
+class Loss:
+    correct_rate: float = 0.0  # target spikes a step of the right class, Eq. (30)
+    incorrect_rate: float = 0.0  # and of the others
+
+
+@dataclass
+class Mode:
+    name: str = "???"
+    binarize: bool = True
+    anneal: bool = True  # false: every rise must be 0
+
+
+@dataclass
+class Fidelity:
+    name: str = "???"
+    surrogate: str = "clamped"  # clamped (at the start threshold) | moving (with the current one)
+    spike: str = "at_threshold"  # at_threshold: u >= theta | above_threshold: u > theta
+    init: str = "pytorch"  # pytorch | glorot (binary layers: U(+-sqrt(1.5 / (fan_in + fan_out))), bias 0)
+    weight_clip: str = "weights_after_step"  # weights_after_step | all_before_step
+    shd_window: str = "full"  # full | first_T_ms
+    trial_seed: str = "seed_plus_trial"  # seed_plus_trial | same
+    selection: str = "validation"  # validation | test
+
+
+@dataclass
+class Optimizer:
+    name: str = "???"  # adam | sgd
+    lr: float = 0.0
+    momentum: float = 0.0  # sgd only
+    betas: list[float] = field(default_factory=list)  # adam only
+
+
+@dataclass
+class Threshold:
+    start: list[float] = field(default_factory=list)  # theta at minibatch 0, one per spiking layer
+    rise: list[float] = field(default_factory=list)  # final - start
+    rate: list[float] = field(default_factory=list)  # alpha of Eq. (4), per minibatch
+
+
+@dataclass
+class Hparams:
+    name: str = "???"  # what the set is called
+    dataset: str = "???"  # what it was tuned for: a mismatch is refused
+    mode: str = "???"
+    beta: float = 0.0
+    slope: float = 0.0
+    batch_size: int = 0
+    dropout: list[float] = field(default_factory=list)  # one per dense layer, input to output; empty: none
+    batch_norm: bool = False
+    grad_clip: float | None = None  # global norm
+    weight_clip: float | None = None
+    cosine_epochs: float | None = None  # half period T of Eq. (28) in epochs; null: constant rate
+    optimizer: str = "adam"
+    lr: float = 0.0
+    momentum: float = 0.0
+    epochs: int = 500
+    patience: int | None = 100  # epochs without a better selection accuracy; null: never stop early
+    time_steps: int | None = None  # where the time axis was tuned with the rest (shd)
+    bin_ms: float | None = None
+    target_peak: float | None = None  # temporal_coding
+    threshold: Threshold = field(default_factory=Threshold)
+
+
+@dataclass
+class Config:
+    seed: int = 0
+    trials: int = 1
+    epochs: int = 0
+    patience: int | None = None
+    device: str = "auto"  # auto | cpu | cuda
+    backend: str = "auto"  # auto | reference | numba
+    threads: int | None = None  # null: all processors
+    selection: str = "validation"  # validation | test
+    resume: str | None = None
+    output_dir: str = "???"
+    target_train_accuracy: float | None = None  # percent; stop a trial as soon as an epoch reaches it
+    dataset: Dataset = field(default_factory=Dataset)
+    model: Model = field(default_factory=Model)
+    loss: Loss = field(default_factory=Loss)
+    mode: Mode = field(default_factory=Mode)
+    fidelity: Fidelity = field(default_factory=Fidelity)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    hparams: Hparams = field(default_factory=Hparams)
+
+
+class ConfigError(UserError):
+    """A configuration that cannot run: names the key, its value and what is allowed."""
+
+
+def conf_folder() -> Path:
+    """The YAML files: beside the package in a checkout, inside it once installed."""
+    package = Path(__file__).resolve().parent
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parent / "conf"
+
+
+def register() -> None:
+    """Make known to Hydra the schema and `${short_id:}`, the random end of a run folder's name.
+
+    The id is drawn anew each time it is read; `load` reads it once, so that every job of a multirun has its own.
+    """
+    ConfigStore.instance().store(name="schema", node=Config, replace=True)
+    OmegaConf.register_resolver("short_id", _short_id, replace=True)
+
+
+def _short_id() -> str:
+    return secrets.token_hex(3)
+
+
+def compose(overrides: Iterable[str] = ()) -> Config:
+    """What `snntha train` would run with these overrides (`"dataset=shd"`, `"epochs=3"`)."""
+    register()
+    try:
+        with initialize_config_dir(str(conf_folder())):
+            return load(hydra_compose("train", overrides=list(overrides)))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain(error)) from error
+
+
+def load(cfg: DictConfig) -> Config:
+    """Resolve what Hydra composed and check it once; raises ConfigError."""
+    return _merge(Config(), cfg)  # over the bare schema, which refuses keys that were added by `+`
+
+
+_NOISE = ("object_type=", "reference_type=", "To append to your config use +")  # the schema refuses additions
+
+
+def explain(error: Exception) -> str:
+    """What a Hydra or OmegaConf error means for the one who typed the command."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        return f"{group}={name}: expected {' | '.join(error.options)}{did_you_mean(name, error.options)}"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: expected key=value, such as dataset=shd, without spaces around the ="
+    text = f"{error}\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else str(error)
+    first, *others = dict.fromkeys(line.strip() for line in text.splitlines() if line.strip())  # the cause repeats some
+    kept = [line for line in others if not line.startswith(_NOISE) and line.removeprefix("full_key: ") not in first]
+    return "\n  ".join([first, *kept])
+
+
+def to_yaml(config: Config) -> str:
+    """The text of a run's config.yaml, every value resolved."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def save(config: Config, path: Path) -> None:
+    """Write config.yaml."""
+    path.write_text(to_yaml(config), encoding="utf-8")
+
+
+def from_yaml(path: Path) -> Config:
+    """Read a run's config.yaml back."""
+    if not path.is_file():
+        raise ConfigError(f"{path} does not exist: name the folder of a run, the one that holds config.yaml")
+    return _merge(Config(), OmegaConf.load(path))
+
+
+CHANGEABLE = ("epochs", "patience", "trials", "threads", "device", "backend")
+
+
+def override(config: Config, overrides: Iterable[str]) -> Config:
+    """A copy with some `key=value` changed: only what an interrupted run may change when it goes on."""
+    overrides = list(overrides)
+    for text in overrides:
+        key = text.partition("=")[0].lstrip("+")
+        if key not in CHANGEABLE:
+            raise ConfigError(
+                f"{text}: a resumed run keeps its configuration and may change only {', '.join(CHANGEABLE)}; "
+                f"leave {key} out, or start a new run without resume"
+            )
+    return _merge(config, OmegaConf.from_dotlist([text.lstrip("+") for text in overrides]))
+
+
+def _merge(config: Config, changes: DictConfig | ListConfig) -> Config:
+    """Changes over a configuration, resolved and checked."""
+    try:
+        plain = OmegaConf.to_container(changes, resolve=True)
+        assert isinstance(plain, dict)
+        merged = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(config), plain))
+    except OmegaConfBaseException as error:
+        raise ConfigError(explain(error)) from error
+    assert isinstance(merged, Config)
+    validate(merged)
+    return merged
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the nearest known word, else nothing."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "device": ("auto", "cpu", "cuda"),
+    "backend": ("auto", "reference", "numba"),
+    "selection": ("validation", "test"),
+    "dataset.name": ("digits", "mnist", "fashion_mnist", "dvs_gesture", "shd", "temporal_coding"),
+    "dataset.window": ("full", "first_T_ms"),
+    "mode.name": ("flt32", "bsnn_theta1", "bsnn", "annealed"),
+    "fidelity.surrogate": ("clamped", "moving"),
+    "fidelity.spike": ("at_threshold", "above_threshold"),
+    "fidelity.init": ("pytorch", "glorot"),
+    "fidelity.weight_clip": ("weights_after_step", "all_before_step"),
+    "fidelity.shd_window": ("full", "first_T_ms"),
+    "fidelity.trial_seed": ("seed_plus_trial", "same"),
+    "fidelity.selection": ("validation", "test"),
+    "optimizer.name": ("adam", "sgd"),
+    "hparams.optimizer": ("adam", "sgd"),
+}
+
+Rule = tuple[Callable[[Any], bool], str]  # of one number: the test, and what it allows in words
+AT_LEAST_0: Rule = (lambda value: 0 <= value < math.inf, "0 or more")
+AT_LEAST_1: Rule = (lambda value: value >= 1, "1 or more")
+POSITIVE: Rule = (lambda value: 0 < value < math.inf, "more than 0")
+FRACTION: Rule = (lambda value: 0 <= value <= 1, "0 to 1")
+BELOW_1: Rule = (lambda value: 0 <= value < 1, "0 to less than 1")
+
+RULES: dict[str, Rule] = {  # null passes where the type allows it; of a list, every entry must pass
+    "seed": AT_LEAST_0,
+    "trials": AT_LEAST_1,
+    "epochs": AT_LEAST_1,
+    "patience": AT_LEAST_1,
+    "threads": AT_LEAST_1,
+    "target_train_accuracy": (lambda value: 0 < value <= 100, "percent, more than 0 to 100"),
+    "dataset.time_steps": AT_LEAST_1,
+    "dataset.test_time_steps": AT_LEAST_1,
+    "dataset.bin_ms": POSITIVE,
+    "dataset.validation_fraction": BELOW_1,
+    "dataset.limit": AT_LEAST_1,
+    "dataset.target_peak": POSITIVE,
+    "dataset.target_step": AT_LEAST_1,
+    "loss.correct_rate": FRACTION,
+    "loss.incorrect_rate": FRACTION,
+    "optimizer.lr": POSITIVE,
+    "optimizer.momentum": BELOW_1,
+    "optimizer.betas": BELOW_1,
+    "hparams.beta": FRACTION,
+    "hparams.slope": POSITIVE,
+    "hparams.batch_size": AT_LEAST_1,
+    "hparams.dropout": BELOW_1,
+    "hparams.grad_clip": POSITIVE,
+    "hparams.weight_clip": POSITIVE,
+    "hparams.cosine_epochs": POSITIVE,
+    "hparams.threshold.start": POSITIVE,
+    "hparams.threshold.rise": AT_LEAST_0,
+    "hparams.threshold.rate": FRACTION,
+}
+
+
+def validate(config: Config) -> None:
+    """Check what needs no data; raises ConfigError. Spells out an empty `hparams.dropout` as zeros."""
+    _check_choices(config)
+    _check_match(config)
+    layers = parse(config.model.topology, tuple(config.dataset.input_shape))
+    _check_layers(config, layers)
+    _check_numbers(config)
+    _check_threshold(config)
+    _check_optimizer(config)
+    _check_dataset(config)
+
+
+def _check_choices(config: Config) -> None:
+    for key, allowed in CHOICES.items():
+        value = attrgetter(key)(config)
+        if value not in allowed:
+            raise ConfigError(f"{key}={value}: expected {' | '.join(allowed)}{did_you_mean(value, allowed)}")
+
+
+def _check_match(config: Config) -> None:
+    """Hyperparameters are for one data set and mode."""
+    hparams, dataset, mode = config.hparams, config.dataset.name, config.mode.name
+    if (hparams.dataset, hparams.mode) != (dataset, mode):
+        raise ConfigError(
+            f"hparams={hparams.name} is for dataset={hparams.dataset} mode={hparams.mode}, "
+            f"but this run has dataset={dataset} mode={mode}: "
+            f"pass dataset={hparams.dataset} mode={hparams.mode}, or hparams={dataset}_{mode}"
+        )
+
+
+def _check_layers(config: Config, layers: list[LayerShape]) -> None:
+    """Lists have one entry per layer, and the last layer one neuron per class."""
+    hparams, topology = config.hparams, config.model.topology
+    dense = sum(layer.kind == "dense" for layer in layers)
+    if not hparams.dropout:
+        hparams.dropout = [0.0] * dense
+    lengths = {
+        "dropout": (dense, "dense"),
+        **{f"threshold.{key}": (len(layers), "spiking") for key in ("start", "rise", "rate")},
+    }
+    for key, (expected, kind) in lengths.items():
+        values = attrgetter(key)(hparams)
+        if len(values) != expected:
+            raise ConfigError(
+                f"hparams.{key}={values} has {_count(len(values), 'entry', 'entries')}, but model.topology={topology} "
+                f"has {_count(expected, f'{kind} layer', f'{kind} layers')}: pass one entry per {kind} layer"
+            )
+    if layers[-1].neurons != config.dataset.classes:
+        raise ConfigError(
+            f"model.topology={topology} ends with {_count(layers[-1].neurons, 'neuron', 'neurons')}, "
+            f"but dataset={config.dataset.name} needs {config.dataset.classes}"
+        )
+    if hparams.batch_norm and dense == len(layers):
+        raise ConfigError(
+            f"hparams.batch_norm=true needs a convolution, but model.topology={topology} has none: pass false"
+        )
+
+
+def _check_numbers(config: Config) -> None:
+    for key, (passes, allowed) in RULES.items():
+        value = attrgetter(key)(config)
+        entries = value if isinstance(value, list) else [value]
+        if not all(entry is None or passes(entry) for entry in entries):
+            raise ConfigError(
+                f"{key}={json.dumps(value)}: expected {allowed}{' in every entry' * isinstance(value, list)}"
+            )
+
+
+def _check_threshold(config: Config) -> None:
+    """What the mode says of the threshold."""
+    mode, threshold = config.mode, config.hparams.threshold
+    if not mode.anneal and any(threshold.rise):
+        zeros = json.dumps([0.0] * len(threshold.rise), separators=(",", ":"))
+        raise ConfigError(
+            f"hparams.threshold.rise={threshold.rise}: mode={mode.name} keeps the threshold fixed: "
+            f"pass mode=annealed or hparams.threshold.rise={zeros}"
+        )
+    if mode.name == "bsnn_theta1" and any(start != 1 for start in threshold.start):
+        raise ConfigError(f"hparams.threshold.start={threshold.start}: mode=bsnn_theta1 fixes it at 1: pass mode=bsnn")
+
+
+def _check_optimizer(config: Config) -> None:
+    optimizer = config.optimizer
+    if optimizer.name == "sgd":
+        return
+    if optimizer.momentum > 0:
+        raise ConfigError(
+            f"optimizer.momentum={optimizer.momentum} belongs to sgd: pass optimizer=sgd or optimizer.momentum=0"
+        )
+    if len(optimizer.betas) != 2:
+        raise ConfigError(f"optimizer.betas={optimizer.betas}: adam needs two, such as optimizer.betas=[0.9,0.999]")
+
+
+def _check_dataset(config: Config) -> None:
+    dataset = config.dataset
+    if dataset.name in ("dvs_gesture", "shd") and dataset.bin_ms is None:
+        raise ConfigError(
+            "dataset.bin_ms=null: event data need the milliseconds of a time step, such as dataset.bin_ms=3"
+        )
+    if dataset.name != "temporal_coding" and config.selection == "validation" and dataset.validation_fraction == 0:
+        raise ConfigError(
+            "dataset.validation_fraction=0 leaves nothing to select the model on: "
+            "pass dataset.validation_fraction=0.1 or selection=test"
+        )
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"

@@ -1,0 +1,26 @@
+"""The accuracies of the paper's Tables 1 and 2, to stand beside ours."""
+
+from functools import cache
+from importlib import resources
+from typing import NamedTuple
+
+import yaml
+
+
+class Accuracy(NamedTuple):
+    """Test accuracy in percent over the trials of one data set and mode."""
+
+    best: float
+    mean: float
+    std: float  # sample standard deviation
+
+
+def published(dataset: str, mode: str) -> Accuracy | None:
+    """The paper's result (5 trials, selected on the test set), None where it has none."""
+    values = _tables().get(dataset, {}).get(mode)
+    return None if values is None else Accuracy(*values)
+
+
+@cache
+def _tables() -> dict[str, dict[str, list[float]]]:
+    return yaml.safe_load(resources.files("snntha").joinpath("published.yaml").read_text(encoding="utf-8"))

@@ -1,0 +1,154 @@
+"""Binned events on disk, in memory-mapped arrays: written once, never stale.
+
+The folder's name is a digest of every setting that shaped the events and of the state of the source files.
+"""
+
+import errno
+import hashlib
+import json
+import logging
+import shutil
+import uuid
+import zlib
+from array import array
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snntha.data.binning import Binning, Recording, bin_events
+from snntha.data.source import DataError
+
+log = logging.getLogger(__name__)
+
+MAX_INPUTS = 2**16  # an input's index is a uint16
+_FORMAT = 1  # raise it when the arrays or the binning change
+_ARRAYS = ("indptr", "index", "labels", "groups")
+
+
+@dataclass(frozen=True)
+class Binned:
+    """Events of all samples of a split, sample after sample and step after step.
+
+    Row `sample * time_steps + t` holds `index[indptr[row] : indptr[row + 1]]`, as a row of `Events` does.
+    """
+
+    indptr: NDArray[np.int64]  # (samples * time_steps + 1,)
+    index: NDArray[np.uint16]  # (events,)
+    labels: NDArray[np.int64]  # (samples,)
+    groups: NDArray[np.int64]  # (samples,) speaker or subject
+    time_steps: int
+    fingerprint: str  # of the recordings before binning, wherever and however they are stored
+
+
+def load_or_build(
+    cache: Path, settings: dict[str, Any], binning: Binning, inputs: int, read: Callable[[], Iterable[Recording]]
+) -> Binned:
+    """The binned events of one split, from the cache or else from `read`, which is kept for the next time.
+
+    Args:
+        cache: folder of all cached splits.
+        settings: what shaped the events and is plain data; goes into the key with `binning` and `inputs`.
+        read: gives the recordings one by one.
+    """
+    settings = {**settings, "binning": vars(binning), "inputs": inputs, "format": _FORMAT}
+    digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=8).hexdigest()
+    folder = cache / f"{settings['dataset']}-{settings['split']}-{digest}"
+    try:
+        if folder.exists():
+            try:
+                return _open(folder)
+            except (OSError, ValueError, KeyError) as error:
+                log.warning("rebuilding the damaged cache %s: %s", folder, error)
+                _discard(folder)
+        cache.mkdir(parents=True, exist_ok=True)
+        own = cache / f".{folder.name}-{uuid.uuid4().hex}"
+        own.mkdir()
+    except OSError as error:
+        raise _unwritable(cache, error) from None
+    try:
+        log.info("binning %s %s into %s", settings["dataset"], settings["split"], folder)
+        binned = _bin_all(read(), binning, inputs)
+        try:
+            return _publish(binned, settings, own, folder)
+        except OSError as error:
+            raise _unwritable(cache, error) from None
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+
+
+def _bin_all(recordings: Iterable[Recording], binning: Binning, inputs: int) -> Binned:
+    assert inputs <= MAX_INPUTS
+    counts, index, labels, groups = [np.zeros(1, np.int64)], [np.zeros(0, np.uint16)], array("q"), array("q")
+    fingerprint = hashlib.blake2b(digest_size=16)
+    for recording in recordings:
+        count_T, index_sorted = bin_events(recording, binning, inputs)
+        counts.append(count_T)
+        index.append(index_sorted.astype(np.uint16))
+        labels.append(recording.label)
+        groups.append(recording.group)
+        for values in (recording.times_us, recording.index, np.array([recording.label, recording.group])):
+            fingerprint.update(values.tobytes())
+    if sum(map(len, index)) == 0:
+        raise DataError(f"no recording has an event in its first {binning.duration_us / 1000:g} ms")
+    return Binned(
+        indptr=np.cumsum(np.concatenate(counts)),
+        index=np.concatenate(index),
+        labels=np.array(labels, dtype=np.int64),
+        groups=np.array(groups, dtype=np.int64),
+        time_steps=binning.time_steps,
+        fingerprint=fingerprint.hexdigest(),
+    )
+
+
+def _publish(binned: Binned, settings: dict[str, Any], own: Path, folder: Path) -> Binned:
+    """Write to a folder of our own, then rename it: a reader never sees half a cache, and of several builders one wins.
+
+    The arrays stay mapped although their folder moves, or goes because another builder was first.
+    """
+    for name in _ARRAYS:
+        np.save(own / f"{name}.npy", getattr(binned, name))
+    meta = {
+        "settings": settings,
+        "time_steps": binned.time_steps,
+        "fingerprint": binned.fingerprint,
+        "checksums": {name: _checksum(getattr(binned, name)) for name in _ARRAYS},
+    }
+    (own / "meta.json").write_text(json.dumps(meta, indent=2) + "\n")
+    opened = _open(own)
+    try:
+        own.rename(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+    return opened
+
+
+def _open(folder: Path) -> Binned:
+    """Map a cached split; ValueError, KeyError or OSError if it is damaged."""
+    meta = json.loads((folder / "meta.json").read_text())
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
+    for name, values in arrays.items():
+        if _checksum(values) != meta["checksums"][name]:
+            raise ValueError(f"wrong checksum of {name}.npy")
+    return Binned(**arrays, time_steps=meta["time_steps"], fingerprint=meta["fingerprint"])
+
+
+def _checksum(values: NDArray[Any]) -> int:
+    return zlib.crc32(values.data)
+
+
+def _discard(folder: Path) -> None:
+    """Move a damaged cache out of the way at once, then delete it."""
+    grave = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
+    folder.rename(grave)
+    shutil.rmtree(grave)
+
+
+def _unwritable(cache: Path, error: OSError) -> DataError:
+    return DataError(
+        f"dataset.cache={cache}: cannot write there ({error.strerror or error}); set dataset.cache to a writable folder"
+    )

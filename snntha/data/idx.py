@@ -1,0 +1,132 @@
+"""MNIST and FashionMNIST: four IDX files, gzip-compressed or not, in torchvision's folders or in a flat one."""
+
+import gzip
+import hashlib
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snntha.config import Dataset
+from snntha.data.source import DataError, Search, candidate_folders, file_problem, first_complete
+
+_MAGIC = {"images": 0x803, "labels": 0x801}  # two zero bytes, type uint8, number of axes
+_SIDE = 28
+_GZIP_MAGIC = b"\x1f\x8b"
+_ROLES = ("train-images", "train-labels", "t10k-images", "t10k-labels")
+
+
+@dataclass(frozen=True)
+class _Publication:
+    """What tells the two data sets apart, whose files have the same names and sizes."""
+
+    folder: str  # torchvision's
+    test_labels_md5: str  # of the unpacked t10k-labels
+    source: str
+
+
+_PUBLICATIONS = {
+    "mnist": _Publication(
+        folder="MNIST",
+        test_labels_md5="27ae3e4e09519cfbb04c329615203637",
+        source="https://ossci-datasets.s3.amazonaws.com/mnist/",
+    ),
+    "fashion_mnist": _Publication(
+        folder="FashionMNIST",
+        test_labels_md5="15d484375f8d13e6eb1aabb0c3f46965",
+        source="https://github.com/zalandoresearch/fashion-mnist; on Debian and Ubuntu: apt install "
+        "dataset-fashion-mnist, then dataset.root=/usr/share/datasets/fashion-mnist",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Images:
+    """Grey values 0..255 and classes of one split."""
+
+    images_BHW: NDArray[np.uint8]
+    labels_B: NDArray[np.int64]
+
+
+def find(dataset: Dataset) -> Search:
+    """Look for the four files without reading them."""
+    publication = _PUBLICATIONS[dataset.name]
+    folders = candidate_folders(dataset.root, f"{publication.folder}/raw", publication.folder, "raw")
+    files = first_complete(folders, _ROLES, _locate)
+    problems = [file_problem(files[role]) if role in files else f"no {_file_name(role)}[.gz]" for role in _ROLES]
+    return Search(
+        name=dataset.name,
+        looked_in=folders,
+        files=files,
+        problems=tuple(problem for problem in problems if problem is not None),
+        found=f"{len(files)} of 4 files" + (f" in {next(iter(files.values())).parent}" if files else ""),
+        remedy=f"snntha train dataset={dataset.name} dataset.download=true, "
+        f"or put the four .gz files into {folders[0]} from {publication.source}",
+    )
+
+
+def download(search: Search) -> None:
+    """Let torchvision fetch and unpack the files into its own folders below `dataset.root`."""
+    from torchvision import datasets
+
+    torchvision_class = {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST}[search.name]
+    torchvision_class(search.looked_in[-1], download=True)
+
+
+def read(search: Search, split: Literal["train", "test"]) -> Images:
+    """Images and labels of one split, checked.
+
+    Raises:
+        DataError: a file is cut, of another kind, or of the other data set; images and labels differ in number.
+    """
+    part = "train" if split == "train" else "t10k"
+    images_path, labels_path = search.files[f"{part}-images"], search.files[f"{part}-labels"]
+    images_BHW = _read_idx(images_path, "images", search)
+    labels_B = _read_idx(labels_path, "labels", search)
+    if images_BHW.shape[1:] != (_SIDE, _SIDE):
+        raise search.damaged(images_path, f"images of {_SIDE} x {_SIDE}", f"{images_BHW.shape[1:]}")
+    if len(images_BHW) != len(labels_B):
+        raise search.damaged(labels_path, f"{len(images_BHW)} labels, one for each image", str(len(labels_B)))
+    if part == "t10k":
+        _refuse_other_publication(labels_path, labels_B, search.name)
+    return Images(images_BHW, labels_B.astype(np.int64))
+
+
+def _file_name(role: str) -> str:
+    return f"{role}-idx{_MAGIC[role.split('-')[1]] & 0xFF}-ubyte"
+
+
+def _locate(folder: Path, role: str) -> Path | None:
+    """The unpacked file, or else the packed one; an empty file only if there is no other."""
+    paths = [path for suffix in ("", ".gz") if (path := folder / (_file_name(role) + suffix)).is_file()]
+    return max(paths, key=lambda path: path.stat().st_size > 0, default=None)
+
+
+def _read_idx(path: Path, kind: Literal["images", "labels"], search: Search) -> NDArray[np.uint8]:
+    """An IDX file of bytes: big-endian magic, one big-endian uint32 for each axis, then the values."""
+    content = path.read_bytes()
+    if content.startswith(_GZIP_MAGIC):
+        try:
+            content = gzip.decompress(content)
+        except (EOFError, OSError, zlib.error) as error:
+            raise search.damaged(path, "a complete gzip file", str(error)) from None
+    axes = _MAGIC[kind] & 0xFF
+    header = np.frombuffer(content[: 4 * (1 + axes)], dtype=">u4") if len(content) >= 4 * (1 + axes) else None
+    if header is None or header[0] != _MAGIC[kind]:
+        raise search.damaged(path, f"IDX {kind} (magic {_MAGIC[kind]:#010x})", f"0x{content[:4].hex()}")
+    shape = tuple(int(length) for length in header[1:])
+    expected, actual = int(np.prod(shape)), len(content) - header.nbytes
+    if expected != actual:
+        raise search.damaged(path, f"{expected} bytes after the header, for {shape}", f"{actual}")
+    return np.frombuffer(content, dtype=np.uint8, offset=header.nbytes).reshape(shape)
+
+
+def _refuse_other_publication(path: Path, labels_B: NDArray[np.uint8], name: str) -> None:
+    content = np.array([_MAGIC["labels"], len(labels_B)], dtype=">u4").tobytes() + labels_B.tobytes()
+    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    for other, publication in _PUBLICATIONS.items():
+        if other != name and md5 == publication.test_labels_md5:
+            raise DataError(f"dataset={name}: {path} belongs to {other}; set dataset={other}, or another dataset.root")

@@ -1,0 +1,150 @@
+"""From a configuration to the splits of a data set: find, read, hold out, limit, check."""
+
+import hashlib
+import http.client
+import logging
+import math
+import tarfile
+import zipfile
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from snntha.config import Dataset
+from snntha.data import cache, digits, idx, temporal_coding
+from snntha.data.batch import Data
+from snntha.data.binning import Binning
+from snntha.data.idx import Images
+from snntha.data.sampling import Strata, choose
+from snntha.data.source import DataError, Search, file_state
+from snntha.data.splits import EventSplit, ImageSplit
+from snntha.data.status import FILE_SETS, status
+
+log = logging.getLogger(__name__)
+
+_DOWNLOAD_ERRORS = (OSError, RuntimeError, EOFError, tarfile.TarError, zipfile.BadZipFile, http.client.HTTPException)
+_PUBLISHED_SAMPLES = {  # training, test
+    "mnist": (60_000, 10_000),
+    "fashion_mnist": (60_000, 10_000),
+    "dvs_gesture": (1077, 264),
+    "shd": (8156, 2264),
+}
+_SPLIT_NAMES: tuple[Literal["train", "test"], ...] = ("train", "test")
+
+
+def load(dataset: Dataset, *, selection: str, seed: int) -> Data:
+    """As `snntha.data.load`."""
+    if selection not in ("validation", "test"):
+        raise DataError(f"selection={selection!r}; expected 'validation' or 'test'")
+    if dataset.name != "temporal_coding" and selection == "validation" and not 0 < dataset.validation_fraction < 1:
+        raise DataError(f"dataset.validation_fraction={dataset.validation_fraction}; expected more than 0, less than 1")
+    if dataset.name == "temporal_coding":
+        return temporal_coding.generate(dataset, seed)
+    if dataset.name == "digits":
+        return _load_images(dataset, *digits.read(), digits.WHITE, selection, seed)
+    search = _find_or_download(dataset)
+    if FILE_SETS[dataset.name] is idx:
+        train, test = (idx.read(search, split) for split in _SPLIT_NAMES)
+        return _load_images(dataset, train, test, 255, selection, seed)
+    return _load_events(dataset, search, FILE_SETS[dataset.name], selection, seed)
+
+
+def _find_or_download(dataset: Dataset) -> Search:
+    search = status(dataset)
+    if not search.present and dataset.download:
+        try:
+            FILE_SETS[dataset.name].download(search)
+        except _DOWNLOAD_ERRORS as error:
+            raise DataError(
+                f"dataset.download=true: fetching {dataset.name} failed: {error}\n{search.report}"
+            ) from error
+        search = status(dataset)
+    search.require()
+    return search
+
+
+def _load_images(dataset: Dataset, train: Images, test: Images, white: int, selection: str, seed: int) -> Data:
+    shape = [1, *train.images_BHW.shape[1:]]
+    if list(dataset.input_shape) != shape:
+        raise DataError(f"dataset.input_shape={list(dataset.input_shape)}; {dataset.name} has {shape}")
+    _check_samples(dataset, train.labels_B, test.labels_B)
+    fraction = dataset.validation_fraction if selection == "validation" else None
+    chosen = choose(Strata(train.labels_B), Strata(test.labels_B), fraction, dataset.limit, seed)
+    fingerprint = hashlib.blake2b(digest_size=16)
+    for values in (train.images_BHW, train.labels_B, test.images_BHW, test.labels_B):
+        fingerprint.update(values.tobytes())
+
+    def split(images: Images, samples: NDArray[np.int64], time_steps: int) -> ImageSplit:
+        images_BX = torch.from_numpy(images.images_BHW[samples]).unsqueeze(1)
+        return ImageSplit(images_BX, torch.from_numpy(images.labels_B[samples]), white, time_steps)
+
+    test_steps = dataset.test_time_steps or dataset.time_steps
+    return Data(
+        train=split(train, chosen.train, dataset.time_steps),
+        validation=None if chosen.validation is None else split(train, chosen.validation, test_steps),
+        test=split(test, chosen.test, test_steps),
+        fingerprint=fingerprint.hexdigest(),
+    )
+
+
+def _load_events(dataset: Dataset, search: Search, reader: ModuleType, selection: str, seed: int) -> Data:
+    test_steps = dataset.test_time_steps or dataset.time_steps
+    if dataset.window == "first_T_ms" and test_steps != dataset.time_steps:
+        raise DataError(
+            f"dataset.window=first_T_ms with dataset.test_time_steps={test_steps}; this window follows from "
+            f"dataset.time_steps={dataset.time_steps}: set dataset.test_time_steps=null"
+        )
+    shape = tuple(dataset.input_shape)
+    inputs = math.prod(shape)
+    if not 1 <= inputs <= cache.MAX_INPUTS:
+        raise DataError(f"dataset.input_shape={list(shape)}; expected 1 to {cache.MAX_INPUTS} inputs")
+
+    def binned(split: Literal["train", "test"], time_steps: int) -> cache.Binned:
+        settings = {
+            "dataset": dataset.name,
+            "split": split,
+            "input_shape": list(shape),
+            "source": file_state(reader.sources(search, split), search.files[split].parent),
+        }
+        binning = Binning.of(dataset, time_steps)
+        folder = Path(dataset.cache).expanduser()
+        return cache.load_or_build(folder, settings, binning, inputs, lambda: reader.read(search, split, dataset))
+
+    # The validation samples come from the training files and may run for longer.
+    train, test = binned("train", max(dataset.time_steps, test_steps)), binned("test", test_steps)
+    _check_samples(dataset, train.labels, test.labels)
+    train_strata, test_strata = Strata(train.labels, train.groups), Strata(test.labels, test.groups)
+    fraction = dataset.validation_fraction if selection == "validation" else None
+    chosen = choose(train_strata, test_strata, fraction, dataset.limit, seed)
+    return Data(
+        train=EventSplit(train, chosen.train, dataset.time_steps, shape),
+        validation=None if chosen.validation is None else EventSplit(train, chosen.validation, test_steps, shape),
+        test=EventSplit(test, chosen.test, test_steps, shape),
+        fingerprint=f"{train.fingerprint}-{test.fingerprint}",
+    )
+
+
+def _check_samples(dataset: Dataset, train_B: NDArray[np.int64], test_B: NDArray[np.int64]) -> None:
+    """Both sets hold samples, with classes that the network has and that training shows it.
+
+    Other sizes than the published ones are only logged: a part of a data set is useful too.
+    """
+    for name, labels_B in (("training", train_B), ("test", test_B)):
+        if len(labels_B) < 2:
+            raise DataError(
+                f"dataset={dataset.name}: the {name} set holds {len(labels_B)} samples; at least 2 are needed"
+            )
+        if labels_B.min() < 0 or labels_B.max() >= dataset.classes:
+            raise DataError(
+                f"dataset={dataset.name}: the {name} set has classes {labels_B.min()} to {labels_B.max()}, "
+                f"dataset.classes={dataset.classes} admits 0 to {dataset.classes - 1}"
+            )
+    unseen = np.setdiff1d(test_B, train_B)
+    if len(unseen):
+        raise DataError(
+            f"dataset={dataset.name}: classes {unseen.tolist()} of the test set are not in the training set"
+        )

@@ -1,0 +1,129 @@
+"""What the readers of files share: a search for them, the messages when it fails, and a fingerprint of what it found.
+
+Nothing here imports torch, so that `snntha data` starts quickly.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from snntha.errors import UserError
+
+_LISTED_NAMES = 6  # of a folder that lacks the file sought
+_SAMPLED_BYTES = 1 << 16  # at each end of a file, for its fingerprint
+
+
+class DataError(UserError):
+    """A data set is missing, damaged or not what the configuration says."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A packed file as its publisher offers it."""
+
+    name: str
+    url: str
+    md5: str
+
+    def fetch(self, folder: Path) -> None:
+        """Let tonic download and unpack it into `folder`; a file of this name with another md5 counts as absent."""
+        from tonic.download_utils import download_and_extract_archive
+
+        download_and_extract_archive(self.url, str(folder), filename=self.name, md5=self.md5)
+
+    def __str__(self) -> str:
+        return f"{self.name} from {self.url} (md5 {self.md5})"
+
+
+@dataclass(frozen=True)
+class Search:
+    """Where the files of a data set were looked for, and what was there."""
+
+    name: str
+    looked_in: tuple[Path, ...]  # absolute, best first; empty for data that are generated or installed
+    files: dict[str, Path]  # by role, such as "train"; only those that look right
+    problems: tuple[str, ...]  # one for each file that is absent or not what it should be
+    found: str  # what is present, in words
+    remedy: str  # how to get what is missing
+
+    @property
+    def present(self) -> bool:
+        return not self.problems
+
+    @property
+    def report(self) -> str:
+        """What is missing, where it was looked for, what is there instead and how to get it: four lines."""
+        there = next((folder for folder in self.looked_in if folder.is_dir()), self.looked_in[-1])
+        return (
+            f"missing: {'; '.join(self.problems)}\n"
+            f"looked in: {', '.join(map(str, self.looked_in))}\n"
+            f"there instead: {describe_folder(there)}\n"
+            f"to get it: {self.remedy}"
+        )
+
+    def require(self) -> None:
+        """Raise DataError with the whole report unless all files are there."""
+        if not self.present:
+            raise DataError(f"dataset={self.name} is incomplete in dataset.root\n{self.report}")
+
+    def damaged(self, path: Path, expected: str, found: str) -> DataError:
+        """The error for a file that is there but cut, of another kind, or holds impossible values."""
+        folder = next(folder for folder in self.looked_in if folder in path.parents)
+        return DataError(
+            f"dataset={self.name}: {path} is damaged or another file\nexpected: {expected}\nfound: {found}\n"
+            f"to mend it: replace that file, or move {folder} away and get all files anew: {self.remedy}"
+        )
+
+
+def first_complete(
+    folders: Iterable[Path], roles: Sequence[str], locate: Callable[[Path, str], Path | None]
+) -> dict[str, Path]:
+    """Files by role from the first folder that holds all of them, or else from the one that holds most."""
+    best: dict[str, Path] = {}
+    for folder in folders:
+        files = {role: path for role in roles if (path := locate(folder, role)) is not None}
+        if len(files) > len(best):
+            best = files
+    return best
+
+
+def candidate_folders(root: str, *below: str) -> tuple[Path, ...]:
+    """`root` and folders below it where the files may lie, absolute, the usual place first."""
+    top = Path(root).expanduser().absolute()
+    return tuple(top / name for name in below) + (top,)
+
+
+def file_problem(path: Path) -> str | None:
+    """What is wrong with a file that cannot be opened, or holds nothing, as interrupted downloads leave it."""
+    if not os.access(path, os.R_OK):
+        return f"{path} may not be read: change its permissions"
+    return f"{path} is empty (0 bytes), an interrupted download: delete it" if path.stat().st_size == 0 else None
+
+
+def describe_folder(folder: Path) -> str:
+    """The first names in a folder, or that it does not exist."""
+    if not folder.is_dir():
+        return f"nothing, there is no folder {folder}"
+    names = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir() if not entry.name.startswith("."))
+    if not names:
+        return "nothing, the folder is empty"
+    more = f" and {len(names) - _LISTED_NAMES} more" if len(names) > _LISTED_NAMES else ""
+    return ", ".join(names[:_LISTED_NAMES]) + more
+
+
+def file_state(paths: Iterable[Path], folder: Path) -> str:
+    """A digest that changes when a file is added, removed, renamed or edited, without reading all of each.
+
+    Covers each path relative to `folder`, size, time of modification, and the first and last 64 KiB.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for path in paths:
+        status = path.stat()
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(_SAMPLED_BYTES))
+            file.seek(max(0, status.st_size - _SAMPLED_BYTES))
+            digest.update(file.read(_SAMPLED_BYTES))
+    return digest.hexdigest()

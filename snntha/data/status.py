@@ -1,0 +1,34 @@
+"""What is on this machine and what is not: the table of `snntha data`."""
+
+from types import ModuleType
+
+from rich.table import Column, Table
+from rich.text import Text
+
+from snntha.config import Dataset
+from snntha.data import dvs_gesture, idx, shd
+from snntha.data.source import DataError, Search
+
+FILE_SETS: dict[str, ModuleType] = {"mnist": idx, "fashion_mnist": idx, "dvs_gesture": dvs_gesture, "shd": shd}
+_WITHOUT_FILES = {"digits": "comes with scikit-learn", "temporal_coding": "generated from the seed"}
+
+
+def status(dataset: Dataset) -> Search:
+    """Whether a data set is present, where it was looked for, what is missing and how to get it; reads no samples."""
+    if dataset.name in FILE_SETS:
+        return FILE_SETS[dataset.name].find(dataset)
+    if dataset.name in _WITHOUT_FILES:
+        return Search(dataset.name, (), {}, (), found=_WITHOUT_FILES[dataset.name], remedy="")
+    raise DataError(f"dataset.name={dataset.name!r}; expected one of {', '.join((*_WITHOUT_FILES, *FILE_SETS))}")
+
+
+def status_table(datasets: list[Dataset]) -> Table:
+    """One row for each data set: a tick and where it is, or a cross, what is missing and how to get it."""
+    table = Table("", "data set", Column("found, or missing and how to get it", overflow="fold"), show_lines=True)
+    for dataset in datasets:
+        search = status(dataset)
+        if search.present:
+            table.add_row("[green]✓[/green]", search.name, Text(search.found))
+        else:
+            table.add_row("[red]✗[/red]", search.name, Text(search.report))
+    return table

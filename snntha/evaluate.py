@@ -1,0 +1,68 @@
+"""`snntha eval`: test accuracy, firing rates and dead neurons of a checkpoint."""
+
+from pathlib import Path
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from snntha import data as datasets
+from snntha import kernels
+from snntha.errors import UserError
+from snntha.network import SpikingNetwork
+from snntha.records import Run
+from snntha.run import resolve_device
+from snntha.train import Evaluation, evaluate, load_checkpoint
+
+
+def evaluate_run(folder: Path, trial: int, checkpoint: str) -> Group:
+    """Evaluate a trial's checkpoint on the test set (on the training sample where there is no test set).
+
+    Args:
+        folder: of the run.
+        trial: its number, from 0.
+        checkpoint: best or last.
+    """
+    record = Run.open(folder)
+    config = record.config
+    if not 0 <= trial < config.trials:
+        raise UserError(f"trial={trial}: the run in {folder} has trials 0 to {config.trials - 1}")
+    kernels.set_threads(config.threads)
+    data = datasets.load(config.dataset, selection=config.selection, seed=config.seed)
+    network = SpikingNetwork(config, seed=config.seed).to(resolve_device(config.device))
+    progress = load_checkpoint(record.trial(trial), checkpoint, network)
+    split, name = (
+        (data.train, "training sample") if data.test is None else (data.test, f"{len(data.test)} test samples")
+    )
+    evaluation = evaluate(network, split, progress.thresholds)
+    head = f"{config.dataset.name} {config.mode.name}, {checkpoint} checkpoint (epoch {progress.epoch}), {name}"
+    return Group(
+        Text(head),
+        Text(_outcome(evaluation, progress.thresholds[-1])),
+        _layers(network, evaluation, progress.thresholds),
+    )
+
+
+def _outcome(evaluation: Evaluation, threshold: float) -> str:
+    if evaluation.accuracy is not None:
+        return f"test accuracy {evaluation.accuracy:.2f} %, loss {evaluation.loss:.4f}"
+    assert evaluation.output_membrane is not None
+    spikes = [step for step, membrane in enumerate(evaluation.output_membrane) if membrane >= threshold]
+    return f"loss {evaluation.loss:.4f}, output neuron spikes at t = {', '.join(map(str, spikes)) or 'never'}"
+
+
+def _layers(network: SpikingNetwork, evaluation: Evaluation, thresholds: list[float]) -> Table:
+    table = Table()
+    for column in ("layer", "neurons", "threshold", "spikes/neuron/step", "mean spike count", "dead neurons"):
+        table.add_column(column, justify="right")
+    for number, shape in enumerate(network.shapes):
+        dead = evaluation.dead_fraction[number]
+        table.add_row(
+            f"{number + 1} {shape.kind}",
+            str(shape.neurons),
+            f"{thresholds[number]:.4f}",
+            f"{evaluation.firing_rate[number]:.4f}",
+            f"{evaluation.spike_count_N[number].mean():.2f}",
+            f"{round(dead * shape.neurons)} ({dead:.1%})",
+        )
+    return table

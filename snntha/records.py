@@ -1,0 +1,222 @@
+"""The record of a run is a folder that a stranger can read. Lines are flushed, files are replaced atomically."""
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from snntha import config as configuration
+from snntha.config import Config
+from snntha.errors import UserError
+
+CHECKPOINT_FORMAT = 1
+_VERSIONS_OF = ("snntha", "torch", "torchvision", "numpy", "numba", "tonic", "snntorch", "hydra-core", "omegaconf")
+
+
+class Run:
+    """A run's folder: config.yaml, environment.json, summary.json and one folder a trial."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    @classmethod
+    def create(cls, config: Config, data_fingerprint: str) -> "Run":
+        """Make the folder and write what is known before training starts."""
+        folder = Path(config.output_dir)
+        if (folder / "config.yaml").exists():
+            raise UserError(
+                f"output_dir={folder} already holds a run; continue it with resume={folder} or choose another"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "config.yaml", configuration.to_yaml(config))
+        write_json(folder / "environment.json", _environment(data_fingerprint))
+        return cls(folder)
+
+    @classmethod
+    def open(cls, folder: Path) -> "Run":
+        """An existing run's folder."""
+        if not (folder / "config.yaml").is_file():
+            found = (
+                ", ".join(sorted(path.name for path in folder.iterdir())[:8]) if folder.is_dir() else "no such folder"
+            )
+            raise UserError(
+                f"{folder} is not the folder of a run: config.yaml is missing (found: {found or 'nothing'})"
+            )
+        return cls(folder)
+
+    @property
+    def config(self) -> Config:
+        return configuration.from_yaml(self.folder / "config.yaml")
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        return json.loads((self.folder / "environment.json").read_text())
+
+    @property
+    def summary(self) -> dict[str, Any] | None:
+        """None until the first trial has ended."""
+        path = self.folder / "summary.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        write_json(self.folder / "summary.json", summary)
+
+    def trial(self, number: int) -> "Trial":
+        return Trial(self.folder / f"trial_{number}")
+
+
+class Trial:
+    """One trial's folder: metrics.jsonl and checkpoints."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.metrics_path = folder / "metrics.jsonl"
+
+    def checkpoint_path(self, which: str) -> Path:
+        return self.folder / "checkpoints" / f"{which}.pt"
+
+    def append_metrics(self, metrics: dict[str, Any]) -> None:
+        """One line for one epoch, on disk when this returns."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self.metrics_path.open("a") as file:
+            file.write(json.dumps(metrics) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def read_metrics(self) -> Iterator[dict[str, Any]]:
+        """The epochs' lines; a line that a crash cut short is the last and is left out."""
+        if not self.metrics_path.exists():
+            return
+        for line in self.metrics_path.read_text().splitlines(keepends=True):
+            if line.endswith("\n"):
+                yield json.loads(line)
+
+    def forget_after(self, epoch: int) -> None:
+        """Drop lines of later epochs, which a resumed trial writes again."""
+        kept = [json.dumps(metrics) + "\n" for metrics in self.read_metrics() if metrics["epoch"] <= epoch]
+        if self.metrics_path.exists():
+            write_atomically(self.metrics_path, "".join(kept))
+
+    def save_checkpoint(self, which: str, state: dict[str, Any]) -> None:
+        """Replace checkpoints/<which>.pt; tensors and plain data only."""
+        _save_tensors(self.checkpoint_path(which), {"format": CHECKPOINT_FORMAT, **state})
+
+    def save_activity(self, when: str, activity: dict[str, Any]) -> None:
+        """Replace activity_<when>.pt: what the neurons did, for figures; tensors and plain data only."""
+        _save_tensors(self.activity_path(when), activity)
+
+    def activity_path(self, when: str) -> Path:
+        return self.folder / f"activity_{when}.pt"
+
+    def load_activity(self, when: str) -> dict[str, Any] | None:
+        """What `save_activity` wrote; None where this run has no such record."""
+        path = self.activity_path(when)
+        return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
+
+    def load_checkpoint(self, which: str, device: torch.device) -> dict[str, Any]:
+        path = self.checkpoint_path(which)
+        if not path.is_file():
+            raise UserError(f"{path} is missing: this trial has not finished an epoch yet")
+        state = torch.load(path, map_location=device, weights_only=True)
+        if state.get("format") != CHECKPOINT_FORMAT:
+            raise UserError(
+                f"{path} has checkpoint format {state.get('format')}, this version reads {CHECKPOINT_FORMAT}; "
+                f"use the version of snntha that environment.json names"
+            )
+        return state
+
+
+def load_weights(network: torch.nn.Module, weights: dict[str, torch.Tensor], source: Path) -> None:
+    """Fill the network, or say which names or shapes differ."""
+    own = network.state_dict()
+    differences = [f"{name} is missing" for name in own.keys() - weights.keys()]
+    differences += [f"{name} is unknown" for name in weights.keys() - own.keys()]
+    differences += [
+        f"{name} has shape {tuple(weights[name].shape)}, expected {tuple(own[name].shape)}"
+        for name in own.keys() & weights.keys()
+        if weights[name].shape != own[name].shape
+    ]
+    if differences:
+        raise UserError(f"{source} does not fit the network of its config.yaml: {'; '.join(sorted(differences))}")
+    network.load_state_dict(weights)
+
+
+def _save_tensors(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    write_atomically(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """The file holds the old text or the new one, never a part."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def _environment(data_fingerprint: str) -> dict[str, Any]:
+    return {
+        "created": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "command": shlex.join(sys.argv),
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in _VERSIONS_OF},
+        "machine": {
+            "platform": platform.platform(),
+            "processor": _processor(),
+            "processors": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+        "data_fingerprint": data_fingerprint,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """Commit of the checkout that this package runs from, with -dirty where files differ; null when installed."""
+    root = Path(__file__).parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        git = ["git", "-C", str(root)]
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changes = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{commit}-dirty" if changes.strip() else commit
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()

@@ -1,0 +1,186 @@
+"""A run: the trials of one configuration, their record, and the table at the end."""
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from snntha import data as datasets
+from snntha import kernels
+from snntha.config import Config
+from snntha.data.batch import Data
+from snntha.display import Display
+from snntha.errors import UserError
+from snntha.network import SpikingNetwork
+from snntha.published import published
+from snntha.records import Run
+from snntha.train import Stopped, TrialFailed, evaluate, fit, load_checkpoint, sample_activity
+
+
+def run(config: Config, resume: Path | None = None) -> float:
+    """Train all trials and return the mean over trials of the best selection score.
+
+    Args:
+        config: what to run; of the folder's own config.yaml (with what may change) when resuming.
+        resume: folder of a run to go on with.
+
+    Raises:
+        UserError: a trial failed, after the others were trained.
+        Stopped: Ctrl-C, after a checkpoint was written.
+    """
+    console = Console()
+    kernels.set_threads(config.threads)
+    device = resolve_device(config.device)
+    data = datasets.load(config.dataset, selection=config.selection, seed=config.seed)
+    record = Run.create(config, data.fingerprint) if resume is None else _reopen(resume, data.fingerprint)
+    console.print(_headline(config, data, record, device), soft_wrap=True, highlight=False)
+
+    trials: list[dict[str, Any]] = []
+    neurons = [shape.neurons for shape in SpikingNetwork(config, seed=config.seed).shapes]
+    with Display(config, neurons, console) as display:
+        for number in range(config.trials):
+            seed = config.seed + (number if config.fidelity.trial_seed == "seed_plus_trial" else 0)
+            network = SpikingNetwork(config, seed=seed).to(device)
+            try:
+                entry = _run_trial(network, data, record, number, display, seed, resume is not None)
+            except TrialFailed as failure:
+                entry = {"seed": seed, "failed": str(failure)}
+                console.print(f"[red]trial {number + 1} failed[/]: {failure}", soft_wrap=True)
+            except Stopped:
+                console.print(
+                    f"stopped; go on with: snntha train resume={record.folder}", soft_wrap=True, highlight=False
+                )
+                raise
+            trials.append(entry)
+            record.write_summary(_summary(config, trials, network.footprint_bits))
+
+    console.print(_result_table(config, trials))
+    console.print(f"output folder  {record.folder}", soft_wrap=True, highlight=False)
+    console.print(f"next           snntha eval run={record.folder}", soft_wrap=True, highlight=False)
+    failures = [entry["failed"] for entry in trials if "failed" in entry]
+    if failures:
+        raise UserError(f"{len(failures)} of {len(trials)} trials failed: {failures[0]}")
+    return statistics.fmean(entry["best_score"] for entry in trials)
+
+
+def _run_trial(
+    network: SpikingNetwork, data: Data, record: Run, number: int, display: Display, seed: int, resume: bool
+) -> dict[str, Any]:
+    """Train, then evaluate the best epoch once on the test set; the trial's entry in summary.json."""
+    trial = record.trial(number)
+    progress = fit(network, data, trial, display, seed=seed, resume=resume)
+    classes = data.train.batch(torch.arange(1)).labels_B is not None
+    best = load_checkpoint(trial, "best", network)
+    test = evaluate(network, data.test, best.thresholds) if data.test is not None else None
+    activity = {
+        "thresholds": best.thresholds,
+        "sample": sample_activity(network, data.test or data.train, best.thresholds),
+    }
+    if test is not None:
+        activity.update(spike_count_N=test.spike_count_N, confusion=test.confusion)
+    trial.save_activity("end", activity)
+    return {
+        "seed": seed,
+        "epochs": progress.epoch,
+        "best_epoch": progress.best_epoch,
+        "best_score": progress.best_score,
+        "validation_accuracy": progress.best_score if classes else None,
+        "test_accuracy": test.accuracy if test else None,
+        "seconds": progress.seconds,
+        "test_firing_rate": test.firing_rate if test else None,
+        "test_dead_fraction": test.dead_fraction if test else None,
+    }
+
+
+def resolve_device(device: str) -> torch.device:
+    """The device that the key names; auto is CUDA where there is one."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device=cuda: torch sees no CUDA device; pass device=cpu")
+    return torch.device(device)
+
+
+def _reopen(folder: Path, data_fingerprint: str) -> Run:
+    record = Run.open(folder)
+    before = record.environment["data_fingerprint"]
+    if before != data_fingerprint:
+        raise UserError(
+            f"resume={folder}: the data have changed since this run began (fingerprint {before[:12]}, now "
+            f"{data_fingerprint[:12]}); put the old files back or start a new run"
+        )
+    return record
+
+
+def _headline(config: Config, data: Data, record: Run, device: torch.device) -> str:
+    sizes = [f"{len(data.train)} training"]
+    sizes += [f"{len(split)} {name}" for name, split in (("validation", data.validation), ("test", data.test)) if split]
+    backend = kernels.fastest_for(device) if config.backend == "auto" else config.backend
+    return (
+        f"{config.dataset.name} {config.mode.name}: {config.model.topology}, {', '.join(sizes)} samples, "
+        f"selection on {config.selection}, {device.type} ({backend} kernels, {torch.get_num_threads()} threads)\n"
+        f"writing {record.folder}"
+    )
+
+
+def _summary(config: Config, trials: list[dict[str, Any]], footprint_bits: int) -> dict[str, Any]:
+    return {
+        "dataset": config.dataset.name,
+        "mode": config.mode.name,
+        "fidelity": config.fidelity.name,
+        "selection": config.selection,
+        "trials": trials,
+        "test_accuracy": _spread([entry.get("test_accuracy") for entry in trials]),
+        "footprint_bits": footprint_bits,
+    }
+
+
+def _spread(values: list[float | None]) -> dict[str, float | None]:
+    """Best, mean and sample standard deviation; null where unknown."""
+    known = [value for value in values if value is not None]
+    return {
+        "best": max(known, default=None),
+        "mean": statistics.fmean(known) if known else None,
+        "std": statistics.stdev(known) if len(known) > 1 else None,
+    }
+
+
+def _result_table(config: Config, trials: list[dict[str, Any]]) -> Table:
+    """Trials, then best, mean and sigma beside the published row."""
+    table = Table(title=f"{config.dataset.name} {config.mode.name}, selected on {config.selection}")
+    for column in ("", "seed", "epochs", "best epoch", f"{config.selection} %", "test %", "seconds"):
+        table.add_column(column, justify="right")
+    for number, entry in enumerate(trials):
+        if "failed" in entry:
+            table.add_row(f"trial {number + 1}", str(entry["seed"]), "failed")
+            continue
+        table.add_row(
+            f"trial {number + 1}",
+            str(entry["seed"]),
+            str(entry["epochs"]),
+            str(entry["best_epoch"]),
+            _percent(entry["validation_accuracy"])
+            if entry["validation_accuracy"] is not None
+            else f"loss {-entry['best_score']:.4f}",
+            _percent(entry["test_accuracy"]),
+            f"{entry['seconds']:.1f}",
+        )
+    rows = {"ours": _spread([entry.get("test_accuracy") for entry in trials])}
+    paper = published(config.dataset.name, config.mode.name)
+    if paper is not None:
+        rows["published (selected on test)"] = {"best": paper.best, "mean": paper.mean, "std": paper.std}
+    table.add_section()
+    for name, spread in rows.items():
+        if spread["mean"] is not None:
+            values = (
+                f"best {_percent(spread['best'])}, mean {_percent(spread['mean'])}, sigma {_percent(spread['std'])}"
+            )
+            table.add_row(name, "", "", "", "", values, "")
+    return table
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"

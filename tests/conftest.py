@@ -1,0 +1,33 @@
+"""Shared by the tests: small configurations, random spikes, and the real data beside the project."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from snntha.kernels.spec import Events
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """Folder of real data beside the checkout; the test is skipped where it is absent."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("needs the real data in ../shared/data")
+    return SHARED_DATA
+
+
+def random_events(
+    time_steps: int, batch: int, shape: tuple[int, ...], density: float, *, seed: int = 0, double: float = 0.1
+) -> Events:
+    """Bernoulli events; a share `double` of them counts twice."""
+    generator = torch.Generator().manual_seed(seed)
+    size = torch.Size(shape).numel()
+    counts = (torch.rand(time_steps * batch, size, generator=generator) < density).int()
+    counts += counts * (torch.rand(counts.shape, generator=generator) < double)
+    rows, index = counts.nonzero(as_tuple=True)
+    repeats = counts[rows, index]
+    indptr = torch.zeros(time_steps * batch + 1, dtype=torch.int64)
+    indptr[1:] = counts.sum(1).cumsum(0)
+    return Events(indptr, index.repeat_interleave(repeats).int(), time_steps, batch, shape)

@@ -194,11 +194,6 @@ def to_yaml(config: Config) -> str:
     return OmegaConf.to_yaml(OmegaConf.structured(config))
 
 
-def save(config: Config, path: Path) -> None:
-    """Write config.yaml."""
-    path.write_text(to_yaml(config), encoding="utf-8")
-
-
 def from_yaml(path: Path) -> Config:
     """Read a run's config.yaml back."""
     if not path.is_file():

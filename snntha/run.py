@@ -57,7 +57,9 @@ def run(config: Config, resume: Path | None = None) -> float:
             trials.append(entry)
             record.write_summary(_summary(config, trials, network.footprint_bits))
 
-    console.print(_result_table(config, trials))
+    console.print(_trial_table(config, trials))
+    if data.test is not None:
+        console.print(_accuracy_table(config, trials))
     console.print(f"output folder  {record.folder}", soft_wrap=True, highlight=False)
     console.print(f"next           snntha eval run={record.folder}", soft_wrap=True, highlight=False)
     failures = [entry["failed"] for entry in trials if "failed" in entry]
@@ -148,37 +150,32 @@ def _spread(values: list[float | None]) -> dict[str, float | None]:
     }
 
 
-def _result_table(config: Config, trials: list[dict[str, Any]]) -> Table:
-    """Trials, then best, mean and sigma beside the published row."""
-    table = Table(title=f"{config.dataset.name} {config.mode.name}, selected on {config.selection}")
-    for column in ("", "seed", "epochs", "best epoch", f"{config.selection} %", "test %", "seconds"):
+def _trial_table(config: Config, trials: list[dict[str, Any]]) -> Table:
+    table = Table(title=f"{config.dataset.name} {config.mode.name}: trials, best epoch selected on {config.selection}")
+    for column in ("trial", "seed", "epochs", "best epoch", f"{config.selection} %", "test %", "seconds"):
         table.add_column(column, justify="right")
     for number, entry in enumerate(trials):
         if "failed" in entry:
-            table.add_row(f"trial {number + 1}", str(entry["seed"]), "failed")
+            table.add_row(str(number + 1), str(entry["seed"]), "failed")
             continue
-        table.add_row(
-            f"trial {number + 1}",
-            str(entry["seed"]),
-            str(entry["epochs"]),
-            str(entry["best_epoch"]),
-            _percent(entry["validation_accuracy"])
-            if entry["validation_accuracy"] is not None
-            else f"loss {-entry['best_score']:.4f}",
-            _percent(entry["test_accuracy"]),
-            f"{entry['seconds']:.1f}",
-        )
-    rows = {"ours": _spread([entry.get("test_accuracy") for entry in trials])}
+        classes = entry["validation_accuracy"] is not None
+        score = _percent(entry["validation_accuracy"]) if classes else f"loss {-entry['best_score']:.4f}"
+        epochs = [str(entry[key]) for key in ("seed", "epochs", "best_epoch")]
+        table.add_row(str(number + 1), *epochs, score, _percent(entry["test_accuracy"]), f"{entry['seconds']:.1f}")
+    return table
+
+
+def _accuracy_table(config: Config, trials: list[dict[str, Any]]) -> Table:
+    """Best, mean and sigma over the trials beside the published row."""
+    table = Table(title="test accuracy, percent")
+    for column in ("", "best", "mean", "sigma", "trials", "epochs", "selected on"):
+        table.add_column(column, justify="right")
+    ours = _spread([entry.get("test_accuracy") for entry in trials])
+    values = [_percent(ours[key]) for key in ("best", "mean", "std")]
+    table.add_row("this run", *values, str(len(trials)), f"up to {config.epochs}", config.selection)
     paper = published(config.dataset.name, config.mode.name)
     if paper is not None:
-        rows["published (selected on test)"] = {"best": paper.best, "mean": paper.mean, "std": paper.std}
-    table.add_section()
-    for name, spread in rows.items():
-        if spread["mean"] is not None:
-            values = (
-                f"best {_percent(spread['best'])}, mean {_percent(spread['mean'])}, sigma {_percent(spread['std'])}"
-            )
-            table.add_row(name, "", "", "", "", values, "")
+        table.add_row("published", *[_percent(value) for value in paper], "5", "up to 500", "test")
     return table
 
 

@@ -273,7 +273,7 @@ def fit(network: SpikingNetwork, data: Data, trial: Trial, display: Display, *, 
             "firing_rate": evaluation.firing_rate,
             "dead_fraction": evaluation.dead_fraction,
             "silenced_by_threshold": silenced,
-            "warnings": _warnings(network, evaluation),
+            "warnings": layer_warnings(network, evaluation),
         }
         if evaluation.output_membrane is not None:
             metrics["output_membrane"] = evaluation.output_membrane
@@ -324,7 +324,7 @@ def is_finished(config: Config, progress: Progress) -> bool:
     return target is not None and reached is not None and reached >= target
 
 
-def _warnings(network: SpikingNetwork, evaluation: Evaluation) -> list[str]:
+def layer_warnings(network: SpikingNetwork, evaluation: Evaluation) -> list[str]:
     """Silent and saturated layers, with what to turn."""
     messages = []
     for number, (rate, shape) in enumerate(zip(evaluation.firing_rate, network.shapes, strict=True)):

@@ -61,7 +61,7 @@ def load_or_build(
         if folder.exists():
             try:
                 return _open(folder)
-            except (OSError, ValueError, KeyError) as error:
+            except (OSError, EOFError, ValueError, KeyError) as error:
                 log.warning("rebuilding the damaged cache %s: %s", folder, error)
                 _discard(folder)
         cache.mkdir(parents=True, exist_ok=True)
@@ -128,7 +128,7 @@ def _publish(binned: Binned, settings: dict[str, Any], own: Path, folder: Path) 
 
 
 def _open(folder: Path) -> Binned:
-    """Map a cached split; ValueError, KeyError or OSError if it is damaged."""
+    """Map a cached split; raises one of several errors if it is damaged."""
     meta = json.loads((folder / "meta.json").read_text())
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
     for name, values in arrays.items():

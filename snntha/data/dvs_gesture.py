@@ -41,7 +41,6 @@ def find(dataset: Dataset) -> Search:
         looked_in=folders,
         files=files,
         problems=tuple(problems),
-        found=f"{len(files)} of 2 folders" + (f" in {next(iter(files.values())).parent}" if files else ""),
         remedy=f"snntha train dataset={dataset.name} dataset.download=true; if the host insists on a browser, "
         f"unpack into {folders[0]} {' and '.join(map(str, _ARCHIVES.values()))} "
         f"(cut from the recordings of https://research.ibm.com/interactive/dvsgesture/)",

@@ -61,8 +61,7 @@ def find(dataset: Dataset) -> Search:
         name=dataset.name,
         looked_in=folders,
         files=files,
-        problems=tuple(problem for problem in problems if problem is not None),
-        found=f"{len(files)} of 4 files" + (f" in {next(iter(files.values())).parent}" if files else ""),
+        problems=tuple(filter(None, problems)),
         remedy=f"snntha train dataset={dataset.name} dataset.download=true, "
         f"or put the four .gz files into {folders[0]} from {publication.source}",
     )
@@ -87,7 +86,8 @@ def read(search: Search, split: Literal["train", "test"]) -> Images:
     images_BHW = _read_idx(images_path, "images", search)
     labels_B = _read_idx(labels_path, "labels", search)
     if images_BHW.shape[1:] != (_SIDE, _SIDE):
-        raise search.damaged(images_path, f"images of {_SIDE} x {_SIDE}", f"{images_BHW.shape[1:]}")
+        height, width = images_BHW.shape[1:]
+        raise search.damaged(images_path, f"images of {_SIDE} x {_SIDE}", f"{height} x {width}")
     if len(images_BHW) != len(labels_B):
         raise search.damaged(labels_path, f"{len(images_BHW)} labels, one for each image", str(len(labels_B)))
     if part == "t10k":

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from snntha.config import Dataset
 from snntha.data.binning import Recording, microseconds
-from snntha.data.source import Archive, Search, candidate_folders, file_problem, first_complete
+from snntha.data.source import Archive, DataError, Search, candidate_folders, file_problem, first_complete
 
 _ARCHIVES = {
     "train": Archive(
@@ -19,6 +19,7 @@ _ARCHIVES = {
         "shd_test.h5.zip", "https://zenkelab.org/datasets/shd_test.h5.zip", "1503a5064faa34311c398fb0a1ed0a6f"
     ),
 }
+_CHANNELS = 700
 _LONGEST_S = 100.0  # beyond it, times are not seconds
 
 
@@ -31,8 +32,7 @@ def find(dataset: Dataset) -> Search:
         name=dataset.name,
         looked_in=folders,
         files=files,
-        problems=tuple(problem for problem in problems if problem is not None),
-        found=f"{len(files)} of 2 files" + (f" in {next(iter(files.values())).parent}" if files else ""),
+        problems=tuple(filter(None, problems)),
         remedy=f"snntha train dataset={dataset.name} dataset.download=true, "
         f"or unpack into {folders[0]} {' and '.join(map(str, _ARCHIVES.values()))}",
     )
@@ -46,6 +46,7 @@ def download(search: Search) -> None:
 
 
 def sources(search: Search, split: Literal["train", "test"]) -> list[Path]:
+    """The files of a split."""
     return [search.files[split]]
 
 
@@ -53,15 +54,17 @@ def read(search: Search, split: Literal["train", "test"], dataset: Dataset) -> I
     """All recordings of a split in one pass, checked.
 
     Raises:
-        DataError: not HDF5, cut, without the data sets of SHD, or with impossible times, channels or labels.
+        DataError: not HDF5, cut, without the data sets of SHD, or with impossible times or channels.
     """
+    if list(dataset.input_shape) != [_CHANNELS]:
+        raise DataError(f"dataset.input_shape={list(dataset.input_shape)}; SHD has [{_CHANNELS}]")
     path = search.files[split]
     times, units, labels, speakers = _read_arrays(path, search)
     if not len(times) == len(units) == len(labels) == len(speakers):
         found = f"{len(times)} times, {len(units)} units, {len(labels)} labels, {len(speakers)} speakers"
         raise search.damaged(path, "one entry for each recording in every data set", found)
     for number, (times_s, channel) in enumerate(zip(times, units, strict=True)):
-        problem = _problem(times_s.astype(np.float64), channel, dataset.input_shape[0])
+        problem = _problem(times_s.astype(np.float64), channel)
         if problem is not None:
             raise search.damaged(path, problem[0], f"{problem[1]} in recording {number}")
         yield Recording(
@@ -97,7 +100,7 @@ def _values(file: Any, name: str) -> NDArray[Any]:
     return file[name][()]
 
 
-def _problem(times_s: NDArray[np.float64], channel: NDArray[np.integer], channels: int) -> tuple[str, str] | None:
+def _problem(times_s: NDArray[np.float64], channel: NDArray[np.integer]) -> tuple[str, str] | None:
     """What was expected of a recording and what was found instead, or None."""
     if len(times_s) != len(channel):
         return "a channel for each time", f"{len(times_s)} times, {len(channel)} channels"
@@ -105,6 +108,6 @@ def _problem(times_s: NDArray[np.float64], channel: NDArray[np.integer], channel
         return "finite times", f"{np.count_nonzero(~np.isfinite(times_s))} that are not"
     if times_s.min(initial=0) < 0 or times_s.max(initial=0) > _LONGEST_S:
         return f"times of 0 to {_LONGEST_S:g} seconds", f"{times_s.min():g} to {times_s.max():g}"
-    if channel.min(initial=0) < 0 or channel.max(initial=0) >= channels:
-        return f"channels 0 to {channels - 1}", f"{channel.min()} to {channel.max()}"
+    if channel.min(initial=0) < 0 or channel.max(initial=0) >= _CHANNELS:
+        return f"channels 0 to {_CHANNELS - 1}", f"{channel.min()} to {channel.max()}"
     return None

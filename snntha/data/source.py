@@ -45,7 +45,6 @@ class Search:
     looked_in: tuple[Path, ...]  # absolute, best first; empty for data that are generated or installed
     files: dict[str, Path]  # by role, such as "train"; only those that look right
     problems: tuple[str, ...]  # one for each file that is absent or not what it should be
-    found: str  # what is present, in words
     remedy: str  # how to get what is missing
 
     @property

@@ -18,7 +18,7 @@ def status(dataset: Dataset) -> Search:
     if dataset.name in FILE_SETS:
         return FILE_SETS[dataset.name].find(dataset)
     if dataset.name in _WITHOUT_FILES:
-        return Search(dataset.name, (), {}, (), found=_WITHOUT_FILES[dataset.name], remedy="")
+        return Search(dataset.name, looked_in=(), files={}, problems=(), remedy="")
     raise DataError(f"dataset.name={dataset.name!r}; expected one of {', '.join((*_WITHOUT_FILES, *FILE_SETS))}")
 
 
@@ -28,7 +28,8 @@ def status_table(datasets: list[Dataset]) -> Table:
     for dataset in datasets:
         search = status(dataset)
         if search.present:
-            table.add_row("[green]✓[/green]", search.name, Text(search.found))
+            folders = sorted({str(path.parent) for path in search.files.values()})
+            table.add_row("[green]✓[/green]", search.name, Text(", ".join(folders) or _WITHOUT_FILES[search.name]))
         else:
             table.add_row("[red]✗[/red]", search.name, Text(search.report))
     return table

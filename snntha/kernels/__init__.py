@@ -35,5 +35,5 @@ def fastest_for(device: torch.device) -> Backend:
 def set_threads(threads: int | None) -> None:
     """Let torch and numba use the same number of threads; None means what torch began with (all processors)."""
     count = threads or _ALL_THREADS
-    torch.set_num_threads(count)
     numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+    torch.set_num_threads(count)  # second: numba's first call starts its threads, which resets torch's number

@@ -15,6 +15,7 @@ from snntha.data.source import DataError, Search, candidate_folders, file_proble
 
 _MAGIC = {"images": 0x803, "labels": 0x801}  # two zero bytes, type uint8, number of axes
 _SIDE = 28
+_IDX_MAGIC = b"\0\0\x08"  # of bytes
 _GZIP_MAGIC = b"\x1f\x8b"
 _ROLES = ("train-images", "train-labels", "t10k-images", "t10k-labels")
 
@@ -56,7 +57,10 @@ def find(dataset: Dataset) -> Search:
     publication = _PUBLICATIONS[dataset.name]
     folders = candidate_folders(dataset.root, f"{publication.folder}/raw", publication.folder, "raw")
     files = first_complete(folders, _ROLES, _locate)
-    problems = [file_problem(files[role]) if role in files else f"no {_file_name(role)}[.gz]" for role in _ROLES]
+    signatures = (_GZIP_MAGIC, _IDX_MAGIC)
+    problems = [
+        file_problem(files[role], signatures) if role in files else f"no {_file_name(role)}[.gz]" for role in _ROLES
+    ]
     return Search(
         name=dataset.name,
         looked_in=folders,

@@ -19,6 +19,7 @@ _ARCHIVES = {
         "shd_test.h5.zip", "https://zenkelab.org/datasets/shd_test.h5.zip", "1503a5064faa34311c398fb0a1ed0a6f"
     ),
 }
+_SIGNATURES = (b"\x89HDF\r\n\x1a\n",)
 _CHANNELS = 700
 _LONGEST_S = 100.0  # beyond it, times are not seconds
 
@@ -27,7 +28,7 @@ def find(dataset: Dataset) -> Search:
     """Look for shd_train.h5 and shd_test.h5 without reading them."""
     folders = candidate_folders(dataset.root, "SHD")
     files = first_complete(folders, tuple(_ARCHIVES), _locate)
-    problems = [file_problem(files[role]) if role in files else f"no shd_{role}.h5" for role in _ARCHIVES]
+    problems = [file_problem(files[role], _SIGNATURES) if role in files else f"no shd_{role}.h5" for role in _ARCHIVES]
     return Search(
         name=dataset.name,
         looked_in=folders,
@@ -41,7 +42,7 @@ def find(dataset: Dataset) -> Search:
 def download(search: Search) -> None:
     """Fetch and unpack what is absent into `dataset.root`/SHD."""
     for role, archive in _ARCHIVES.items():
-        if role not in search.files or file_problem(search.files[role]):
+        if role not in search.files or file_problem(search.files[role], _SIGNATURES):
             archive.fetch(search.looked_in[0])
 
 

@@ -94,11 +94,20 @@ def candidate_folders(root: str, *below: str) -> tuple[Path, ...]:
     return tuple(top / name for name in below) + (top,)
 
 
-def file_problem(path: Path) -> str | None:
-    """What is wrong with a file that cannot be opened, or holds nothing, as interrupted downloads leave it."""
+def file_problem(path: Path, signatures: tuple[bytes, ...]) -> str | None:
+    """What shows at once that a file is none of its kind: no permission, no bytes, or none of the first bytes it needs.
+
+    Interrupted downloads and error pages are so told from data without reading the rest.
+    """
     if not os.access(path, os.R_OK):
         return f"{path} may not be read: change its permissions"
-    return f"{path} is empty (0 bytes), an interrupted download: delete it" if path.stat().st_size == 0 else None
+    with path.open("rb") as file:
+        head = file.read(max(map(len, signatures)))
+    if not head:
+        return f"{path} is empty (0 bytes), an interrupted download: delete it"
+    if not head.startswith(signatures):
+        return f"{path} is another kind of file (it begins with {head!r}): delete it"
+    return None
 
 
 def describe_folder(folder: Path) -> str:

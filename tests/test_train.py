@@ -1,0 +1,258 @@
+"""Training runs end to end on the bundled digits: records, determinism, resume after a kill, Ctrl-C, failures."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from snntha import run as runs
+from snntha.config import compose, from_yaml
+from snntha.errors import UserError
+from snntha.evaluate import evaluate_run
+from snntha.network import SpikingNetwork
+from snntha.records import Run
+from snntha.train import Evaluation, layer_warnings
+
+TINY = [
+    "backend=reference",
+    "debug=smoke",
+    "dataset.limit=48",
+    "model.topology=4Conv3-AP2-36Dense10",
+    "dataset.time_steps=10",
+]
+METRICS = {
+    "epoch", "iteration", "train_loss", "train_accuracy", "validation_accuracy", "learning_rate", "seconds",
+    "thresholds", "firing_rate", "dead_fraction",
+}  # fmt: skip
+
+
+def train(folder: Path, *overrides: str) -> Run:
+    runs.run(compose([*TINY, f"output_dir={folder}", *overrides]))
+    return Run.open(folder)
+
+
+def start(*arguments: str) -> subprocess.Popen:
+    """`snntha train` as a process of its own, which a signal may hit."""
+    return subprocess.Popen(
+        [sys.executable, "-c", "import sys; from snntha.cli import main; sys.exit(main())", "train", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen) -> str:
+    """Wait for it, and return what it printed."""
+    with process:
+        output, _ = process.communicate(timeout=100)
+    return output
+
+
+def resume(folder: Path, *changes: str) -> None:
+    process = start(f"resume={folder}", *changes)
+    output = finish(process)
+    assert process.returncode == 0, output
+
+
+def results(record: Run) -> list[dict]:
+    """Summary and metrics without what a clock wrote."""
+    summary = record.summary
+    assert summary is not None
+    entries = [{key: value for key, value in trial.items() if key != "seconds"} for trial in summary["trials"]]
+    for number in range(len(entries)):
+        for metrics in record.trial(number).read_metrics():
+            entries.append({key: value for key, value in metrics.items() if key != "seconds"})
+    return entries
+
+
+def weights(record: Run, which: str = "last", trial: int = 0) -> dict[str, torch.Tensor]:
+    return record.trial(trial).load_checkpoint(which, torch.device("cpu"))["network"]
+
+
+def test_a_run_is_a_folder_a_stranger_can_read(tmp_path: Path) -> None:
+    record = train(tmp_path / "run", "epochs=2", "trials=2", "seed=7")
+    summary = record.summary
+    assert summary is not None
+    assert (summary["dataset"], summary["mode"], summary["fidelity"]) == ("digits", "annealed", "paper")
+    assert summary["selection"] == "validation"
+    assert [trial["seed"] for trial in summary["trials"]] == [7, 8]
+    accuracies = [trial["test_accuracy"] for trial in summary["trials"]]
+    assert summary["test_accuracy"]["mean"] == pytest.approx(sum(accuracies) / 2)
+    assert summary["test_accuracy"]["std"] == pytest.approx(abs(accuracies[0] - accuracies[1]) / math.sqrt(2))
+    # 36 + 360 binary weights; BatchNorm scale and shift of 4 channels, 10 biases and 2 thresholds as floats
+    assert summary["footprint_bits"] == 396 + 32 * (8 + 10 + 2)
+    for number in (0, 1):
+        lines = list(record.trial(number).read_metrics())
+        assert [line["epoch"] for line in lines] == [1, 2]
+        assert all(line.keys() >= METRICS for line in lines)
+        assert lines[1]["iteration"] == 2 * 6
+    assert record.environment["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert len(record.environment["data_fingerprint"]) >= 16
+    assert record.config == from_yaml(tmp_path / "run" / "config.yaml")
+
+
+def test_thresholds_follow_eq_4_once_per_minibatch(tmp_path: Path) -> None:
+    overrides = (
+        "hparams.threshold.start=[2.0,3.0]",
+        "hparams.threshold.rise=[4.0,1.0]",
+        "hparams.threshold.rate=[0.1,0.02]",
+    )
+    record = train(tmp_path / "run", "epochs=3", *overrides)
+    for line in record.trial(0).read_metrics():
+        updates = line["iteration"]
+        expected = [2 + 4 * (1 - 0.9**updates), 3 + 1 * (1 - 0.98**updates)]
+        assert line["thresholds"] == pytest.approx(expected, rel=1e-9)
+
+
+def test_same_seed_same_bits_other_seed_other_weights(tmp_path: Path) -> None:
+    first, second = train(tmp_path / "a", "epochs=2"), train(tmp_path / "b", "epochs=2")
+    other = train(tmp_path / "c", "epochs=2", "seed=1")
+    assert results(first) == results(second)
+    assert all(torch.equal(tensor, weights(second)[name]) for name, tensor in weights(first).items())
+    assert not torch.equal(weights(first)["synapses.0.weight"], weights(other)["synapses.0.weight"])
+
+
+@pytest.mark.parametrize("seed, trials", [("same", [3, 3]), ("seed_plus_trial", [3, 4])])
+def test_trial_seeds(tmp_path: Path, seed: str, trials: list[int]) -> None:
+    record = train(tmp_path / "run", "trials=2", "seed=3", f"fidelity.trial_seed={seed}")
+    assert record.summary is not None
+    assert [trial["seed"] for trial in record.summary["trials"]] == trials
+    same = torch.equal(weights(record)["synapses.0.weight"], weights(record, trial=1)["synapses.0.weight"])
+    assert same == (seed == "same")
+
+
+def test_selection_on_the_test_set_is_said(tmp_path: Path) -> None:
+    record = train(tmp_path / "run", "fidelity=code")
+    assert record.summary is not None
+    assert record.summary["selection"] == "test"
+    (trial,) = record.summary["trials"]
+    assert trial["validation_accuracy"] == trial["test_accuracy"]
+
+
+def test_early_stopping_and_best_epoch(tmp_path: Path) -> None:
+    record = train(tmp_path / "run", "epochs=40", "patience=2", "optimizer.lr=1e-9")
+    lines = list(record.trial(0).read_metrics())
+    scores = [line["validation_accuracy"] for line in lines]
+    assert record.summary is not None
+    best = record.summary["trials"][0]["best_epoch"]
+    assert best == scores.index(max(scores)) + 1
+    assert len(lines) == best + 2 < 40
+
+
+def test_overfit_fits_a_handful_of_samples(tmp_path: Path) -> None:
+    runs.run(compose(["backend=reference", "debug=overfit", f"output_dir={tmp_path / 'run'}"]))
+    *_, last = Run.open(tmp_path / "run").trial(0).read_metrics()
+    assert last["train_accuracy"] == 100.0
+
+
+INTERRUPTED = ("epochs=4", "trials=2", "dataset.limit=200", "hparams.dropout=[0.3]", "hparams.grad_clip=1.0")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The run of the interruption tests, left alone."""
+    return train(tmp_path_factory.mktemp("whole") / "run", *INTERRUPTED)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["kill", "ctrl-c"])
+def test_an_interrupted_run_ends_bit_for_bit_where_a_whole_one_does(
+    tmp_path: Path, whole: Run, number: signal.Signals
+) -> None:
+    process = start(*TINY, *INTERRUPTED, f"output_dir={tmp_path / 'cut'}")
+    cut = Run(tmp_path / "cut")
+    deadline = time.monotonic() + 60
+    while len(list(cut.trial(0).read_metrics())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(number)
+    output = finish(process)
+    assert cut.summary is None, "the run was over before the signal came"
+    if number == signal.SIGINT:
+        assert process.returncode == 130
+        assert f"snntha train resume={tmp_path / 'cut'}" in output.replace("\n", "")
+        position = cut.trial(0).load_checkpoint("last", torch.device("cpu"))["progress"]
+        assert position["epoch"] >= 2
+
+    resume(cut.folder)
+    assert results(cut) == results(whole)
+    for trial in (0, 1):
+        for which in ("last", "best"):
+            resumed = weights(cut, which, trial)
+            assert all(torch.equal(tensor, resumed[name]) for name, tensor in weights(whole, which, trial).items())
+
+
+def test_a_finished_run_can_be_given_more_epochs(tmp_path: Path) -> None:
+    whole = train(tmp_path / "whole", "epochs=4")
+    train(tmp_path / "cut", "epochs=2")
+    resume(tmp_path / "cut", "epochs=4")
+    assert results(Run.open(tmp_path / "cut")) == results(whole)
+
+
+def test_resume_refuses_changed_data_and_strange_folders(tmp_path: Path) -> None:
+    record = train(tmp_path / "run")
+    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
+    environment["data_fingerprint"] = "0" * 32
+    (tmp_path / "run" / "environment.json").write_text(json.dumps(environment))
+    with pytest.raises(UserError, match="the data have changed"):
+        runs.run(record.config, resume=tmp_path / "run")
+    with pytest.raises(UserError, match="config.yaml is missing"):
+        Run.open(tmp_path)
+    with pytest.raises(UserError, match="already holds a run"):
+        train(tmp_path / "run")
+
+
+def test_nan_stops_the_trial_and_names_epoch_iteration_and_layer(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="1 of 1 trials failed"):
+        train(tmp_path / "run", "mode=flt32", "optimizer.lr=1e38", "hparams.threshold.rise=[0.0,0.0]")
+    summary = Run.open(tmp_path / "run").summary
+    assert summary is not None
+    assert "epoch 1, iteration" in summary["trials"][0]["failed"]
+    assert "of layer" in summary["trials"][0]["failed"]
+    assert summary["test_accuracy"] == {"best": None, "mean": None, "std": None}
+
+
+def test_a_silent_layer_is_named_once_with_the_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rise = "hparams.threshold.rise=[0.0,0.0]"
+    train(tmp_path / "run", "hparams.threshold.start=[500.0,1.0]", rise, "epochs=2")
+    for line in Run.open(tmp_path / "run").trial(0).read_metrics():
+        assert line["warnings"][0].startswith("layer 1 of 2 (conv, 36 neurons) is silent")
+        assert line["firing_rate"][0] == 0 and line["dead_fraction"][0] == 1
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed.count("layer 1 of 2 (conv, 36 neurons) is silent") == 1, "said once a trial, not every epoch"
+    assert "lower hparams.threshold.start.0 or hparams.threshold.rise.0" in printed
+
+
+def test_a_saturated_layer_is_named_with_the_remedy() -> None:
+    network = SpikingNetwork(compose(TINY), seed=0)
+    evaluation = Evaluation(0.0, 50.0, [0.2, 0.97], [0.0, 0.0], [], None, None)
+    assert layer_warnings(network, evaluation) == [
+        "layer 2 of 2 (dense, 10 neurons) is saturated: 0.97 spikes per neuron and step; "
+        "raise hparams.threshold.start.1 or lower hparams.beta"
+    ]
+
+
+def test_eval_repeats_the_recorded_test_accuracy(tmp_path: Path) -> None:
+    from rich.console import Console
+
+    record = train(tmp_path / "run", "epochs=2")
+    console = Console(width=100, record=True, file=open(os.devnull, "w"))
+    with console.file:
+        console.print(evaluate_run(tmp_path / "run", trial=0, checkpoint="best"))
+    assert record.summary is not None
+    assert f"test accuracy {record.summary['trials'][0]['test_accuracy']:.2f} %" in console.export_text()
+    with pytest.raises(UserError, match="trial=3: the run in .* has trials 0 to 0"):
+        evaluate_run(tmp_path / "run", trial=3, checkpoint="best")
+
+
+def test_a_checkpoint_that_does_not_fit_says_what_differs(tmp_path: Path) -> None:
+    record = train(tmp_path / "run")
+    config = (tmp_path / "run" / "config.yaml").read_text()
+    (tmp_path / "run" / "config.yaml").write_text(config.replace("4Conv3-AP2-36Dense10", "8Conv3-AP2-72Dense10"))
+    with pytest.raises(UserError, match=r"synapses.0.weight has shape \(4, 1, 3, 3\), expected \(8, 1, 3, 3\)"):
+        evaluate_run(record.folder, trial=0, checkpoint="best")

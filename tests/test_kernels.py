@@ -1,0 +1,185 @@
+"""The numba backend equals the reference: outputs, records, running statistics and every gradient.
+
+Spikes of binary layers must be equal bit for bit; gradients and float layers agree within float32 rounding. Buffers are
+poisoned, so that a cell which is read before it is written shows.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import random_events
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from snntha.kernels import cpu, reference, set_threads
+from snntha.kernels.spec import BatchNorm, Dropout, Events, Layer, Neuron, Result, Static
+from snntha.kernels.workspace import Workspace, workspace
+
+NEURON = Neuron(beta=0.9, threshold=2.0, slope=0.5, centre=2.0, strict=False)
+
+
+@pytest.fixture(autouse=True)
+def poisoned_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `take` returns is full of NaN, -1 or the largest unsigned number."""
+    take = Workspace.take
+
+    def take_poisoned(self: Workspace, name: str, shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:
+        array = take(self, name, shape, dtype)
+        array.reshape(-1).view(np.uint8)[:] = 0xFF
+        return array
+
+    monkeypatch.setattr(Workspace, "take", take_poisoned)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    set_threads(1)
+
+
+@dataclass
+class Case:
+    """A network and its input; `Conv`s are (channels, kernel, pool), dense layers a number of neurons."""
+
+    input_shape: tuple[int, ...]
+    topology: tuple[int | tuple[int, int, int], ...]
+    static: bool = False
+    time_steps: int = 9
+    batch: int = 4
+    density: float = 0.15
+    double: float = 0.3
+    binary: bool = True
+    batch_norm: bool = False
+    training: bool = True
+    dropout: float = 0.0
+    neuron: Neuron = NEURON
+    bias: bool = True
+
+    def inputs(self) -> Events | Static:
+        if self.static:
+            image = torch.rand(self.batch, *self.input_shape, generator=torch.Generator().manual_seed(1))
+            return Static(image, self.time_steps)
+        return random_events(self.time_steps, self.batch, self.input_shape, self.density, seed=1, double=self.double)
+
+    def layers(self) -> list[Layer]:
+        """Fresh tensors on every call, always the same numbers."""
+        generator = torch.Generator().manual_seed(2)
+        layers, shape = [], self.input_shape
+        for number, size in enumerate(self.topology):
+            bias = norm = drop = None
+            pool = 1
+            if isinstance(size, tuple):
+                channels, kernel, pool = size
+                weight = torch.rand(channels, shape[0], kernel, kernel, generator=generator) - 0.5
+                out_shape = (channels, *((extent - kernel + 1) // pool for extent in shape[1:]))
+                if self.batch_norm:
+                    norm = self._norm(channels, generator)
+            else:
+                weight = torch.rand(size, torch.Size(shape).numel(), generator=generator) - 0.5
+                if self.bias:
+                    bias = (torch.rand(size, generator=generator) - 0.3).requires_grad_()
+                if self.dropout and self.training:
+                    drop = Dropout(self.dropout, key=0xC0FFEE11 * (number + 1) & 0xFFFFFFFF)
+                out_shape = (size,)
+            if self.binary:
+                weight = torch.where(weight >= 0, 1.0, -1.0)
+            weight.requires_grad_()
+            layers.append(Layer(weight, bias, pool, norm, drop, self.neuron, shape, out_shape, self.binary))
+            shape = out_shape
+        return layers
+
+    def _norm(self, channels: int, generator: torch.Generator) -> BatchNorm:
+        draws = torch.rand(4, channels, generator=generator) + 0.5
+        scale, shift = draws[0].requires_grad_(), (draws[1] - 0.5).detach().requires_grad_()
+        return BatchNorm(scale.detach().requires_grad_(), shift, draws[2].detach(), draws[3].detach(), self.training)
+
+
+@dataclass
+class Outcome:
+    result: Result
+    gradients: dict[str, torch.Tensor]
+    running: list[torch.Tensor]
+
+
+def run(backend, case: Case, *, membrane_loss: bool = True) -> Outcome:
+    """Forward with everything recorded, and backward from random cotangents of all outputs."""
+    layers = case.layers()
+    result = backend.run_network(case.inputs(), layers, record=True, membrane=True)
+    generator = torch.Generator().manual_seed(3)
+    loss = (result.spike_count_BN * torch.randn(result.spike_count_BN.shape, generator=generator)).sum()
+    if membrane_loss:
+        loss = loss + (result.membrane_TBN * torch.randn(result.membrane_TBN.shape, generator=generator)).sum()
+    loss.backward()
+    gradients, running = {}, []
+    for number, layer in enumerate(layers):
+        gradients[f"weight {number}"] = layer.weight.grad
+        if layer.bias_N is not None:
+            gradients[f"bias {number}"] = layer.bias_N.grad
+        if layer.batch_norm is not None:
+            gradients[f"scale {number}"] = layer.batch_norm.scale_C.grad
+            gradients[f"shift {number}"] = layer.batch_norm.shift_C.grad
+            running += [layer.batch_norm.running_mean_C, layer.batch_norm.running_var_C]
+    return Outcome(result, gradients, running)
+
+
+def assert_agree(ours: Outcome, theirs: Outcome, *, exact: bool) -> None:
+    """Equal spikes and membranes (`exact`), gradients within 2e-5 of the largest of each tensor."""
+    for number, (left, right) in enumerate(zip(ours.result.layers, theirs.result.layers, strict=True)):
+        assert torch.equal(left.spikes_TBX, right.spikes_TBX), f"spikes of layer {number}"
+        assert torch.equal(left.spike_count_N, right.spike_count_N), f"counts of layer {number}"
+        _assert_values(left.membrane_TBX, right.membrane_TBX, exact, f"membrane of layer {number}")
+    assert torch.equal(ours.result.spike_count_BN, theirs.result.spike_count_BN)
+    _assert_values(ours.result.membrane_TBN, theirs.result.membrane_TBN, exact, "output membrane")
+    for left, right in zip(ours.running, theirs.running, strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-6, atol=1e-6)
+    assert ours.gradients.keys() == theirs.gradients.keys()
+    for name, gradient in theirs.gradients.items():
+        scale = gradient.abs().max().item()
+        torch.testing.assert_close(ours.gradients[name], gradient, rtol=0, atol=2e-5 * scale + 1e-12, msg=name)
+
+
+def _assert_values(left: torch.Tensor, right: torch.Tensor, exact: bool, name: str) -> None:
+    if exact:
+        assert torch.equal(left, right), name
+    else:
+        torch.testing.assert_close(left, right, rtol=1e-5, atol=1e-4, msg=name)
+
+
+DENSE = Case((30,), (70, 20))
+CONV = Case((2, 13, 14), ((5, 3, 2), (6, 2, 2), 11))
+STATIC = replace(CONV, input_shape=(1, 13, 14), static=True)
+CASES = {
+    "dense": DENSE,
+    "dense-three": Case((30,), (70, 130, 5), dropout=0.2),
+    "dense-dropout": replace(DENSE, dropout=0.4),
+    "dense-no-bias": replace(DENSE, bias=False),
+    "dense-static": Case((30,), (70, 20), static=True, dropout=0.3),
+    "dense-counts": replace(DENSE, density=0.5, double=0.9),
+    "conv": CONV,
+    "conv-dropout": replace(CONV, dropout=0.3),
+    "conv-no-pool": replace(CONV, topology=((5, 3, 1), (17, 2, 3), 11)),
+    "conv-norm": replace(CONV, batch_norm=True),
+    "conv-norm-eval": replace(CONV, batch_norm=True, training=False),
+    "conv-last": replace(CONV, topology=((5, 3, 2), (6, 2, 2))),
+    "conv-on-dense-picture": replace(CONV, topology=(40, 7)),
+    "static": STATIC,
+    "static-norm": replace(STATIC, batch_norm=True, dropout=0.3),
+    "static-norm-eval": replace(STATIC, batch_norm=True, training=False),
+    "strict": replace(DENSE, neuron=replace(NEURON, strict=True)),
+    "moved-centre": replace(CONV, neuron=replace(NEURON, centre=0.7)),
+    "one-neuron": Case((1,), (1, 1), density=0.6),
+    "one-step": replace(CONV, time_steps=1, batch=1),
+    "silent": replace(DENSE, density=0.0),
+    "silent-conv": replace(CONV, density=0.0),
+    "saturated": replace(DENSE, density=1.0, double=0.0),
+    "long-rows": Case((300,), (65, 3), density=0.9),
+}
+
+
+@pytest.mark.parametrize("binary", [True, False], ids=["binary", "float"])
+@pytest.mark.parametrize("name", CASES)
+def test_agrees_with_reference(name: str, binary: bool) -> None:
+    case = replace(CASES[name], binary=binary)
+    exact = binary and not case.batch_norm and not isinstance(case.topology[-1], tuple)
+    assert_agree(run(cpu, case), run(reference, case), exact=exact)

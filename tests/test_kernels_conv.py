@@ -1,0 +1,217 @@
+"""The event-driven convolution against PyTorch's conv2d and avg_pool2d on the densified input."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numba import njit, prange
+from torch import Tensor
+
+from snntha.kernels import conv
+from snntha.kernels.spec import Events
+
+
+@dataclass(frozen=True)
+class Case:
+    """One convolution and pooling: sizes, and how many events an input has on average."""
+
+    kernel: int = 5
+    pool: int = 2
+    height: int = 12
+    width: int = 12
+    inputs: int = 3
+    outputs: int = 16
+    time_steps: int = 7
+    batch: int = 2
+    rate: float = 0.1
+    binary: bool = True
+
+
+AWKWARD = [
+    *(Case(kernel=kernel, pool=pool) for kernel in (1, 3, 5) for pool in (1, 2, 3)),
+    Case(height=11, width=9, inputs=1, outputs=1),
+    Case(kernel=3, pool=3, height=13, width=10, inputs=2, outputs=17),
+    Case(kernel=3, pool=1, height=3, width=3, outputs=5, time_steps=1, batch=1),
+    Case(rate=0.0),
+    Case(rate=2.0),
+    Case(inputs=16, outputs=64, time_steps=13),
+    Case(binary=False, outputs=33),
+]
+
+
+def make(case: Case) -> tuple[Events, Tensor, Tensor]:
+    """Events, weight_OIkk and a gradient of the currents_TBCHW."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (case.time_steps * case.batch, case.height * case.width * case.inputs)
+    counts = torch.poisson(torch.full(shape, case.rate), generator=generator).long()
+    if case.time_steps > 1:
+        counts[1] = 0
+    weight = torch.randn(case.outputs, case.inputs, case.kernel, case.kernel, generator=generator)
+    if case.binary:
+        weight = torch.where(weight >= 0, 1.0, -1.0)
+    events = to_events(counts, case)
+    grad = torch.randn(reference_currents(events.dense(), weight, case).shape, generator=generator)
+    return events, weight, grad
+
+
+def to_events(counts: Tensor, case: Case) -> Events:
+    """Counts of shape (T * B, H * W * I) as CSR rows."""
+    indptr = F.pad(counts.sum(1).cumsum(0), (1, 0))
+    index = torch.arange(counts.shape[1]).repeat(len(counts)).repeat_interleave(counts.flatten()).int()
+    return Events(indptr, index, case.time_steps, case.batch, (case.inputs, case.height, case.width))
+
+
+def reference_currents(spikes_TBCHW: Tensor, weight_OIkk: Tensor, case: Case) -> Tensor:
+    """currents_TBCHW as defined."""
+    current = F.avg_pool2d(F.conv2d(spikes_TBCHW.flatten(0, 1), weight_OIkk), case.pool)
+    return current.unflatten(0, (case.time_steps, case.batch))
+
+
+def folded(weight_OIkk: Tensor, case: Case) -> np.ndarray:
+    kernel = conv.fold_pooling(weight_OIkk, case.pool)
+    return (kernel.to(torch.int8) if case.binary else kernel).numpy()
+
+
+def currents(events: Events, weight_OIkk: Tensor, case: Case) -> Tensor:
+    """currents_TBCHW of the kernel under test."""
+    out = np.full_like(channels_last(reference_currents(events.dense(), weight_OIkk, case)), np.nan)
+    conv.conv_currents(
+        events.indptr.numpy(),
+        events.index.numpy(),
+        folded(weight_OIkk, case),
+        case.pool,
+        case.pool**2,
+        (case.height, case.width),
+        out,
+    )
+    return torch.from_numpy(out).permute(0, 1, 4, 2, 3)
+
+
+def kernel_gradient(events: Events, grad_TBCHW: Tensor, case: Case) -> Tensor:
+    """grad_kernel_KKIO of the kernel under test."""
+    size = case.kernel + case.pool - 1
+    out = np.full((size, size, case.inputs, case.outputs), np.nan, np.float32)
+    conv.conv_weight_gradient(
+        events.indptr.numpy(),
+        events.index.numpy(),
+        channels_last(grad_TBCHW),
+        case.pool,
+        case.pool**2,
+        (case.height, case.width),
+        out,
+    )
+    return torch.from_numpy(out)
+
+
+@njit(parallel=True)
+def _all_samples(grad_currents, panels, stride, grad_spikes_BTHWI):
+    for b in prange(len(grad_spikes_BTHWI)):
+        conv.conv_input_gradient(grad_currents, panels, stride, b, grad_spikes_BTHWI[b])
+
+
+def spike_gradient(weight_OIkk: Tensor, grad_TBCHW: Tensor, case: Case) -> Tensor:
+    """grad_spikes_TBCHW of the kernel under test."""
+    shape = (case.batch, case.time_steps, case.height, case.width, case.inputs)
+    out = np.full(shape, np.nan, np.float32)
+    panels = conv.input_gradient_kernel(folded(weight_OIkk, case), case.pool**2)
+    _all_samples(channels_last(grad_TBCHW), panels, case.pool, out)
+    return torch.from_numpy(out).permute(1, 0, 4, 2, 3)
+
+
+def channels_last(values_TBCHW: Tensor) -> np.ndarray:
+    return values_TBCHW.permute(0, 1, 3, 4, 2).contiguous().numpy()
+
+
+def assert_close(found: Tensor, expected: Tensor) -> None:
+    """Equal up to the rounding of float32 sums of a few thousand terms in another order."""
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def check(case: Case) -> None:
+    """Currents and both gradients agree with autograd through the definition."""
+    events, weight, grad = make(case)
+    spikes = events.dense().requires_grad_()
+    weight.requires_grad_()
+    expected = reference_currents(spikes, weight, case)
+    grad_spikes, grad_weight = torch.autograd.grad(expected, (spikes, weight), grad)
+    found = currents(events, weight.detach(), case)
+    if case.binary:
+        assert torch.equal(found, expected)
+    else:
+        assert_close(found, expected.detach())
+    assert_close(spike_gradient(weight.detach(), grad, case), grad_spikes)
+    kernel = conv.fold_pooling(weight, case.pool)
+    (found_grad_weight,) = torch.autograd.grad(kernel, weight, kernel_gradient(events, grad, case))
+    assert_close(found_grad_weight, grad_weight)
+
+
+@pytest.mark.parametrize("case", AWKWARD, ids=str)
+def test_currents_and_gradients_agree_with_pytorch(case: Case):
+    check(case)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.builds(
+        Case,
+        kernel=st.integers(1, 5),
+        pool=st.integers(1, 4),
+        height=st.integers(8, 15),
+        width=st.integers(8, 15),
+        inputs=st.integers(1, 5),
+        outputs=st.integers(1, 40),
+        time_steps=st.integers(1, 14),
+        batch=st.integers(1, 3),
+        rate=st.sampled_from([0.0, 0.05, 0.5, 1.5]),
+        binary=st.booleans(),
+    )
+)
+def test_any_shape_agrees_with_pytorch(case: Case):
+    check(case)
+
+
+def test_sums_beyond_int16_are_exact():
+    """800 inputs of weight +1 that each fire 50 times under 5 x 5 taps: int16 would overflow."""
+    case = Case(inputs=32, outputs=2, pool=1, height=5, width=5, time_steps=1, batch=1)
+    events = to_events(torch.full((1, 5 * 5 * 32), 50), case)
+    weight = torch.ones(2, 32, 5, 5)
+    assert torch.equal(currents(events, weight, case), torch.full((1, 1, 2, 1, 1), 40_000.0))
+
+
+@pytest.fixture
+def threads() -> Iterator[int]:
+    """How many threads numba has; a test may change it."""
+    count = numba.get_num_threads()
+    yield count
+    numba.set_num_threads(count)
+
+
+def test_thread_count_changes_no_bit(threads: int):
+    if threads < 2:
+        pytest.skip("needs two threads: set NUMBA_NUM_THREADS=2 or more")
+    case = Case(inputs=4, outputs=32, time_steps=40, rate=0.3, binary=False)
+    events, weight, grad = make(case)
+    results = []
+    for count in (1, 2):
+        numba.set_num_threads(count)
+        results.append(
+            (currents(events, weight, case), kernel_gradient(events, grad, case), spike_gradient(weight, grad, case))
+        )
+    for one, two in zip(*results, strict=True):
+        assert torch.equal(one, two)
+
+
+def test_currents_of_the_wrong_size_are_refused():
+    case = Case()
+    events, weight, _ = make(case)
+    out = np.empty((case.time_steps, case.batch, 5, 4, case.outputs), np.float32)
+    with pytest.raises(AssertionError, match="expected \\(4, 4, 16\\)"):
+        conv.conv_currents(
+            events.indptr.numpy(), events.index.numpy(), folded(weight, case), case.pool, 4, (12, 12), out
+        )

@@ -24,6 +24,9 @@ snntha trains binarized spiking networks with threshold annealing (Eshraghian & 
 
   snntha train [key=value ...] [-m]    train, and write a run folder under outputs/
   snntha eval run=FOLDER               test accuracy, firing rates and dead neurons of a run
+  snntha report [FOLDER ...]           tables of runs beside the published ones; --html FILE writes a page
+  snntha plot [run=FOLDER,...]         figures and animations of runs; alone: which there are
+  snntha bench [--json]                speed and memory of a training step against a snnTorch loop
   snntha data                          which data sets are present, and how to get the others
   snntha list                          data sets and modes with their published accuracy
 
@@ -35,12 +38,34 @@ Try now, without a download:
 USAGE = {
     "eval": "snntha eval run=FOLDER [checkpoint=best|last] [trial=0]\n"
     "Test accuracy, firing rates and dead neurons of a checkpoint.",
+    "plot": "snntha plot run=FOLDER[,FOLDER...] [figure=NAME,...] [output=FOLDER] [trial=0] [iterations=0,100,400]\n"
+    "            [frames=100] [beta=...] [slope=...] [start=...] [final=...]\n"
+    "Figures of one run or several as PNG and SVG, animations as GIF and, with ffmpeg, MP4. Without arguments: which.\n"
+    "iterations are those of figure=temporal; frames is the most an animation has; beta, slope and the thresholds\n"
+    "start and final are for figure=neuron and figure=surrogate, in place of the run's.",
+    "bench": "snntha bench [case=shd,...] [mode=annealed] [backend=auto] [repeats=5] [threads=N] [--json]\n"
+    "snntha bench sweeps=true [picture=FILE.png]\n"
+    "A training step of the published networks against the step-by-step snnTorch loop, in one run: time, peak memory,\n"
+    "floor of this machine, time of an epoch and where the time goes. sweeps=true: how time grows with hidden width,\n"
+    "time steps, batch size and input density on the SHD network.",
     "data": "snntha data [dataset=NAME] [dataset.root=FOLDER]\n"
     "What is present, where it was looked for, what is missing and how to get it.",
     "list": "snntha list\nData sets and modes with their published accuracy.",
 }
 DEFAULTS: dict[str, dict[str, str]] = {  # what these sub-commands accept as key=value; train's keys are Hydra's
     "eval": {"run": "", "checkpoint": "best", "trial": "0"},
+    "plot": dict.fromkeys(
+        ("run", "figure", "output", "trial", "iterations", "frames", "beta", "slope", "start", "final"), ""
+    ),
+    "bench": {
+        "case": "",
+        "mode": "annealed",
+        "backend": "auto",
+        "repeats": "5",
+        "threads": "",
+        "sweeps": "false",
+        "picture": "",
+    },
     "data": {"dataset": "", "dataset.root": ""},
     "list": {},
 }
@@ -128,6 +153,28 @@ def evaluate(arguments: list[str]) -> None:
     show(evaluate_run(Path(values["run"]), trial=int(values["trial"]), checkpoint=values["checkpoint"]))
 
 
+def report(arguments: list[str]) -> None:
+    from snntha.report.command import main as run_report
+
+    run_report(arguments)
+
+
+def plot(arguments: list[str]) -> None:
+    values = _parse("plot", arguments)
+
+    from snntha.plots.command import run_command
+
+    run_command(values)
+
+
+def bench(arguments: list[str]) -> None:
+    values = _parse("bench", [argument for argument in arguments if argument != "--json"])
+
+    from snntha.bench.command import run_command
+
+    run_command(values, as_json="--json" in arguments)
+
+
 def data(arguments: list[str]) -> None:
     values = _parse("data", arguments)
     names = [values["dataset"]] if values["dataset"] else configuration.CHOICES["dataset.name"]
@@ -166,6 +213,9 @@ def list_published(arguments: list[str]) -> None:
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "train": train,
     "eval": evaluate,
+    "report": report,
+    "plot": plot,
+    "bench": bench,
     "data": data,
     "list": list_published,
 }

@@ -122,8 +122,10 @@ class Config:
     backend: str = "auto"  # auto | reference | numba
     threads: int | None = None  # null: all processors
     selection: str = "validation"  # validation | test
+    logger: str = "none"  # none | tensorboard: events in <run>/trial_<k>/tensorboard
     resume: str | None = None
     output_dir: str = "???"
+    plots: bool = True  # end with the run's pictures in <run>/plots/ and a small one in the terminal
     target_train_accuracy: float | None = None  # percent; stop a trial as soon as an epoch reaches it
     dataset: Dataset = field(default_factory=Dataset)
     model: Model = field(default_factory=Model)
@@ -240,6 +242,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "device": ("auto", "cpu", "cuda"),
     "backend": ("auto", "reference", "numba"),
     "selection": ("validation", "test"),
+    "logger": ("none", "tensorboard"),
     "dataset.name": ("digits", "mnist", "fashion_mnist", "dvs_gesture", "shd", "temporal_coding"),
     "dataset.window": ("full", "first_T_ms"),
     "mode.name": ("flt32", "bsnn_theta1", "bsnn", "annealed"),

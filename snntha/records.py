@@ -17,6 +17,7 @@ import torch
 from snntha import config as configuration
 from snntha.config import Config
 from snntha.errors import UserError
+from snntha.logger import Log
 
 CHECKPOINT_FORMAT = 1
 _VERSIONS_OF = ("snntha", "torch", "torchvision", "numpy", "numba", "tonic", "snntorch", "hydra-core", "omegaconf")
@@ -80,6 +81,7 @@ class Trial:
     def __init__(self, folder: Path):
         self.folder = folder
         self.metrics_path = folder / "metrics.jsonl"
+        self.log: Log | None = None  # also receives each epoch's metrics
 
     def checkpoint_path(self, which: str) -> Path:
         return self.folder / "checkpoints" / f"{which}.pt"
@@ -91,6 +93,8 @@ class Trial:
             file.write(json.dumps(metrics) + "\n")
             file.flush()
             os.fsync(file.fileno())
+        if self.log is not None:
+            self.log(metrics)
 
     def read_metrics(self) -> Iterator[dict[str, Any]]:
         """The epochs' lines; a line that a crash cut short is the last and is left out."""

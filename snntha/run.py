@@ -14,6 +14,7 @@ from snntha.config import Config
 from snntha.data.batch import Data
 from snntha.display import Display
 from snntha.errors import UserError
+from snntha.logger import open_log, require
 from snntha.network import SpikingNetwork
 from snntha.published import published
 from snntha.records import Run
@@ -32,6 +33,7 @@ def run(config: Config, resume: Path | None = None) -> float:
         Stopped: Ctrl-C, after a checkpoint was written.
     """
     console = Console()
+    require(config.logger)
     kernels.set_threads(config.threads)
     device = resolve_device(config.device)
     data = datasets.load(config.dataset, selection=config.selection, seed=config.seed)
@@ -60,6 +62,8 @@ def run(config: Config, resume: Path | None = None) -> float:
     console.print(_trial_table(config, trials))
     if data.test is not None:
         console.print(_accuracy_table(config, trials))
+    if config.plots:
+        _draw(record, console)
     console.print(f"output folder  {record.folder}", soft_wrap=True, highlight=False)
     console.print(f"next           snntha eval run={record.folder}", soft_wrap=True, highlight=False)
     failures = [entry["failed"] for entry in trials if "failed" in entry]
@@ -68,11 +72,23 @@ def run(config: Config, resume: Path | None = None) -> float:
     return statistics.fmean(entry["best_score"] for entry in trials)
 
 
+def _draw(record: Run, console: Console) -> None:
+    """The run's pictures: files in its plots/, and a small one here."""
+    from snntha import plots  # imports matplotlib, which a run without pictures need not wait for
+
+    console.print(plots.terminal_picture(record))
+    pictures = plots.draw_run(record.folder)
+    if pictures:
+        names = ", ".join(path.name for path in pictures)
+        console.print(f"pictures       {record.folder / 'plots'}: {names}", soft_wrap=True, highlight=False)
+
+
 def _run_trial(
     network: SpikingNetwork, data: Data, record: Run, number: int, display: Display, seed: int, resume: bool
 ) -> dict[str, Any]:
     """Train, then evaluate the best epoch once on the test set; the trial's entry in summary.json."""
     trial = record.trial(number)
+    trial.log = open_log(network.config.logger, trial.folder)
     progress = fit(network, data, trial, display, seed=seed, resume=resume)
     classes = data.train.batch(torch.arange(1)).labels_B is not None
     best = load_checkpoint(trial, "best", network)

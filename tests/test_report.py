@@ -1,0 +1,271 @@
+"""`snntha report`: the numbers are those of the records, the published figures and the conditions stand beside them."""
+
+import csv
+import io
+import json
+import re
+import statistics
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from report_folders import write_run
+
+from snntha.errors import UserError
+from snntha.published import published
+from snntha.report import build_tables, collect, report
+from snntha.report.command import main
+from snntha.report.formats import as_csv, as_json, latex, markdown
+from snntha.report.page import page
+from snntha.report.plot_data import run_data
+from snntha.report.tables import paper_figures
+from snntha.topology import parse
+
+ACCURACIES = [65.0, 66.5, 64.2]
+
+
+@pytest.fixture
+def outputs(tmp_path: Path) -> Path:
+    """Two settings of shd, one of which was trained in two runs of different seeds."""
+    write_run(tmp_path / "outputs/shd/annealed/a", ACCURACIES[:2])
+    write_run(tmp_path / "outputs/shd/annealed/b", ACCURACIES[2:], first_seed=2)
+    write_run(tmp_path / "outputs/shd/bsnn/c", [60.0], mode="bsnn", overrides=("selection=test",))
+    return tmp_path / "outputs"
+
+
+def tables_of(*folders: Path) -> dict:
+    return {table.name: table for table in build_tables(collect(list(folders)))}
+
+
+def test_accuracies_over_seeds_beside_the_published(outputs):
+    bsnn, annealed = tables_of(outputs)["results"].rows
+    assert (annealed["dataset"], annealed["mode"], annealed["trials"]) == ("shd", "annealed", 3)
+    assert annealed["best"] == max(ACCURACIES)
+    assert annealed["mean"] == statistics.fmean(ACCURACIES)
+    assert annealed["sigma"] == statistics.stdev(ACCURACIES)
+    paper = published("shd", "annealed")
+    assert (annealed["published_best"], annealed["published_mean"], annealed["published_sigma"]) == paper
+    assert (bsnn["mean"], bsnn["sigma"], bsnn["published_mean"]) == (60.0, None, published("shd", "bsnn").mean)
+
+
+def test_conditions_are_said_in_every_table(outputs):
+    tables = tables_of(outputs)
+    for name in ("results", "cost", "layers"):
+        keys = {column.key for column in tables[name].columns}
+        assert {"selection", "epochs", "trials"} <= keys
+        assert all(row["epochs"] == "3 of 3" for row in tables[name].rows)
+    bsnn, annealed = tables["results"].rows
+    assert (bsnn["selection"], annealed["selection"]) == ("test", "validation")
+    assert annealed["unlike_published"] == "selected on validation, not test; 3 seeds, not 5; at most 3 epochs, not 500"
+    assert "validation, not test" not in bsnn["unlike_published"]
+
+
+def test_one_run_equals_its_summary(tmp_path):
+    summary = write_run(tmp_path / "run", [50.0, 52.0])
+    tables = tables_of(tmp_path)
+    result, cost = tables["results"].rows[0], tables["cost"].rows[0]
+    assert result["best"] == summary["test_accuracy"]["best"]
+    assert result["mean"] == summary["test_accuracy"]["mean"]
+    assert cost["footprint_bits"] == summary["footprint_bits"]
+    assert cost["seconds"] == 12.5
+    assert cost["weights"] == 700 * 3000 + 3000 * 20
+    assert cost["firing_rate"] == pytest.approx((0.02 * 3000 + 0.04 * 20) / 3020)
+    assert cost["measured_on"] == "test"
+    assert [row["firing_rate"] for row in tables["layers"].rows] == summary["trials"][0]["test_firing_rate"]
+    assert [row["dead_fraction"] for row in tables["layers"].rows] == summary["trials"][0]["test_dead_fraction"]
+    assert [row["published_dead_fraction"] for row in tables["layers"].rows] == [0.2, 0.2]
+
+
+def test_what_was_changed_separates_rows_and_is_named(tmp_path):
+    write_run(tmp_path / "a", [60.0])
+    write_run(tmp_path / "b", [61.0], overrides=("hparams.beta=0.5",))
+    rows = tables_of(tmp_path)["results"].rows
+    assert len(rows) == 2
+    assert {row["mean"]: row["setting"] for row in rows}[61.0] == "hparams.beta=0.5"
+
+
+def test_a_seed_that_was_run_twice_counts_once_and_the_table_says_so(tmp_path):
+    write_run(tmp_path / "old", [10.0, 20.0], first_seed=0)
+    write_run(tmp_path / "new", [40.0], first_seed=1)  # its seed 1 is the old run's second
+    table = tables_of(tmp_path)["results"]
+    assert table.rows[0]["trials"] == 2
+    assert table.rows[0]["mean"] == 25.0
+    assert any("run twice" in note for note in table.notes)
+
+
+def test_section_5_1_stands_beside_true_footprints(outputs):
+    table = tables_of(outputs)["lightweight"]
+    networks = {(row["dataset"], row["network"]): row for row in table.rows}
+    assert networks["fashion_mnist", "BS4NN"]["printed_bits"] == 794_000
+    assert networks["fashion_mnist", "NH"]["accuracy"] == 87.5
+    assert networks["dvs_gesture", "annealed, published"]["printed_bits"] == 98_000
+    assert networks["dvs_gesture", "annealed, published"]["weight_bits"] == 22_400
+    ours = networks["shd", "annealed, ours"]
+    assert (ours["accuracy"], ours["footprint_bits"]) == (statistics.fmean(ACCURACIES), 2256704)
+    assert any("slips" in note and "36.2, 22.4 and 2,160 kbit" in note for note in table.notes)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "topology", "shape"),
+    [
+        ("fashion_mnist", "16Conv5-AP2-64Conv5-AP2-1024Dense10", (1, 28, 28)),
+        ("dvs_gesture", "16Conv5-AP2-32Conv5-AP2-800Dense11", (2, 32, 32)),
+        ("shd", "700Dense3000Dense20", (700,)),
+    ],
+)
+def test_true_weights_follow_from_the_published_topologies(dataset, topology, shape):
+    assert paper_figures()["annealed"][dataset]["weights"] == sum(layer.weights for layer in parse(topology, shape))
+
+
+def test_json_reads_back_in_full_precision(outputs):
+    tables = build_tables(collect([outputs]))
+    back = json.loads(as_json(tables))
+    assert back["results"]["rows"][1]["sigma"] == statistics.stdev(ACCURACIES)
+    assert back["results"]["rows"][1]["selection"] == "validation"
+    assert back["results"]["notes"] == tables[0].notes
+
+
+def test_csv_reads_back_in_full_precision(outputs):
+    table = tables_of(outputs)["results"]
+    title, text = as_csv([table]).split("\n", 1)
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert title == "# Test accuracy"
+    assert float(rows[1]["sigma"]) == statistics.stdev(ACCURACIES)
+    assert rows[0]["sigma"] == ""
+    assert rows[1]["unlike_published"] == table.rows[1]["unlike_published"]
+
+
+def test_markdown_reads_back(outputs):
+    table = tables_of(outputs)["results"]
+    lines = [line for line in markdown([table]).splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    assert {len(row) for row in cells} == {len(table.columns)}
+    row = dict(zip(cells[0], cells[3], strict=True))
+    assert (row["mean %"], row["sigma"], row["published mean %"]) == ("65.23", "1.17", "65.68")
+
+
+def test_latex_reads_back(outputs):
+    table = tables_of(outputs)["lightweight"]
+    text = latex([table])
+    rows = [line.strip().removesuffix(r" \\") for line in text.splitlines() if line.endswith(r"\\")]
+    assert len(rows) == 1 + len(table.rows)
+    assert {len(re.split(r"(?<!\\)&", row)) for row in rows} == {len(table.columns)}
+    assert r"fashion\_mnist" in text and r"Perez-Nieves \& Goodman (2021)" in text
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
+
+
+def test_command_prints_one_table(outputs, capsys):
+    main([str(outputs), "--format", "csv", "--table", "cost"])
+    printed = capsys.readouterr().out
+    assert printed.startswith("# Time, footprint and activity\ndataset,mode,")
+
+
+def test_terminal_table_says_selection_and_published(outputs, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    report([outputs])
+    printed = capsys.readouterr().out
+    assert "65.23" in printed and "65.68" in printed and "selected on validation, not test" in printed
+
+
+# ---- incomplete, old and damaged folders ----
+
+
+def problems_of(folder: Path) -> list[str]:
+    return [row["problem"] for row in tables_of(folder)["problems"].rows]
+
+
+def test_unfinished_run_is_shown_from_its_epochs(tmp_path):
+    write_run(tmp_path / "run", [50.0])
+    (tmp_path / "run/summary.json").unlink()
+    tables = tables_of(tmp_path)
+    row = tables["results"].rows[0]
+    assert (row["mode"], row["epochs"], row["trials"], row.get("mean")) == ("annealed", "3 of 3", 0, None)
+    assert tables["layers"].rows[0]["firing_rate"] == 0.1
+    assert tables["layers"].rows[0]["measured_on"] == "validation"
+    assert problems_of(tmp_path) == ["summary.json is missing: no trial has ended"]
+
+
+def test_older_record_without_test_activity_falls_back_to_the_selected_epoch(tmp_path):
+    summary = write_run(tmp_path / "run", [50.0])
+    for key in ("test_firing_rate", "test_dead_fraction"):
+        del summary["trials"][0][key]
+    (tmp_path / "run/summary.json").write_text(json.dumps(summary))
+    row = tables_of(tmp_path)["layers"].rows[0]
+    assert (row["firing_rate"], row["dead_fraction"], row["measured_on"]) == (0.1, 0.5, "validation")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("summary.json", '{"dataset": ', "summary.json cannot be read"),
+        ("summary.json", "[1]", "summary.json holds no mapping"),
+        ("summary.json", '{"trials": 3}', "trials is not a list"),
+        ("summary.json", '{"trials": [{"seed": 0, "test_accuracy": "high"}]}', "test_accuracy is not a finite number"),
+        ("config.yaml", "a: [", "config.yaml cannot be read"),
+        ("config.yaml", "model: {topology: nonsense}\ndataset: {input_shape: [3]}", "model.topology='nonsense'"),
+        ("config.yaml", "model: 3\ndataset: []\ntrials: many", ""),
+        ("environment.json", "\x00", "environment.json cannot be read"),
+        ("trial_0/metrics.jsonl", '{"epoch": 1, "firing_rate": 7}\n{"epo', "line 2 of metrics.jsonl is damaged"),
+    ],
+)
+def test_a_damaged_record_is_told_and_the_other_run_is_shown(tmp_path, name, text, told):
+    write_run(tmp_path / "good", [50.0], activity=False)
+    write_run(tmp_path / "bad", [70.0], mode="bsnn", activity=False)
+    (tmp_path / "bad" / name).write_text(text)
+    tables = tables_of(tmp_path)
+    assert 50.0 in [row["mean"] for row in tables["results"].rows]
+    assert any(told in problem for problem in problems_of(tmp_path)) or not told
+    report([tmp_path], html=tmp_path / "page.html")
+    assert "good" in (tmp_path / "page.html").read_text()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=5,
+)
+KEYS = {
+    "summary.json": ("dataset", "mode", "fidelity", "selection", "trials", "test_accuracy", "footprint_bits"),
+    "environment.json": ("created", "command", "commit", "python", "versions", "machine", "data_fingerprint"),
+    "trial_0/metrics.jsonl": ("thresholds", "firing_rate", "train_loss", "selection", "output_membrane"),
+}
+TRIAL_KEYS = ("seed", "epochs", "best_epoch", "best_score", "test_accuracy", "seconds", "failed", "test_firing_rate")
+
+
+@given(st.data())
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_content_of_a_record_stops_the_report(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("any") / "run"
+    write_run(folder, [50.0], activity=False)
+    name = data.draw(st.sampled_from(list(KEYS)))
+    content = data.draw(st.fixed_dictionaries({}, optional=dict.fromkeys(KEYS[name], JSON)))
+    if name == "summary.json" and data.draw(st.booleans()):
+        content["trials"] = [data.draw(st.fixed_dictionaries({}, optional=dict.fromkeys(TRIAL_KEYS, JSON)))]
+    (folder / name).write_text(json.dumps({"epoch": 1, **content}) + "\n")
+    runs = collect([folder])
+    assert "<h1>" in page(runs, [run_data(run) for run in runs], build_tables(runs))
+
+
+def test_failed_trial_is_told_and_not_counted(tmp_path):
+    summary = write_run(tmp_path / "run", [50.0, 60.0])
+    summary["trials"][1] = {"seed": 1, "failed": "NaN at epoch 1"}
+    (tmp_path / "run/summary.json").write_text(json.dumps(summary))
+    assert tables_of(tmp_path)["results"].rows[0]["trials"] == 1
+    assert problems_of(tmp_path) == ["trial 2 failed: NaN at epoch 1"]
+
+
+def test_no_run_says_where_it_looked_and_how_to_make_one(tmp_path):
+    with pytest.raises(UserError, match=rf"no run found in {re.escape(str(tmp_path))}.*snntha train debug=smoke"):
+        report([tmp_path])
+    with pytest.raises(UserError, match="nowhere is not a folder"):
+        report([tmp_path / "nowhere"])
+
+
+def test_a_wrong_argument_is_a_users_error():
+    with pytest.raises(UserError, match="usage: snntha report"):
+        main(["--format", "word"])
+
+
+def test_the_same_run_named_twice_is_read_once(outputs):
+    assert len(collect([outputs, outputs / "shd/bsnn/c"])) == 3

@@ -1,0 +1,164 @@
+"""The page of `snntha report --html`, in a headless Chromium: skipped where there is none."""
+
+import base64
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from report_folders import write_run
+
+from snntha.report import report
+
+webdriver = pytest.importorskip("selenium.webdriver")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver")
+
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("page")
+    write_run(folder / "runs/annealed", [65.0, 67.0])
+    write_run(folder / "runs/bsnn", [61.0], mode="bsnn", first_seed=5)
+    write_run(folder / "runs/broken<script>", [30.0], mode="flt32", first_seed=7, activity=False)
+    (folder / "runs/annealed/plots").mkdir()
+    (folder / "runs/annealed/plots/spike_counts.png").write_bytes(PIXEL)
+    report([folder / "runs"], html=folder / "page.html")
+    return folder / "page.html"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory) -> Iterator:
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    for flag in (*flags.split(), "--disable-component-update", "--disable-sync", "--window-size=1366,850"):
+        options.add_argument(flag)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver.implicitly_wait(10)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def opened(browser, page: Path) -> Iterator:
+    """The page, freshly loaded; no test may leave a message in the console."""
+    browser.get(page.as_uri())
+    yield browser
+    assert browser.get_log("browser") == []
+
+
+def find(browser, selector: str) -> list:
+    return browser.find_elements("css selector", selector)
+
+
+def column(browser, table: str, number: int) -> list[str]:
+    cells = find(browser, f"#{table} tbody tr:not(.hidden) > :nth-child({number})")
+    return [cell.text for cell in cells]
+
+
+def test_tables_are_there_with_captions_and_published_figures(opened):
+    captions = [caption.text for caption in find(opened, "section.table caption")]
+    assert captions[:2] == ["Test accuracy", "Time, footprint and activity"]
+    assert "66.00" in find(opened, "#results")[0].text and "65.68" in find(opened, "#results")[0].text
+    assert "selected on validation, not test" in find(opened, "#results")[0].text
+    assert all(header.get_attribute("scope") == "col" for header in find(opened, "thead th"))
+
+
+def test_sorting_by_keyboard_tells_the_order(opened):
+    place = [header.text.split("\n")[0].strip() for header in find(opened, "#results thead th")].index("mean %") + 1
+    for order, numbers in (("ascending", ["30.00", "61.00", "66.00"]), ("descending", ["66.00", "61.00", "30.00"])):
+        find(opened, f"#results thead th:nth-child({place}) button")[0].send_keys("\ue007")
+        assert column(opened, "results", place) == numbers
+        assert find(opened, f"#results thead th:nth-child({place})")[0].get_attribute("aria-sort") == order
+
+
+def test_filtering_shows_the_rows_with_every_word(opened):
+    field = find(opened, '[data-filters="results"]')[0]
+    field.send_keys("shd bsnn")
+    assert column(opened, "results", 2) == ["bsnn"]
+    assert find(opened, '[data-count="results"]')[0].text == "1 of 3 shown"
+    find(opened, "#run-filter")[0].send_keys("annealed")
+    assert len(find(opened, ".run:not(.hidden)")) == 1
+
+
+def test_a_run_draws_its_plots_when_it_is_opened(opened):
+    assert not find(opened, "#run-1 .drawings")[0].get_attribute("innerHTML")
+    opened.get(f"{opened.current_url}#run-1")
+    assert find(opened, "#run-1 .js-plotly-plot .main-svg")
+    labels = [plot.get_attribute("aria-label") for plot in find(opened, "#run-1 .plot")]
+    captions = ("Loss", "Accuracy", "Thresholds", "Firing rate", "Dead neurons", "Silenced by", "Firing rate against")
+    for caption in (*captions, "Spikes of the input", "Spikes of layer 2", "Confusion"):
+        assert any(label.startswith(caption) for label in labels), caption
+    assert "training: from 3 to 1" in labels[0]
+
+
+def test_another_trial_can_be_chosen(opened):
+    opened.get(f"{opened.current_url}#run-1")
+    assert "validation: from 66 to 66" in find(opened, "#run-1 .plot")[1].get_attribute("aria-label")
+    find(opened, "#run-1 select option:nth-child(2)")[0].click()
+    assert "validation: from 68 to 68" in find(opened, "#run-1 .plot")[1].get_attribute("aria-label")
+
+
+def test_figures_and_how_to_repeat(opened):
+    opened.get(f"{opened.current_url}#run-1")
+    image = find(opened, "#run-1 .figures img")[0]
+    assert image.get_attribute("alt") == "Figure spike counts of the run shd annealed"
+    text = find(opened, "#run-1")[0].text
+    for told in ("snntha train dataset=shd mode=annealed", "0123abc", "torch 2.14.1", "mode=annealed", "0, 1"):
+        assert told in text
+    assert find(opened, "#run-1 pre")[0].get_attribute("textContent").startswith("seed: 0")
+
+
+def test_missing_records_are_told_and_markup_in_names_is_text(opened):
+    opened.get(f"{opened.current_url}#run-3")
+    assert "activity_end.pt is missing" in find(opened, "#run-3 .warning")[0].text
+    assert "broken<script>" in find(opened, "#run-3 .folder")[0].text
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1366])
+def test_fits_phones_and_laptops_with_sufficient_contrast(opened, width, scheme):
+    opened.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600},
+    )
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    opened.get(f"{opened.current_url}#run-1")
+    assert find(opened, "#run-1 .main-svg")
+    assert opened.execute_script("return document.documentElement.scrollWidth") <= width
+    colors = opened.execute_script(
+        "const style = getComputedStyle(document.documentElement);"
+        "return Object.fromEntries(arguments[0].map((name) => [name, style.getPropertyValue('--' + name).trim()]))",
+        ["paper", "card", "stripe", "ink", "soft", "link", "series-1", "series-2", "series-3", "series-4"],
+    )
+    for background in ("paper", "card", "stripe"):
+        for text in ("ink", "soft", "link"):
+            assert contrast(colors[text], colors[background]) >= 4.5, (text, background)
+    assert all(contrast(colors[f"series-{number}"], colors["card"]) >= 3 for number in range(1, 5))
+
+
+def contrast(first: str, second: str) -> float:
+    """WCAG 2: ratio of the relative luminances of two `#rrggbb` colours."""
+    dark, light = sorted(map(_luminance, (first, second)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(color: str) -> float:
+    channels = [int(color[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
+    return sum(weight * value for weight, value in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_the_page_asks_for_nothing_from_a_network(page):
+    head = page.read_text().split("<body>")[0]
+    assert "default-src 'none'" in head
+    assert " src=" not in head and 'rel="stylesheet"' not in head

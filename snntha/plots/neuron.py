@@ -1,0 +1,142 @@
+"""Pictures that need no data: one neuron (Fig. 1) and its surrogate gradient under annealing (Fig. 3).
+
+Without a run they use the numbers below, chosen to look like the paper's drawings; with a run its first layer's.
+`beta`, `slope`, `start` and `final` override both.
+"""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from snntha.plots.folders import Options, Runs
+from snntha.plots.style import BLUE, GREY, ORANGE, VERMILION, WIDTH, panel_letters
+
+BETA = 0.8
+SLOPE = 0.5
+START, FINAL = 1.0, 4.0  # thresholds of Fig. 1: normalised, and of a high dynamic range
+SURROGATE_START, SURROGATE_FINAL = 4.0, 12.0
+STEPS = 60
+COLOURS = BLUE, ORANGE, VERMILION  # thresholds from low to high
+INPUTS, INPUT_RATE, INPUT_SEED = 12, 0.13, 3  # random spikes on +-1 synapses, for the three regimes
+
+
+def respond(current_T: np.ndarray, beta: float, theta_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eqs. (1) and (2) for one neuron whose threshold may change with time: u_T before the reset, and z_T."""
+    u_T, z_T = np.zeros(len(current_T)), np.zeros(len(current_T), dtype=bool)
+    u, reset = 0.0, 0.0
+    for t, current in enumerate(current_T):
+        u = beta * u + current - reset
+        u_T[t], z_T[t] = u, u >= theta_T[t]
+        reset = theta_T[t] * z_T[t]
+    return u_T, z_T
+
+
+def neuron(runs: Runs, options: Options) -> Figure:
+    """Response to the post-synaptic currents 0, -1 and +1 at rest, and three regimes of the threshold (Fig. 1)."""
+    beta, _, start, final = _numbers(runs, options, START, FINAL)
+    figure = Figure(figsize=(WIDTH, 3.9))
+    top, bottom = figure.subplots(2, 3)
+    for ax, current, outcome in zip(
+        top, (0.0, -1.0, 1.0), ("no response", "memory, no spike", "spike, then reset"), strict=True
+    ):
+        current_T = np.zeros(16)
+        current_T[4] = current
+        _draw(ax, *respond(current_T, beta, np.ones(16)), np.ones(16))
+        ax.set(title=f"x = {current:g}: {outcome}".replace("-", "\N{MINUS SIGN}"), ylim=(-1.4, 1.6))
+
+    current_T = _random_current()
+    rising_T = start + (final - start) * (1 - np.exp(-np.arange(STEPS) / (STEPS / 3)))
+    regimes = {
+        f"θ = {start:g}: spikes, little memory": np.full(STEPS, start),
+        f"θ = {final:g}: wide range, few spikes": np.full(STEPS, final),
+        f"θ from {start:g} to {final:g}: both": rising_T,
+    }
+    for ax, (title, theta_T) in zip(bottom, regimes.items(), strict=True):
+        _draw(ax, *respond(current_T, beta, theta_T), theta_T)
+        ax.set(title=title, xlabel="time step t")
+        ax.sharey(bottom[0])
+    for ax in (top[0], bottom[0]):
+        ax.set_ylabel("membrane u")
+    panel_letters([*top, *bottom])
+    return figure
+
+
+def _random_current() -> np.ndarray:
+    """Sum of `INPUTS` +-1 synapses, somewhat more excitatory ones, under random spikes; shape (STEPS,)."""
+    generator = np.random.default_rng(INPUT_SEED)
+    weights = np.where(np.arange(INPUTS) < 0.6 * INPUTS, 1.0, -1.0)
+    return (generator.random((STEPS, INPUTS)) < INPUT_RATE) @ weights
+
+
+def _draw(ax: Axes, u_T: np.ndarray, z_T: np.ndarray, theta_T: np.ndarray) -> None:
+    spikes = np.flatnonzero(z_T)
+    ax.plot(u_T, color=BLUE, lw=1.2)
+    ax.plot(theta_T, color="black", ls="--", lw=0.9)
+    ax.axhline(0, color=GREY, lw=0.5)
+    ax.plot(spikes, u_T[spikes], "|", color=VERMILION, ms=9, mew=1.8)
+
+
+def surrogate(runs: Runs, options: Options) -> Figure:
+    """Spike, surrogate and surrogate gradient while the threshold rises: clamped at theta_0, or moving (Fig. 3)."""
+    _, slope, start, final = _numbers(runs, options, SURROGATE_START, SURROGATE_FINAL)
+    thetas = [start, (start + final) / 2, final]
+    u = np.linspace(-0.25 * final, 1.5 * final, 1401)
+    point = 0.5 * start  # A: subthreshold from the first iteration on
+    figure = Figure(figsize=(WIDTH * 0.85, 4.6))
+    axes = figure.subplots(3, 2, sharex=True, sharey="row")
+    for column, (name, centres) in enumerate({"clamped at θ₀": [start] * 3, "moving with θ": thetas}.items()):
+        for number, (theta, centre) in enumerate(zip(thetas, centres, strict=True)):
+            spike, smooth, gradient = axes[:, column]
+            colour = COLOURS[number]
+            dashes = "-" if column else (4 * number, (4, 8))  # three colours by turns on one curve
+            spike.plot(u, u >= theta, color=colour, label=f"θ = {theta:g}")
+            smooth.plot(u, fast_sigmoid(u, slope, centre), color=colour, ls=dashes)
+            gradient.plot(u, surrogate_gradient(u, slope, centre), color=colour, ls=dashes)
+            gradient.plot(point, surrogate_gradient(np.array(point), slope, centre), "o", color=colour, ms=4)
+        for ax in axes[:, column]:
+            ax.axvline(point, color=GREY, lw=0.8, ls=":")
+        weakest = surrogate_gradient(np.array(point), slope, centres[-1])
+        axes[2, column].text(
+            0.98,
+            0.98,
+            f"at A: s = {weakest:.2g} when θ = {final:g}",
+            transform=axes[2, column].transAxes,
+            ha="right",
+            va="top",
+        )
+        axes[2, column].set_ylim(-0.05, 1.45)
+        axes[0, column].text(point, 1.1, "A ", ha="right")
+        axes[0, column].set_ylim(-0.05, 1.3)
+        axes[0, column].set_title(name)
+        axes[2, column].set_xlabel("membrane u")
+    for ax, label in zip(axes[:, 0], ("spike z", "surrogate z̃", f"gradient s, k = {slope:g}"), strict=True):
+        ax.set_ylabel(label)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    panel_letters(axes[0])
+    return figure
+
+
+def surrogate_gradient(u: np.ndarray, slope: float, centre: float) -> np.ndarray:
+    """Eq. (8): 1 / (1 + slope |u - centre|)^2."""
+    return 1 / (1 + slope * np.abs(u - centre)) ** 2
+
+
+def fast_sigmoid(u: np.ndarray, slope: float, centre: float) -> np.ndarray:
+    """What Eq. (8) is the derivative of, up to its scale, from 0 to 1: (1 + k x / (1 + k |x|)) / 2, x = u - centre."""
+    x = slope * (u - centre)
+    return (1 + x / (1 + np.abs(x))) / 2
+
+
+def _numbers(runs: Runs, options: Options, start: float, final: float) -> tuple[float, float, float, float]:
+    """beta, slope, first and last threshold: of the command line, else of the run, else the figure's own."""
+    values = {"beta": BETA, "slope": SLOPE, "start": start, "final": final}
+    if runs.folders:
+        hparams = runs.first.config.hparams
+        values = {
+            "beta": hparams.beta,
+            "slope": hparams.slope,
+            "start": hparams.threshold.start[0],
+            "final": runs.first.final_thresholds[0],
+        }
+    chosen = [given if (given := getattr(options, name)) is not None else value for name, value in values.items()]
+    return chosen[0], chosen[1], chosen[2], chosen[3]

@@ -1,0 +1,441 @@
+"""Figures as functions of run folders: what their artists show is what the record says."""
+
+import io
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from rich.console import Console
+
+from snntha import cli, plots
+from snntha.binarize import binarize
+from snntha.config import compose
+from snntha.errors import UserError
+from snntha.plots import Missing, Options, neuron, samples, temporal
+from snntha.plots.folders import RunFolder, Runs
+from snntha.plots.style import Animation
+from snntha.plots.terminal import braille
+from snntha.records import Run
+from snntha.run import run
+from snntha.threshold import theta_after
+
+TEMPORAL = ("dataset=temporal_coding", "model.topology=100Dense20Dense1", "epochs=6", "patience=null")
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Tiny runs by name."""
+    root = tmp_path_factory.mktemp("runs")
+    choices = {
+        "annealed": ("mode=annealed", "epochs=3"),
+        "bsnn": ("mode=bsnn", "epochs=2"),
+        "temporal_annealed": ("mode=annealed", *TEMPORAL),
+        "temporal_flt32": ("mode=flt32", *TEMPORAL),
+    }
+    for name, overrides in choices.items():
+        run(compose(["debug=smoke", "backend=reference", f"output_dir={root / name}", *overrides]))
+    return {name: root / name for name in choices}
+
+
+@pytest.fixture
+def copy(folders: dict[str, Path], tmp_path: Path) -> Path:
+    """A run that a test may damage."""
+    return Path(shutil.copytree(folders["annealed"], tmp_path / "copy"))
+
+
+def figure_of(name: str, *paths: Path, **options) -> Figure:
+    drawing = plots.draw(name, Runs([RunFolder(path) for path in paths]), Options(**options))
+    assert isinstance(drawing, Figure)
+    return drawing
+
+
+def animation_of(name: str, path: Path, **options) -> Animation:
+    drawing = plots.draw(name, Runs([RunFolder(path)]), Options(**options))
+    assert isinstance(drawing, Animation)
+    return drawing
+
+
+def metrics(path: Path) -> list[dict]:
+    return list(Run.open(path).trial(0).read_metrics())
+
+
+def test_curves_show_loss_accuracy_and_every_threshold(folders):
+    figure = figure_of("curves", folders["annealed"])
+    loss, accuracy, theta = figure.axes
+    lines = metrics(folders["annealed"])
+    np.testing.assert_array_equal(loss.lines[0].get_ydata(), [line["train_loss"] for line in lines])
+    np.testing.assert_array_equal(loss.lines[1].get_ydata(), [line["validation_loss"] for line in lines])
+    np.testing.assert_array_equal(accuracy.lines[0].get_ydata(), [line["train_accuracy"] for line in lines])
+    np.testing.assert_array_equal(accuracy.lines[1].get_ydata(), [line["validation_accuracy"] for line in lines])
+    for layer, drawn in enumerate(theta.lines):
+        assert drawn.get_ydata()[0] == 5.0
+        np.testing.assert_array_equal(drawn.get_ydata()[1:], [line["thresholds"][layer] for line in lines])
+
+
+def test_curves_of_several_runs_have_their_own_colours_and_names(folders):
+    figure = figure_of("curves", folders["annealed"], folders["bsnn"])
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["training", "validation", "θ, last layer", "annealed", "BSNN"]
+    assert len({line.get_color() for line in figure.axes[0].lines}) == 2
+    assert len(figure.axes[2].lines) == 2  # one threshold a run
+
+
+def test_runs_of_one_mode_are_told_apart(folders):
+    runs = Runs([RunFolder(folders["annealed"]), RunFolder(folders["annealed"])])
+    first, second = runs.folders
+    assert first.colour != second.colour
+    assert first.label == "annealed (annealed)"
+
+
+def test_curves_without_classes_have_no_accuracy(folders):
+    assert [ax.get_ylabel() for ax in figure_of("curves", folders["temporal_flt32"]).axes] == ["loss", "threshold θ"]
+
+
+def test_thresholds_follow_eq_4_and_meet_the_record(folders):
+    theta, step, rate, silenced = figure_of("thresholds", folders["annealed"]).axes
+    lines = metrics(folders["annealed"])
+    iterations, values = theta.lines[0].get_data()
+    assert list(values) == [theta_after(5.0, 5.0, 0.005, updates) for updates in range(lines[-1]["iteration"] + 1)]
+    for line in lines:
+        assert values[line["iteration"]] == pytest.approx(line["thresholds"][0])
+        assert rate.lines[0].get_ydata()[line["iteration"] - 1] == pytest.approx(line["learning_rate"])
+    np.testing.assert_allclose(step.lines[0].get_ydata()[:-1], np.diff(values))
+    expected = [100 * line["silenced_by_threshold"][0] for line in lines]
+    np.testing.assert_array_equal(silenced.lines[0].get_ydata(), expected)
+
+
+@pytest.mark.parametrize("name, when", [("spike_counts", "end"), ("spike_counts_start", "start")])
+def test_spike_counts_are_a_distribution_with_the_dead_share(folders, name, when):
+    figure = figure_of(name, folders["annealed"], folders["bsnn"])
+    counts = [Run.open(folders[mode]).trial(0).load_activity(when)["spike_count_N"] for mode in ("annealed", "bsnn")]
+    above, below = figure.axes[:2], figure.axes[2:]
+    assert above[0].get_title() == "(a) layer 1 (conv, 288)"
+    for layer in range(2):
+        for row, count_N in enumerate(count[layer] for count in counts):
+            dead = 100 * (count_N == 0).double().mean().item()
+            assert below[layer].patches[row].get_width() == pytest.approx(dead)
+            assert below[layer].texts[row].get_text() == f"{dead:.1f} %"
+    outlines = [patch.get_path().vertices[:, 1].max() for patch in above[0].patches]
+    assert 0 < max(outlines) <= 100.001
+
+
+def test_confusion_shows_percent_of_each_class(folders):
+    ax = figure_of("confusion", folders["annealed"]).axes[0]
+    counts = Run.open(folders["annealed"]).trial(0).load_activity("end")["confusion"].numpy()
+    shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    np.testing.assert_allclose(ax.images[0].get_array(), shares)
+    assert ax.get_title() == f"annealed: {100 * counts.trace() / counts.sum():.1f} % correct"
+
+
+def test_raster_marks_the_recorded_spikes(folders):
+    figure = figure_of("raster", folders["annealed"])
+    sample = Run.open(folders["annealed"]).trial(0).load_activity("end")["sample"]
+    np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), sample["input"][0])
+    for ax, spikes_TN in zip(figure.axes[1:], sample["spikes_TN"], strict=True):
+        stride = -(-spikes_TN.shape[1] // samples.ROWS)
+        steps, rows = np.nonzero(spikes_TN.numpy()[:, ::stride])
+        marks = ax.collections[0].get_offsets()
+        np.testing.assert_array_equal(marks, np.stack([steps + 0.5, rows * stride], axis=1))
+
+
+def test_raster_of_an_event_input(folders):
+    figure = figure_of("raster", folders["temporal_annealed"])
+    sample = Run.open(folders["temporal_annealed"]).trial(0).load_activity("end")["sample"]
+    assert len(figure.axes[0].collections[0].get_offsets()) == int(sample["input"].sum())
+
+
+def test_samples_show_each_data_set_once(folders):
+    figure = figure_of("samples", folders["annealed"], folders["bsnn"], folders["temporal_flt32"])
+    titles = [part.get_suptitle() for part in figure.subfigs]
+    assert len(titles) == 2
+    assert titles[0].startswith("digits: a sample of class")
+    assert titles[1] == "temporal_coding"
+
+
+def test_event_frames_sum_the_polarities_between_first_and_last_event():
+    counts_TCHW = np.zeros((20, 2, 3, 3), dtype=np.uint8)
+    counts_TCHW[0, 1, 0, 0] = 2
+    counts_TCHW[7, 0, 2, 2] = 1
+    axes = Figure().subplots(1, 4)
+    samples._draw_event_frames(axes, counts_TCHW)
+    assert axes[0].images[0].get_array()[0, 0] == 2
+    assert axes[3].images[0].get_array()[2, 2] == -1
+    assert axes[3].get_xlabel() == "steps 6 to 7"
+
+
+def test_weights_before_and_after_binarization(folders):
+    latent_axes, binary_axes = figure_of("weights", folders["annealed"]).axes[:2]
+    latent = RunFolder(folders["annealed"]).weights(0)
+    shown = latent_axes.images[0].get_array()
+    np.testing.assert_array_equal(shown[:3, :3], latent[0, 0])
+    np.testing.assert_array_equal(binary_axes.images[0].get_array()[:3, 4:7], binarize(latent)[1, 0])
+
+
+def test_weights_of_flt32_have_no_binary_panel(folders):
+    titles = [ax.get_title() for ax in figure_of("weights", folders["temporal_flt32"]).axes]
+    assert "latent weights" in titles and "after binarization" not in titles
+
+
+def test_temporal_draws_target_and_iterations_of_each_run(folders):
+    figure = figure_of("temporal", folders["temporal_annealed"], folders["temporal_flt32"], iterations=(0, 2, 6))
+    lines = metrics(folders["temporal_annealed"])
+    target, untrained, second, last = figure.axes[:4]
+    assert target.get_title(loc="left") == "(a) annealed: target"
+    assert untrained.get_title() == "γ = 0, θ = 5"
+    assert max(target.lines[0].get_ydata()) == pytest.approx(55.0)
+    np.testing.assert_array_equal(second.lines[0].get_ydata(), lines[1]["output_membrane"])
+    assert list(second.lines[1].get_ydata()) == [lines[1]["thresholds"][-1]] * 2
+    spikes = np.flatnonzero(np.array(lines[5]["output_membrane"]) >= lines[5]["thresholds"][-1])
+    assert [path.vertices[0, 0] for path in figure.axes[7].collections[0].get_paths()] == list(spikes)
+    assert last.get_title().startswith("γ = 6")
+    assert len(figure.axes) == 16
+
+
+def test_temporal_iteration_0_is_the_untrained_network(folders):
+    """Its loss is the first one that training recorded."""
+    folder = RunFolder(folders["temporal_annealed"])
+    membrane, threshold = temporal.membranes(folder)[0]
+    assert threshold == 5.0
+    loss = np.mean((membrane - temporal.target(folder)) ** 2)
+    assert loss == pytest.approx(folder.metrics[0]["train_loss"], rel=1e-5)
+
+
+def test_temporal_says_where_a_run_ended_early(folders):
+    runs = Runs([RunFolder(folders["temporal_annealed"])])
+    plots.draw("temporal", runs)
+    assert any("ends at iteration 6: drawn in place of 400" in note for note in runs.notes)
+
+
+def test_strict_spikes_need_more_than_the_threshold(folders):
+    folder = RunFolder(folders["temporal_annealed"])
+    membrane = np.array([0.0, 1.0, 2.0])
+    assert list(temporal.spike_steps(folder, membrane, 1.0)) == [1, 2]
+    folder.config.fidelity.spike = "above_threshold"
+    assert list(temporal.spike_steps(folder, membrane, 1.0)) == [2]
+
+
+def test_temporal_refuses_another_data_set(folders):
+    with pytest.raises(Missing, match="dataset=digits: this figure needs dataset=temporal_coding"):
+        figure_of("temporal", folders["annealed"])
+
+
+def test_neuron_fires_at_its_threshold_and_is_reset_a_step_later():
+    u_T, z_T = neuron.respond(np.array([0.0, 1.0, 0.0, -1.0]), beta=0.5, theta_T=np.ones(4))
+    np.testing.assert_array_equal(z_T, [False, True, False, False])
+    np.testing.assert_array_equal(u_T, [0.0, 1.0, -0.5, -1.25])
+
+
+def test_neuron_figure_takes_the_numbers_of_the_run_or_the_command_line(folders):
+    figure = figure_of("neuron", folders["annealed"])
+    assert figure.axes[3].get_title().startswith("(d) θ = 5:")
+    assert figure.axes[4].get_title().startswith("(e) θ = 10:")
+    alone = plots.draw("neuron", Runs([]), Options(final=7.0))
+    assert isinstance(alone, Figure)
+    assert alone.axes[5].get_title() == "(f) θ from 1 to 7: both"
+
+
+def test_surrogate_is_eq_8_clamped_and_moving():
+    figure = plots.draw("surrogate", Runs([]), Options(start=2.0, final=6.0, slope=0.5))
+    assert isinstance(figure, Figure)
+    clamped, moving = figure.axes[4], figure.axes[5]
+    for ax, centre in ((clamped, 2.0), (moving, 6.0)):
+        u, s = ax.lines[4].get_data()  # curve and point A of each threshold in turn
+        np.testing.assert_allclose(s, 1 / (1 + 0.5 * np.abs(u - centre)) ** 2)
+    assert "s = 0.44 when θ = 6" in clamped.texts[0].get_text()
+    assert "s = 0.082 when θ = 6" in moving.texts[0].get_text()
+
+
+def test_fast_sigmoid_integrates_the_surrogate_gradient():
+    u = np.linspace(-3, 5, 4001)
+    slope = np.gradient(neuron.fast_sigmoid(u, 2.0, 1.0), u)
+    expected = neuron.surrogate_gradient(u, 2.0, 1.0)  # the derivative is k / 2 = 1 times that
+    np.testing.assert_allclose(slope[1:-1], expected[1:-1], atol=5e-3)
+
+
+def test_running_mean_of_width_5():
+    values = np.array([0.0, 10.0, 0.0, 0.0, 0.0, 5.0])
+    np.testing.assert_allclose(temporal.running_mean(values), [10 / 3, 2.5, 2.0, 3.0, 1.25, 5 / 3])
+
+
+@pytest.mark.parametrize("name, smooth", [("animation", False), ("animation_smooth", True)])
+def test_animation_shows_membrane_threshold_and_iteration(folders, name, smooth):
+    animation = animation_of(name, folders["temporal_annealed"])
+    line = metrics(folders["temporal_annealed"])[5]
+    animation.update(6)
+    membrane = np.array(line["output_membrane"])
+    target, trace, threshold = animation.figure.axes[0].lines
+    np.testing.assert_allclose(trace.get_ydata(), temporal.running_mean(membrane) if smooth else membrane)
+    assert threshold.get_ydata()[0] == line["thresholds"][-1]
+    expected = f"annealed: iteration γ = 6, threshold θ = {line['thresholds'][-1]:.2f}"
+    assert animation.figure.axes[0].get_title() == expected
+
+
+def test_animation_file_has_the_wanted_frames(folders, tmp_path):
+    written, _ = plots.plot([folders["temporal_annealed"]], ["animation"], tmp_path, Options(frames=4))
+    assert tmp_path / "animation.gif" in written
+    assert {path.suffix for path in written} == ({".gif", ".mp4"} if shutil.which("ffmpeg") else {".gif"})
+    with Image.open(tmp_path / "animation.gif") as image:
+        assert image.n_frames == 4
+
+
+def test_flow_lights_the_neurons_that_fire(folders):
+    animation = animation_of("flow", folders["annealed"], frames=1000)
+    sample = Run.open(folders["annealed"]).trial(0).load_activity("end")["sample"]
+    assert animation.frames == len(sample["spikes_TN"][0])
+    for frame in range(10):
+        animation.update(frame)
+    output_TN = sample["spikes_TN"][-1]
+    lit = animation.figure.axes[2].images[0].get_array().flatten()[: output_TN.shape[1]]
+    np.testing.assert_array_equal(lit == 1.0, output_TN[9].numpy() == 1)
+    widths = [bar.get_width() for bar in animation.figure.axes[3].patches]
+    assert widths == output_TN[:10].sum(0).tolist()
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 4), (7,)])
+def test_layout_places_every_neuron_once(shape):
+    grid = samples._layout(shape)
+    assert sorted(grid[grid >= 0]) == list(range(np.prod(shape)))
+
+
+def test_all_figures_of_a_run_are_written_as_png_and_svg(folders, tmp_path):
+    written, notes = plots.plot([folders["annealed"]], [], tmp_path, Options(frames=2))
+    names = {path.stem for path in written}
+    assert names == plots.FIGURES.keys() - {"temporal", "animation", "animation_smooth"}
+    for name in names - {"flow"}:
+        assert (tmp_path / f"{name}.png").stat().st_size > 5000
+        assert (tmp_path / f"{name}.svg").read_text().startswith("<?xml")
+    assert notes == []
+
+
+def test_a_figure_is_the_same_file_each_time(folders, tmp_path):
+    for place in ("a", "b"):
+        plots.plot([folders["annealed"]], ["curves"], tmp_path / place)
+    for kind in ("png", "svg"):
+        first, second = ((tmp_path / place / f"curves.{kind}").read_bytes() for place in ("a", "b"))
+        assert first == second
+
+
+def test_missing_records_are_named_and_the_rest_is_drawn(copy, folders, tmp_path):
+    (copy / "trial_0" / "activity_end.pt").unlink()
+    written, notes = plots.plot([copy], ["curves", "raster"], tmp_path)
+    assert [path.name for path in written] == ["curves.png", "curves.svg"]
+    assert notes[0].startswith(f"raster: not drawn: {copy}/trial_0/activity_end.pt is missing")
+
+    _, notes = plots.plot([copy, folders["bsnn"]], ["spike_counts"], tmp_path)
+    assert notes[0].startswith(f"spike_counts: {copy}/trial_0/activity_end.pt is missing")
+
+
+def test_an_older_record_leaves_one_panel_empty(copy, tmp_path):
+    path = copy / "trial_0" / "metrics.jsonl"
+    path.write_text(path.read_text().replace("silenced_by_threshold", "formerly"))
+    runs = Runs([RunFolder(copy)])
+    figure = plots.draw("thresholds", runs)
+    assert isinstance(figure, Figure)
+    assert len(figure.axes[0].lines) == 4 and not figure.axes[3].lines
+    assert runs.notes == [f"{path} has no silenced_by_threshold: an older run or another data set; train it anew"]
+
+
+def test_an_older_activity_names_the_entry(copy):
+    path = copy / "trial_0" / "activity_end.pt"
+    torch.save({"thresholds": [5.0, 5.0]}, path)
+    with pytest.raises(Missing, match="has no confusion"):
+        figure_of("confusion", copy)
+
+
+def test_a_run_without_an_epoch_draws_nothing(copy):
+    shutil.rmtree(copy / "trial_0")
+    assert plots.draw_run(copy) == []
+    with pytest.raises(Missing, match="no epoch has ended"):
+        figure_of("curves", copy)
+
+
+def test_one_run_at_a_time_is_noted(folders):
+    runs = Runs([RunFolder(folders["annealed"]), RunFolder(folders["bsnn"])])
+    plots.draw("weights", runs)
+    assert runs.notes == [f"drawn for one run at a time: {folders['bsnn']} is left out"]
+
+
+def test_unknown_figure_suggests_the_nearest(folders, tmp_path):
+    with pytest.raises(UserError, match=r"figure=curvs: expected curves \| .*did you mean 'curves'"):
+        plots.plot([folders["annealed"]], ["weights", "curvs"], tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_trial_is_refused(folders):
+    with pytest.raises(UserError, match="trial=3: the run in .* has trials 0 to 0"):
+        RunFolder(folders["annealed"], trial=3)
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("annealed", ["curves.png", "spike_counts.png", "raster.png"]),
+        ("temporal_flt32", ["curves.png", "raster.png", "temporal.png"]),
+    ],
+)
+def test_pictures_of_a_run_that_ended(folders, name, expected):
+    assert plots.draw_run(folders[name]) == [folders[name] / "plots" / picture for picture in expected]
+
+
+def test_training_ends_with_pictures(tmp_path, capsys):
+    run(compose(["debug=smoke", "backend=reference", "plots=true", f"output_dir={tmp_path / 'run'}"]))
+    assert (tmp_path / "run" / "plots" / "curves.png").is_file()
+    assert "validation accuracy:" in capsys.readouterr().out
+
+
+def test_terminal_picture_names_score_and_thresholds(folders):
+    console = Console(width=100, file=io.StringIO())
+    with console.capture() as captured:
+        console.print(plots.terminal_picture(Run.open(folders["annealed"])))
+    text = captured.get()
+    lines = metrics(folders["annealed"])
+    assert f"→ {lines[-1]['validation_accuracy']:.4g} %" in text
+    assert f"thresholds: {lines[0]['thresholds'][0]:.3g} → {lines[-1]['thresholds'][0]:.3g}" in text
+
+
+def test_braille_draws_from_low_left_to_high_right():
+    assert braille([[0.0, 1.0]], columns=2, rows=1) == "⡠⠊"
+    assert braille([[1.0]], columns=1, rows=1) == "⠤"
+
+
+def test_command_lists_figures_without_arguments(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["snntha", "plot"])
+    assert cli.main() == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in plots.FIGURES)
+
+
+def test_command_writes_into_the_run(copy, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["snntha", "plot", f"run={copy}", "figure=weights,curves"])
+    assert cli.main() == 0
+    assert capsys.readouterr().out.split() == [
+        f"{copy}/plots/{name}" for name in ("weights.png", "weights.svg", "curves.png", "curves.svg")
+    ]
+
+
+def test_command_draws_several_runs_elsewhere(folders, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["snntha", "plot", f"run={folders['annealed']},{folders['bsnn']}", "figure=curves"])
+    assert cli.main() == 0
+    assert (tmp_path / "outputs/plots/curves.svg").is_file()
+
+
+@pytest.mark.parametrize(
+    "argument, message",
+    [
+        ("figure=curves", "run= is missing"),
+        ("frames=0", "frames=0: expected a whole number, 1 or more"),
+        ("iterations=1,x", "iterations=x: expected a whole number, 0 or more"),
+        ("beta=-1", "beta=-1: expected a number, 0 or more"),
+        ("run=nowhere", "nowhere is not the folder of a run"),
+    ],
+)
+def test_command_refuses(argument, message, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["snntha", "plot", "figure=neuron", argument])
+    assert cli.main() == 1
+    assert message in capsys.readouterr().err

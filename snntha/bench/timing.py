@@ -1,0 +1,73 @@
+"""Alternating rounds of the two steps, after parity held."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from snntha.bench import parity
+from snntha.bench.cases import Case
+from snntha.bench.parity import Parity
+from snntha.bench.steps import LoopStep, OurStep
+from snntha.data.batch import Batch
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of every round, in order; a round is one step of each."""
+
+    ours: list[float]
+    loop: list[float]
+    parity: Parity
+
+    @property
+    def our_median(self) -> float:
+        return statistics.median(self.ours)
+
+    @property
+    def loop_median(self) -> float:
+        return statistics.median(self.loop)
+
+    @property
+    def ratio(self) -> float:
+        """How many times faster: quotient of the medians."""
+        return self.loop_median / self.our_median
+
+    @property
+    def ratio_range(self) -> tuple[float, float]:
+        """Smallest and largest quotient of one round."""
+        ratios = [loop / ours for ours, loop in zip(self.ours, self.loop, strict=True)]
+        return min(ratios), max(ratios)
+
+
+def compare(case: Case, batch: Batch, repeats: int) -> Timing:
+    """Check parity, then time `repeats` rounds; one round before them warms up and is not counted.
+
+    Raises:
+        ParityError: the two do not compute the same.
+    """
+    agreement = parity.measure(case, batch)
+    agreement.check()
+    our_step, loop_step = OurStep(case, batch), LoopStep(case, batch)
+    rounds = [(seconds(our_step), seconds(loop_step)) for _ in range(repeats + 1)][1:]
+    return Timing([ours for ours, _ in rounds], [loop for _, loop in rounds], agreement)
+
+
+def timed(action: Callable[[], Value]) -> tuple[float, Value]:
+    """Wall-clock seconds of one call, and what it returned."""
+    started = time.perf_counter()
+    value = action()
+    return time.perf_counter() - started, value
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """Wall-clock time of one call."""
+    return timed(action)[0]
+
+
+def median_seconds(action: Callable[[], object], repeats: int) -> float:
+    """Of `repeats` calls after one that is not counted."""
+    return statistics.median([seconds(action) for _ in range(repeats + 1)][1:])

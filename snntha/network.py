@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -75,7 +76,8 @@ class SpikingNetwork(nn.Module):
         self.config = config
         self.seed = seed
         self.shapes = topology.parse(config.model.topology, tuple(config.dataset.input_shape))
-        self.synapses = nn.ModuleList(Synapse(shape, batch_norm=config.hparams.batch_norm) for shape in self.shapes)
+        synapses = nn.ModuleList(Synapse(shape, batch_norm=config.hparams.batch_norm) for shape in self.shapes)
+        self.synapses = cast(list[Synapse], synapses)  # torch types the entries as any module
         generator = torch.Generator().manual_seed(seed)
         glorot = config.fidelity.init == "glorot" and config.mode.binarize
         for synapse in self.synapses:

@@ -39,7 +39,7 @@ class Run:
             )
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "config.yaml", configuration.to_yaml(config))
-        write_json(folder / "environment.json", _environment(data_fingerprint))
+        write_json(folder / "environment.json", describe_environment(data_fingerprint))
         return cls(folder)
 
     @classmethod
@@ -178,7 +178,8 @@ def write_atomically(path: Path, text: str) -> None:
     os.replace(partial, path)
 
 
-def _environment(data_fingerprint: str) -> dict[str, Any]:
+def describe_environment(data_fingerprint: str) -> dict[str, Any]:
+    """Content of environment.json; null where the system does not tell."""
     return {
         "created": datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": shlex.join(sys.argv),

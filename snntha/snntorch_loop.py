@@ -6,6 +6,7 @@ that the loss does not need.
 """
 
 from collections.abc import Iterator
+from typing import Any, cast
 
 import snntorch
 import snntorch.functional
@@ -29,21 +30,26 @@ class SnnTorchLoop(nn.Module):
         self.biases = nn.ParameterList(
             synapse.bias.detach().clone() for synapse in network.synapses if synapse.bias is not None
         )
-        self.norms = nn.ModuleList()
+        norms = nn.ModuleList()
         for synapse in network.synapses:
             if synapse.norm is not None:
                 norm = nn.BatchNorm2d(synapse.norm.num_features)
                 norm.load_state_dict(synapse.norm.state_dict())
-                self.norms.append(norm)
+                norms.append(norm)
         hparams = self.config.hparams
-        surrogate = snntorch.surrogate.fast_sigmoid(slope=hparams.slope)
-        self.neurons = nn.ModuleList(
+        surrogate = snntorch.surrogate.fast_sigmoid(slope=cast(Any, hparams.slope))
+        neurons = nn.ModuleList(
             snntorch.Leaky(beta=hparams.beta, threshold=start, spike_grad=surrogate, reset_mechanism="subtract")
             for start in hparams.threshold.start
         )
+        self.norms = cast(list[nn.BatchNorm2d], norms)  # torch types the entries as any module
+        self.neurons = cast(list[snntorch.Leaky], neurons)
         for _ in self.neurons:  # snnTorch keeps every neuron ever built in a class-level list
             snntorch.SpikingNeuron.instances.pop()
-        rates = {"correct_rate": self.config.loss.correct_rate, "incorrect_rate": self.config.loss.incorrect_rate}
+        rates: dict[str, Any] = {
+            "correct_rate": self.config.loss.correct_rate,
+            "incorrect_rate": self.config.loss.incorrect_rate,
+        }
         self._count_loss = snntorch.functional.mse_count_loss(**rates)
 
     def set_thresholds(self, thresholds: list[float]) -> None:

@@ -48,7 +48,7 @@ ANNEALED = {
 }
 
 SURROUNDINGS = {  # batch size, epochs, time steps, bin_ms, topology; of the binary networks
-    "digits": (32, 30, 50, None, "32Conv3-AP2-288Dense10"),
+    "digits": (32, 30, 50, None, "64Conv3-AP2-576Dense10"),
     "mnist": (128, 500, 100, None, "16Conv5-AP2-64Conv5-AP2-1024Dense10"),
     "fashion_mnist": (128, 500, 100, None, "16Conv5-AP2-64Conv5-AP2-1024Dense10"),
     "dvs_gesture": (8, 500, 100, 5.0, "16Conv5-AP2-32Conv5-AP2-800Dense11"),
@@ -134,7 +134,8 @@ def test_what_follows_from_dataset_and_mode(composed, dataset, mode):
     assert (config.mode.binarize, config.mode.anneal) == (mode != "flt32", mode == "annealed")
     assert any(config.hparams.threshold.rise) == (mode == "annealed")
     unscheduled = dataset == "temporal_coding" or (dataset, mode) == ("mnist", "flt32")
-    assert config.hparams.cosine_epochs == (None if unscheduled else 10.0)
+    half_period = 30.0 if dataset == "digits" else 10.0
+    assert config.hparams.cosine_epochs == (None if unscheduled else half_period)
 
 
 def test_the_peak_of_temporal_coding_belongs_to_the_threshold(composed):
@@ -223,7 +224,7 @@ def test_data_and_cache_folders_come_from_the_environment(monkeypatch):
         (["optimizer.betas=[0.9]"], ["optimizer.betas=[0.9]", "[0.9,0.999]"]),
         (["dataset=shd", "hparams.batch_norm=true"], ["hparams.batch_norm=true", "pass false"]),
         (["dataset=shd", "dataset.bin_ms=null"], ["dataset.bin_ms=null", "dataset.bin_ms=3"]),
-        (["model.topology=32Conv3-AP2-288Dense11"], ["model.topology", "11 neurons", "needs 10"]),
+        (["model.topology=64Conv3-AP2-576Dense11"], ["model.topology", "11 neurons", "needs 10"]),
         (["model.topology=32Conf3"], ["model.topology", "position 0"]),
         (["model=shd"], ["model.topology", "700"]),
         (["dataset.root=???"], ["dataset.root", "missing mandatory value"]),

@@ -119,6 +119,17 @@ def test_same_seed_same_bits_other_seed_other_weights(tmp_path: Path) -> None:
     assert not torch.equal(weights(first)["synapses.0.weight"], weights(other)["synapses.0.weight"])
 
 
+def test_both_backends_train_alike(tmp_path: Path) -> None:
+    """Equal spikes while rounding has not moved a weight across zero, the same accuracy within noise at the end."""
+    reference = train(tmp_path / "reference", "epochs=8", "dataset.limit=400")
+    numba = train(tmp_path / "numba", "epochs=8", "dataset.limit=400", "backend=numba")
+    first, *_, last = reference.trial(0).read_metrics()
+    numba_first, *_, numba_last = numba.trial(0).read_metrics()
+    assert numba_first["firing_rate"] == first["firing_rate"]
+    assert numba_first["train_loss"] == pytest.approx(first["train_loss"], rel=1e-5)
+    assert abs(numba_last["train_accuracy"] - last["train_accuracy"]) < 5
+
+
 @pytest.mark.parametrize("seed, trials", [("same", [3, 3]), ("seed_plus_trial", [3, 4])])
 def test_trial_seeds(tmp_path: Path, seed: str, trials: list[int]) -> None:
     record = train(tmp_path / "run", "trials=2", "seed=3", f"fidelity.trial_seed={seed}")

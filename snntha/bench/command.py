@@ -55,7 +55,7 @@ def log(message: str) -> None:
 
 
 def _show(tables: list[Table], plain: dict[str, Any], as_json: bool) -> None:
-    environment = records._environment("synthetic inputs")
+    environment = records.describe_environment("synthetic inputs")
     if as_json:
         print(json.dumps({"environment": environment, **plain}, indent=2))
         return

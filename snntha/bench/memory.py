@@ -17,6 +17,7 @@ from typing import Literal
 from snntha import kernels
 from snntha.bench.cases import Case
 from snntha.bench.steps import LoopStep, OurStep
+from snntha.data.batch import Batch
 
 Which = Literal["ours", "loop"]
 STEPS = 2  # the second one finds the optimizer's state and the buffers of the first
@@ -58,7 +59,7 @@ def main(request: str) -> None:
     print(json.dumps(peak_bytes(lambda: _run(make, case, batch))))
 
 
-def _run(make: type[OurStep] | type[LoopStep], case: Case, batch) -> None:
+def _run(make: type[OurStep] | type[LoopStep], case: Case, batch: Batch) -> None:
     step = make(case, batch)
     for _ in range(STEPS):
         step()

@@ -68,7 +68,7 @@ def _time_network(step: OurStep, repeats: int) -> _Pass:
     return _time_passes(loss, parameters, repeats)
 
 
-def _time_layer(layer: Layer, inputs: Events | Static, backend: kernels.Backend, repeats: int) -> _Pass:
+def _time_layer(layer: Layer, inputs: Events | Static, backend: str, repeats: int) -> _Pass:
     """A network of this layer alone; what is differentiated is the sum of its spikes."""
     trained = [layer.weight] if layer.bias_N is None else [layer.weight, layer.bias_N]
 

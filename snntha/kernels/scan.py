@@ -14,7 +14,7 @@ from numba import njit, prange
 
 from snntha.kernels.conv import conv_input_gradient
 from snntha.kernels.tile import copy_out, integrate_and_fire, integrate_back, place_of, spread
-from snntha.kernels.vector import TILE
+from snntha.kernels.vector import TILE, load_tile, store
 
 
 class Currents(NamedTuple):
@@ -41,7 +41,7 @@ def scan(currents, cell, mask, words_BKT, count_BP, membrane_TBN):
     for task in prange(batch * tiles):
         b, tile = task // tiles, task % tiles
         place = place_of(tile, b, batch, membrane_TBN.shape[2])
-        work_TJ = np.zeros((steps, TILE), np.float32)
+        work_TJ = np.empty((steps, TILE), np.float32)
         count_J = count_BP[b, tile * TILE : (tile + 1) * TILE]
         _fill(currents, place, work_TJ)
         integrate_and_fire(work_TJ, cell, mask, place, words_BKT[b, tile], count_J)
@@ -56,7 +56,7 @@ def scan_back(currents, cell, mask, above, shape_HWC, grad_SBN):
     steps = len(currents.scale_TQ)
     conv_above = len(above.conv_TBHWO) > 0
     for b in prange(batch):
-        work_TJ = np.zeros((steps, TILE), np.float32)
+        work_TJ = np.empty((steps, TILE), np.float32)
         grad_spikes_TJ = np.zeros((steps, TILE), np.float32)
         words_T = np.empty(steps, np.uint64)
         count_J = np.zeros(TILE, np.int32)
@@ -81,15 +81,20 @@ def scan_back(currents, cell, mask, above, shape_HWC, grad_SBN):
 
 @njit(forceinline=True)
 def _fill(currents, place, currents_TJ):
-    """The tile's currents, normalised; neurons that are missing in the last tile keep their zeros."""
-    values_SBN = currents.values_SBN
+    """The tile's currents, normalised; neurons that are missing in the last tile get zeros."""
+    values_SBN, scale_TQ, shift_TQ = currents.values_SBN, currents.scale_TQ, currents.shift_TQ
     channel = place.first % currents.channels
     for t in range(len(currents_TJ)):
-        values_N = values_SBN[t if len(values_SBN) > 1 else 0, place.b]
-        for neuron in range(place.width):
-            scaled = values_N[place.first + neuron] * currents.scale_TQ[t, channel + neuron]
-            currents_TJ[t, neuron] = scaled + currents.shift_TQ[t, channel + neuron]
-        currents_TJ[t, place.width :] = 0
+        row = (t if len(values_SBN) > 1 else 0) * place.batch + place.b
+        first, first_scale = row * place.neurons + place.first, t * scale_TQ.shape[1] + channel
+        if place.width == TILE:
+            scaled = load_tile(values_SBN, first) * load_tile(scale_TQ, first_scale)
+            store(currents_TJ, t * TILE, scaled + load_tile(shift_TQ, first_scale))
+        else:
+            values, scale, shift = values_SBN.reshape(-1)[first:], scale_TQ[t, channel:], shift_TQ[t, channel:]
+            for neuron in range(place.width):
+                currents_TJ[t, neuron] = values[neuron] * scale[neuron] + shift[neuron]
+            currents_TJ[t, place.width :] = 0
 
 
 @njit(forceinline=True)

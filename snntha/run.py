@@ -41,7 +41,9 @@ def run(config: Config, resume: Path | None = None) -> float:
     console.print(_headline(config, data, record, device), soft_wrap=True, highlight=False)
 
     trials: list[dict[str, Any]] = []
-    neurons = [shape.neurons for shape in SpikingNetwork(config, seed=config.seed).shapes]
+    network = SpikingNetwork(config, seed=config.seed)
+    neurons = [shape.neurons for shape in network.shapes]
+    _announce_compilation(network, data, device, console)
     with Display(config, neurons, console) as display:
         for number in range(config.trials):
             seed = config.seed + (number if config.fidelity.trial_seed == "seed_plus_trial" else 0)
@@ -131,6 +133,17 @@ def _reopen(folder: Path, data_fingerprint: str) -> Run:
             f"{data_fingerprint[:12]}); put the old files back or start a new run"
         )
     return record
+
+
+def _announce_compilation(network: SpikingNetwork, data: Data, device: torch.device, console: Console) -> None:
+    """Say what the first minibatch of a first run waits for."""
+    backend = network.config.backend
+    if backend == "numba" or (backend == "auto" and kernels.fastest_for(device) == "numba"):
+        from snntha.kernels.compiled import is_compiled
+
+        inputs = data.train.batch(torch.arange(1)).inputs
+        if not is_compiled(inputs, network.layers(network.config.hparams.threshold.start)):
+            console.print("compiling the kernels that this network needs: once on this machine, about a minute")
 
 
 def _headline(config: Config, data: Data, record: Run, device: torch.device) -> str:

@@ -11,14 +11,16 @@ from types import ModuleType
 
 from numba.core.dispatcher import Dispatcher
 
-from snntha.kernels import conv, dense, events, norm, scan
+from snntha.kernels import conv, dense, events, norm, scan, tile, vector
 from snntha.kernels.spec import Events, Layer, Static
 
-MODULES = (conv, dense, events, norm, scan)
+MODULES = (conv, dense, events, norm, scan)  # that hold compiled kernels
+INLINED = (conv, tile, vector)  # that hold functions which other files' kernels contain
 
 
 def is_compiled(inputs: Events | Static, layers: list[Layer]) -> bool:
     """Whether the kernels that such a network needs were compiled before, be it for other dtypes."""
+    discard_outdated()
     modules: set[ModuleType] = {events}
     for number, layer in enumerate(layers):
         if number == 0 and isinstance(inputs, Static):
@@ -31,11 +33,11 @@ def is_compiled(inputs: Events | Static, layers: list[Layer]) -> bool:
 
 
 def discard_outdated() -> None:
-    """Remove all compiled kernels if any source file of this package has changed since they were compiled."""
-    source = Path(__file__).parent
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(source.glob("*.py")))).hexdigest()
+    """Remove all compiled kernels if a file of INLINED has changed since they were compiled."""
+    sources = b"".join(Path(str(module.__file__)).read_bytes() for module in INLINED)
+    digest = hashlib.sha256(sources).hexdigest()
     kernels = [kernel for module in MODULES for kernel in _kernels(module)]
-    stamp = Path(kernels[0].stats.cache_path) / "kernels.sha256"
+    stamp = _folder(kernels[0]) / "kernels.sha256"
     if stamp.exists() and stamp.read_text() == digest:
         return
     for kernel in kernels:
@@ -54,4 +56,10 @@ def _indices(kernel: Dispatcher) -> Iterator[Path]:
     """Numba's index files of one kernel, which name its compiled variants."""
     function = kernel.py_func
     pattern = f"*.{function.__qualname__}-{function.__code__.co_firstlineno}.py*.nbi"
-    return Path(kernel.stats.cache_path).glob(pattern)
+    return _folder(kernel).glob(pattern)
+
+
+def _folder(kernel: Dispatcher) -> Path:
+    """Where numba keeps a kernel that is compiled with cache=True."""
+    assert kernel.stats.cache_path is not None
+    return Path(kernel.stats.cache_path)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from snntha.kernels.compiled import discard_outdated
 from snntha.kernels.dense import DenseStage
 from snntha.kernels.events import Rows, unpack
 from snntha.kernels.spec import Events, Layer, LayerRecord, Result, Static
@@ -17,6 +18,8 @@ from snntha.kernels.tile import TILE, Above, Fired, channels_last_order, pad_to_
 from snntha.kernels.workspace import workspace
 
 Stage = StaticStage | ConvStage | DenseStage
+
+discard_outdated()
 
 
 def run_network(
@@ -52,8 +55,9 @@ class _Network:
 
     def forward(self, *, keep: bool) -> tuple[Tensor, Tensor]:
         """Output spike counts_BN and membrane_TBN (no steps unless asked for); `keep` what the backward pass needs."""
-        rows = Rows.of(self.inputs) if isinstance(self.inputs, Events) else None
+        rows = Rows.of(self.inputs)
         last = len(self.stages) - 1
+        stage, fired = self.stages[last], None
         for number, (stage, layer) in enumerate(zip(self.stages, self.layers, strict=True)):
             fired = stage.forward(rows, membrane=self.record or (self.membrane and number == last))
             if not keep:
@@ -62,6 +66,7 @@ class _Network:
             if number < last:
                 rows = unpack(fired.words_BKT, stage.neurons, f"events {number}")
             workspace.give("words", fired.words_BKT)
+        assert fired is not None, "a network has at least one layer"
         count_BN = torch.from_numpy(fired.count_BP[:, : stage.neurons].astype(np.float32))
         return count_BN, torch.from_numpy(fired.membrane_TBN)
 
@@ -75,6 +80,7 @@ class _Network:
         upper = None
         for stage in reversed(self.stages):
             if upper is not None:
+                assert not isinstance(upper, StaticStage), "images are the input of the first layer"
                 above = upper.above()
             arrays = stage.backward(above)
             if upper is not None:
@@ -108,7 +114,9 @@ class _Differentiable(torch.autograd.Function):
     def backward(ctx, *grad_outputs: Tensor | None) -> tuple[Tensor | None, ...]:
         network, ctx.network = ctx.network, None
         if network is None:
-            raise RuntimeError("backward through the same minibatch twice: the numba backend frees its events; run it again")
+            raise RuntimeError(
+                "second backward pass of one minibatch: the numba backend freed its events; run it again"
+            )
         return None, *network.backward(*grad_outputs)
 
 

@@ -1,8 +1,8 @@
 """Dense layers on the CPU (numba): for each event add a row of the weight matrix, then integrate and fire.
 
-A task owns a tile of neurons. Its weights, (inputs, TILE) in int8 for +-1 weights, stay in the cache; currents and membranes
-exist only for the tile and sample at work. The backward pass computes the membranes again, walks back through time, and
-adds to the tile's weight gradient with the sample's events sorted by input, so that a sum stays in registers.
+A task owns a tile of neurons. Its weights, (inputs, TILE) in int8 for +-1 weights, stay in the cache; currents and
+membranes exist only for the tile and sample at work. The backward pass computes the membranes again, walks back through
+time, and adds to the tile's weight gradient with the sample's events sorted by input, so that a sum stays in registers.
 """
 
 import numpy as np
@@ -92,7 +92,7 @@ def _backward(
 
 @njit(forceinline=True)
 def _add_events(indptr, index, weights_KIJ, bias_P, place, currents_TJ):
-    """currents = sum of the weights of the step's events, + bias. Up to EXACT_INT8 events are summed in the weights' dtype."""
+    """currents = sum of the weights of the step's events, + bias; EXACT_INT8 events at a time in the weights' dtype."""
     weights_IJ = weights_KIJ[place.first // TILE]
     for t in range(len(currents_TJ)):
         row = t * place.batch + place.b

@@ -1,19 +1,21 @@
 """From packed spikes to event rows, and event rows sorted by input.
 
-Rows are those of `spec.Events`: row `t * B + b` lists what fired. An index takes 16 bits where the layer is small enough.
+Rows are those of `spec.Events`: row `t * B + b` lists what fired. An index takes 16 bits where the layer is small
+enough.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numba import njit, prange
 
-from snntha.kernels.spec import Events
+from snntha.kernels.spec import Events, Static
 from snntha.kernels.vector import TILE, count_ones, lowest_one
 from snntha.kernels.workspace import workspace
 
 
-class Rows(NamedTuple):
+@dataclass(frozen=True)
+class Rows:
     """Events as numpy arrays; `index` is the workspace's buffer of that name, if any."""
 
     indptr: np.ndarray  # int64, (T * B + 1,)
@@ -23,7 +25,10 @@ class Rows(NamedTuple):
     buffer: str | None
 
     @classmethod
-    def of(cls, events: Events) -> "Rows":
+    def of(cls, events: Events | Static) -> "Rows":
+        """The events of a batch; images cause none."""
+        if isinstance(events, Static):
+            return cls(np.zeros(1, np.int64), np.empty(0, np.uint16), events.time_steps, events.batch, None)
         index = events.index.numpy().astype(index_dtype(int(np.prod(events.shape))))
         return cls(np.ascontiguousarray(events.indptr.numpy()), index, events.time_steps, events.batch, None)
 

@@ -33,7 +33,7 @@ class Normalisation:
         self.scale_SC, self.shift_SC = (output.detach().numpy() for output in self.outputs)
 
     def backward(self, currents_TRC: np.ndarray, grad_TRC: np.ndarray) -> list[np.ndarray]:
-        """Turn, in place, the gradient of the normalised currents into that of the currents; return scale's and shift's."""
+        """Turn the gradient of the normalised currents, in place, into that of the currents; also scale's, shift's."""
         sums = np.empty((2, len(grad_TRC), grad_TRC.shape[2]))
         _gradient_sums(currents_TRC, grad_TRC, sums)
         if not self.training:

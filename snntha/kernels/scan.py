@@ -1,10 +1,11 @@
 """Layers whose currents are computed beforehand (numba): convolutions, and the constant current of static images.
 
-A convolution's currents of all steps are kept. Its BatchNorm is x * scale + shift with one scale and shift for each step and
-channel (`reference.affine`), applied while a tile is scanned. The backward pass of a sample computes its membranes again.
+A convolution's currents of all steps are kept. Its BatchNorm is x * scale + shift with one scale and shift for each
+step and channel (`reference.affine`), applied while a tile is scanned. The backward pass of a sample computes its
+membranes again.
 
-More axis legend: S time step, or one entry that holds at every step; Q channels, repeated from the start so that each tile
-finds those of its TILE neurons in a row.
+More axis legend: S time step, or one entry that holds at every step; Q channels, repeated from the start so that each
+tile finds those of its TILE neurons in a row.
 """
 
 from typing import NamedTuple

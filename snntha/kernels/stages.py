@@ -5,8 +5,12 @@ gradients and what the layer below needs, `release` hands buffers back.
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from snntha.kernels import conv, reference
@@ -29,10 +33,11 @@ class ConvStage:
         self.tensors: list[Tensor | None] = [kernel] if norm is None else [kernel, norm.scale_C, norm.shift_C]
         self.norm = norm
         self.number = number
+        _, in_height, in_width = layer.input_shape
         self.kernel_KKIO = kernel.detach().numpy()
         if layer.binary and area <= np.iinfo(np.int8).max:
             self.kernel_KKIO = self.kernel_KKIO.astype(np.int8)
-        self.geometry = layer.pool, area, layer.input_shape[1:]  # stride, divisor, input height and width
+        self.geometry = layer.pool, area, (in_height, in_width)  # stride, divisor, input size
         channels, height, width = layer.output_shape
         self.shape_HWC = height, width, channels
         self.neurons = math.prod(self.shape_HWC)
@@ -41,7 +46,7 @@ class ConvStage:
     def forward(self, rows: Rows, *, membrane: bool) -> Fired:
         """Convolve the events of all steps, normalise and fire."""
         self.rows = rows
-        self.grad_TBHWO = None
+        self.grad_TBHWO: np.ndarray | None = None
         shape_TBHWO = rows.time_steps, rows.batch, *self.shape_HWC
         self.values_TBHWO = workspace.take(f"currents {self.number}", shape_TBHWO, np.float32)
         conv.conv_currents(rows.indptr, rows.index, self.kernel_KKIO, *self.geometry, self.values_TBHWO)
@@ -73,6 +78,7 @@ class ConvStage:
         """What the layer below needs after this one's `backward`."""
         stride, divisor, _ = self.geometry
         panels = conv.input_gradient_kernel(self.kernel_KKIO, divisor)
+        assert self.grad_TBHWO is not None
         return Above(conv_TBHWO=self.grad_TBHWO, panels=panels, stride=stride)
 
     def release(self) -> None:
@@ -83,36 +89,60 @@ class ConvStage:
 
 
 class StaticStage:
-    """First layer of images: one current for all steps, which the reference computes; autograd takes over its gradient."""
+    """First layer of images: one current for all steps, computed by the reference, gradients by autograd.
+
+    Both on one thread: PyTorch's sums depend on the number of threads.
+    """
 
     def __init__(self, static: Static, layer: Layer):
-        current_BX = reference.static_current(static, layer)
-        if current_BX.dim() == 4:
-            current_BX = current_BX.permute(0, 2, 3, 1)  # channels-last
-        self.tensors: list[Tensor | None] = [current_BX.flatten(1)]
+        norm = layer.batch_norm
+        self.tensors: list[Tensor | None] = [layer.weight, layer.bias_N]
+        if norm is not None:
+            self.tensors += [norm.scale_C, norm.shift_C]
+        self.leaves = [None if tensor is None else tensor.detach().requires_grad_() for tensor in self.tensors]
+        weight, bias_N, *scale_and_shift = self.leaves
+        if norm is not None:
+            norm = replace(norm, scale_C=scale_and_shift[0], shift_C=scale_and_shift[1])
+        with torch.enable_grad(), _one_torch_thread():
+            detached = replace(layer, weight=weight, bias_N=bias_N, batch_norm=norm)
+            current_BX = reference.static_current(static, detached)
+            if current_BX.dim() == 4:
+                current_BX = current_BX.permute(0, 2, 3, 1)  # channels-last
+            self.current_BN = current_BX.flatten(1)
         self.time_steps = static.time_steps
         self.shape_HWC = (1, 1, *current_BX.shape[1:])[-3:]
         self.neurons = math.prod(self.shape_HWC)
         self.cell, self.mask = Cell.of(layer.neuron), Mask.of(layer.dropout)
 
-    def forward(self, rows: None, *, membrane: bool) -> Fired:
-        """Integrate the same current at each step and fire."""
-        (current_BN,) = self.tensors
-        assert current_BN is not None
-        values_SBN = np.ascontiguousarray(current_BN.detach().numpy())[None]
+    def forward(self, rows: Rows, *, membrane: bool) -> Fired:
+        """Integrate the same current at each step and fire; the rows are empty."""
+        values_SBN = np.ascontiguousarray(self.current_BN.detach().numpy())[None]
         self.currents = Currents.of(values_SBN, ONE, ZERO, self.time_steps)
-        fired = Fired.empty(self.time_steps, len(current_BN), self.neurons, membrane)
+        fired = Fired.empty(self.time_steps, rows.batch, self.neurons, membrane)
         scan(self.currents, self.cell, self.mask, *fired)
         return fired
 
-    def backward(self, above: Above) -> list[np.ndarray]:
-        """Gradient of the current: the sum over time."""
+    def backward(self, above: Above) -> list[np.ndarray | None]:
+        """Gradients of `tensors`, from that of the current, which is the sum over time."""
         grad_SBN = np.empty(self.currents.values_SBN.shape, np.float32)
         scan_back(self.currents, self.cell, self.mask, above, self.shape_HWC, grad_SBN)
-        return [grad_SBN[0]]
+        leaves = [leaf for leaf in self.leaves if leaf is not None]
+        with _one_torch_thread():
+            grads = iter(torch.autograd.grad(self.current_BN, leaves, torch.from_numpy(grad_SBN[0])))
+        return [None if leaf is None else next(grads).numpy() for leaf in self.leaves]
 
     def release(self) -> None:
         """Holds no buffers."""
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _by_channel(values_TBHWO: np.ndarray) -> np.ndarray:

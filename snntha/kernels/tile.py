@@ -1,8 +1,9 @@
 """Leaky integrate-and-fire on one tile: TILE neighbouring neurons of one sample, over all time steps.
 
-The functions here are inlined into the parallel kernels of `dense` and `scan`. They say for a tile what `reference.lif_scan`
-and `reference.dropout` say for a layer, in the same order of operations. A tile is float32 (T, TILE); the forward scan
-turns its currents into membranes in place, the backward scan these into gradients of the currents.
+The functions here are inlined into the parallel kernels of `dense` and `scan`. They say for a tile what
+`reference.lif_scan` and `reference.dropout` say for a layer, in the same order of operations. A tile is float32
+(T, TILE); the forward scan turns its currents into membranes in place, the backward scan these into gradients of the
+currents.
 
 More axis legend: K tile, J neuron within a tile, P the neurons of a layer padded to whole tiles.
 """
@@ -198,7 +199,7 @@ def integrate_back(membranes_TJ, grad_spikes_TJ, grad_membrane_TBP, cell, mask, 
 
 @njit(forceinline=True)
 def spread(above, place, grad_spikes_TJ):
-    """Gradients of the tile's spikes from what is above; a convolution's are computed for a whole sample, see `scan`."""
+    """Gradients of the tile's spikes from what is above; a convolution's come for a whole sample, see `scan`."""
     if len(above.constant_BP) > 0:
         for t in range(len(grad_spikes_TJ)):
             first = place.b * above.constant_BP.shape[1] + place.first

@@ -1,8 +1,8 @@
 """Short vectors as values inside numba functions, with the operators that the neuron kernels need.
 
 A numba function that is written with them says exactly which instructions run: no auto-vectorizer has to prove that
-arrays do not overlap, and nothing is contracted into a fused multiply-add except `multiply_add`, so that float32 results
-are those of the same operations in PyTorch. LLVM splits a vector where the processor's registers are shorter.
+arrays do not overlap, and nothing is contracted into a fused multiply-add except `multiply_add`, so that float32
+results are those of the same operations in PyTorch. LLVM splits a vector where the processor's registers are shorter.
 
 Arrays must be C-contiguous and long enough: no bounds are checked.
 """

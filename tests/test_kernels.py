@@ -4,6 +4,7 @@ Spikes must be equal bit for bit, for which float weights are multiples of 1/8 h
 Gradients agree within float32 rounding. Buffers are poisoned, so that a cell which is read before it is written shows.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,8 +37,10 @@ def poisoned_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> None:
+def one_thread() -> Iterator[None]:
     set_threads(1)
+    yield
+    set_threads(None)
 
 
 @dataclass

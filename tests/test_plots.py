@@ -23,6 +23,8 @@ from snntha.records import Run
 from snntha.run import run
 from snntha.threshold import theta_after
 
+DIGITS = ("model.topology=32Conv3-AP2-288Dense10", "hparams.threshold.start=[5.0,5.0]")
+ANNEALED = (*DIGITS, "hparams.threshold.rise=[5.0,5.0]", "hparams.threshold.rate=[0.005,0.005]")
 TEMPORAL = ("dataset=temporal_coding", "model.topology=100Dense20Dense1", "epochs=6", "patience=null")
 
 
@@ -31,8 +33,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Tiny runs by name."""
     root = tmp_path_factory.mktemp("runs")
     choices = {
-        "annealed": ("mode=annealed", "epochs=3"),
-        "bsnn": ("mode=bsnn", "epochs=2"),
+        "annealed": ("mode=annealed", "epochs=3", *ANNEALED),
+        "bsnn": ("mode=bsnn", "epochs=2", *DIGITS),
         "temporal_annealed": ("mode=annealed", *TEMPORAL),
         "temporal_flt32": ("mode=flt32", *TEMPORAL),
     }

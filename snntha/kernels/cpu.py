@@ -42,6 +42,8 @@ class _Network:
     """One minibatch on its way through the layers and back."""
 
     def __init__(self, inputs: Events | Static, layers: list[Layer], *, record: bool, membrane: bool):
+        shape = inputs.shape if isinstance(inputs, Events) else tuple(inputs.image_BX.shape[1:])
+        assert shape == layers[0].input_shape, f"inputs {shape}; the first layer expects {layers[0].input_shape}"
         self.inputs = inputs
         self.layers = layers
         self.record = record

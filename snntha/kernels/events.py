@@ -4,6 +4,7 @@ Rows are those of `spec.Events`: row `t * B + b` lists what fired. An index take
 enough.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +30,9 @@ class Rows:
         """The events of a batch; images cause none."""
         if isinstance(events, Static):
             return cls(np.zeros(1, np.int64), np.empty(0, np.uint16), events.time_steps, events.batch, None)
-        index = events.index.numpy().astype(index_dtype(int(np.prod(events.shape))))
+        size = math.prod(events.shape)
+        assert len(events.index) == 0 or int(events.index.max()) < size, f"an event outside the {size} inputs"
+        index = events.index.numpy().astype(index_dtype(size))
         return cls(np.ascontiguousarray(events.indptr.numpy()), index, events.time_steps, events.batch, None)
 
     def release(self) -> None:

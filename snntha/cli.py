@@ -11,6 +11,7 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -18,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from snntha import config as configuration
 from snntha.errors import UserError
+from snntha.search.sweeper import StudySweeper
 
 HELP = """\
 snntha trains binarized spiking networks with threshold annealing (Eshraghian & Lu, 2022).
@@ -26,6 +28,7 @@ snntha trains binarized spiking networks with threshold annealing (Eshraghian & 
   snntha eval run=FOLDER               test accuracy, firing rates and dead neurons of a run
   snntha report [FOLDER ...]           tables of runs beside the published ones; --html FILE writes a page
   snntha plot [run=FOLDER,...]         figures and animations of runs; alone: which there are
+  snntha search [STUDY]                progress, best trials and pictures of a hyperparameter search
   snntha bench [--json]                speed and memory of a training step against a snnTorch loop
   snntha data                          which data sets are present, and how to get the others
   snntha list                          data sets and modes with their published accuracy
@@ -43,6 +46,9 @@ USAGE = {
     "Figures of one run or several as PNG and SVG, animations as GIF and, with ffmpeg, MP4. Without arguments: which.\n"
     "iterations are those of figure=temporal; frames is the most an animation has; beta, slope and the thresholds\n"
     "start and final are for figure=neuron and figure=surrogate, in place of the run's.",
+    "search": "snntha search [STUDY] [storage=URL] [dir=outputs/search] [pictures=true|false]\n"
+    "How a search goes or went: trials, the best ten, importances; writes trials.csv, pictures/ and best.yaml, which\n"
+    "snntha train hparams=FILE takes as it is. STUDY is a name or a folder; alone: which there are.",
     "bench": "snntha bench [case=shd,...] [mode=annealed] [backend=auto] [repeats=5] [threads=N] [--json]\n"
     "snntha bench sweeps=true [picture=FILE.png]\n"
     "A training step of the published networks against the step-by-step snnTorch loop, in one run: time, peak memory,\n"
@@ -52,11 +58,13 @@ USAGE = {
     "What is present, where it was looked for, what is missing and how to get it.",
     "list": "snntha list\nData sets and modes with their published accuracy.",
 }
+MULTIRUN = {"-m", "--multirun"}  # Hydra's flag
 DEFAULTS: dict[str, dict[str, str]] = {  # what these sub-commands accept as key=value; train's keys are Hydra's
     "eval": {"run": "", "checkpoint": "best", "trial": "0"},
     "plot": dict.fromkeys(
         ("run", "figure", "output", "trial", "iterations", "frames", "beta", "slope", "start", "final"), ""
     ),
+    "search": {"storage": "", "dir": "outputs/search", "pictures": "true"},
     "bench": {
         "case": "",
         "mode": "annealed",
@@ -111,6 +119,7 @@ def train(arguments: list[str]) -> None:
     command_line = sys.argv
 
     def job(cfg: DictConfig) -> float | None:
+        configuration.register()  # a launcher may have brought the job into a process of its own
         sys.argv = command_line  # what the run's record shows
         try:
             return _run(cfg)
@@ -121,12 +130,21 @@ def train(arguments: list[str]) -> None:
             raise SystemExit(1) from error
 
     configuration.register()
+    Plugins.instance().register(StudySweeper)
+    arguments = [_hparams_file(argument) for argument in arguments]
+    if any(argument.startswith("search=") for argument in arguments) and not MULTIRUN & set(arguments):
+        arguments.append("-m")  # a search is a multirun
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra shall raise its errors, not print them: main() does
     sys.argv = [command_line[0], *arguments]
     hydra.main(config_path=str(configuration.conf_folder()), config_name="train")(job)()
 
 
 def _run(cfg: DictConfig) -> float | None:
+    if cfg.search is not None:
+        from snntha.search.job import run_trial
+
+        return run_trial(cfg)
+
     if cfg.resume is None:
         config, folder = configuration.load(cfg), None
     else:
@@ -137,6 +155,14 @@ def _run(cfg: DictConfig) -> float | None:
     from snntha.run import run
 
     return run(config, resume=folder)
+
+
+def _hparams_file(argument: str) -> str:
+    """`hparams=FILE.yaml`, such as a search's best.yaml, becomes an option of the group hparams."""
+    path = Path(argument.removeprefix("hparams="))
+    if not argument.startswith("hparams=") or path.suffix != ".yaml":
+        return argument
+    return f"hparams={configuration.add_hparams(path)}"
 
 
 def evaluate(arguments: list[str]) -> None:
@@ -167,6 +193,17 @@ def plot(arguments: list[str]) -> None:
     from snntha.plots.command import run_command
 
     run_command(values)
+
+
+def search(arguments: list[str]) -> None:
+    studies = [argument for argument in arguments if "=" not in argument]
+    if len(studies) > 1:
+        raise UserError(f"{' '.join(studies)}: name one study\n{USAGE['search']}")
+    values = _parse("search", [argument for argument in arguments if "=" in argument])
+
+    from snntha.search.command import run_command
+
+    run_command("".join(studies), values)
 
 
 def bench(arguments: list[str]) -> None:
@@ -217,6 +254,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "eval": evaluate,
     "report": report,
     "plot": plot,
+    "search": search,
     "bench": bench,
     "data": data,
     "list": list_published,

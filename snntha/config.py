@@ -1,18 +1,18 @@
-"""The typed configuration: what the YAML files may say, and the checks that need no data.
+"""The configuration: composing it, and the checks that need no data.
 
-The only file that knows OmegaConf. Everything after `load` receives the plain dataclasses below.
+The only file that knows OmegaConf. Everything after `load` receives the plain dataclasses of schema.py.
 """
 
 import difflib
 import json
 import math
 import secrets
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -21,119 +21,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from snntha.errors import UserError
+from snntha.schema import Config, Search
 from snntha.topology import LayerShape, parse
-
-
-@dataclass
-class Dataset:
-    name: str = "???"
-    root: str = "???"  # folder that holds the files; unused by generated data
-    download: bool = False  # let torchvision or tonic fetch what is missing
-    cache: str = "???"  # folder for binned event data
-    time_steps: int = 0
-    test_time_steps: int | None = None  # validation and test; null: as in training
-    bin_ms: float | None = None  # event data: milliseconds a time step
-    window: str = "full"  # full: time_steps * bin_ms; first_T_ms: only the first time_steps milliseconds (fidelity)
-    input_shape: list[int] = field(default_factory=list)  # (N,) or (C, H, W)
-    classes: int = 0
-    validation_fraction: float = 0.0  # of the training samples, with selection=validation
-    limit: int | None = None  # use only that many samples of each split
-    target_peak: float | None = None  # temporal_coding: peak A of the target membrane
-    target_step: int | None = None  # temporal_coding: its time step
-
-
-@dataclass
-class Model:
-    topology: str = "???"
-    zero_bias: bool = False  # biases start at 0 whatever fidelity.init says
-
-
-@dataclass
-class Loss:
-    correct_rate: float = 0.0  # target spikes a step of the right class, Eq. (30)
-    incorrect_rate: float = 0.0  # and of the others
-
-
-@dataclass
-class Mode:
-    name: str = "???"
-    binarize: bool = True
-    anneal: bool = True  # false: every rise must be 0
-
-
-@dataclass
-class Fidelity:
-    name: str = "???"
-    surrogate: str = "clamped"  # clamped (at the start threshold) | moving (with the current one)
-    spike: str = "at_threshold"  # at_threshold: u >= theta | above_threshold: u > theta
-    init: str = "pytorch"  # pytorch | glorot (binary layers: U(+-sqrt(1.5 / (fan_in + fan_out))), bias 0)
-    weight_clip: str = "weights_after_step"  # weights_after_step | all_before_step
-    shd_window: str = "full"  # full | first_T_ms
-    trial_seed: str = "seed_plus_trial"  # seed_plus_trial | same
-    selection: str = "validation"  # validation | test
-
-
-@dataclass
-class Optimizer:
-    name: str = "???"  # adam | sgd
-    lr: float = 0.0
-    momentum: float = 0.0  # sgd only
-    betas: list[float] = field(default_factory=list)  # adam only
-
-
-@dataclass
-class Threshold:
-    start: list[float] = field(default_factory=list)  # theta at minibatch 0, one per spiking layer
-    rise: list[float] = field(default_factory=list)  # final - start
-    rate: list[float] = field(default_factory=list)  # alpha of Eq. (4), per minibatch
-
-
-@dataclass
-class Hparams:
-    name: str = "???"  # what the set is called
-    dataset: str = "???"  # what it was tuned for: a mismatch is refused
-    mode: str = "???"
-    beta: float = 0.0
-    slope: float = 0.0
-    batch_size: int = 0
-    dropout: list[float] = field(default_factory=list)  # one per dense layer, input to output; empty: none
-    batch_norm: bool = False
-    grad_clip: float | None = None  # global norm
-    weight_clip: float | None = None
-    cosine_epochs: float | None = None  # half period T of Eq. (28) in epochs; null: constant rate
-    optimizer: str = "adam"
-    lr: float = 0.0
-    momentum: float = 0.0
-    epochs: int = 500
-    patience: int | None = 100  # epochs without a better selection accuracy; null: never stop early
-    time_steps: int | None = None  # where the time axis was tuned with the rest (shd)
-    bin_ms: float | None = None
-    target_peak: float | None = None  # temporal_coding
-    threshold: Threshold = field(default_factory=Threshold)
-
-
-@dataclass
-class Config:
-    seed: int = 0
-    trials: int = 1
-    epochs: int = 0
-    patience: int | None = None
-    device: str = "auto"  # auto | cpu | cuda
-    backend: str = "auto"  # auto | reference | numba
-    threads: int | None = None  # null: all processors
-    selection: str = "validation"  # validation | test
-    logger: str = "none"  # none | tensorboard: events in <run>/trial_<k>/tensorboard
-    resume: str | None = None
-    output_dir: str = "???"
-    plots: bool = True  # end with the run's pictures in <run>/plots/ and a small one in the terminal
-    target_train_accuracy: float | None = None  # percent; stop a trial as soon as an epoch reaches it
-    dataset: Dataset = field(default_factory=Dataset)
-    model: Model = field(default_factory=Model)
-    loss: Loss = field(default_factory=Loss)
-    mode: Mode = field(default_factory=Mode)
-    fidelity: Fidelity = field(default_factory=Fidelity)
-    optimizer: Optimizer = field(default_factory=Optimizer)
-    hparams: Hparams = field(default_factory=Hparams)
 
 
 class ConfigError(UserError):
@@ -160,6 +49,18 @@ def _short_id() -> str:
     return secrets.token_hex(3)
 
 
+def add_hparams(path: Path) -> str:
+    """Make a file of hyperparameters an option of the group hparams, and return the option's name."""
+    if not path.is_file():
+        raise ConfigError(f"hparams={path}: there is no such file; a name without .yaml chooses one of conf/hparams")
+    try:
+        node = OmegaConf.load(path)
+    except (yaml.YAMLError, OSError) as error:
+        raise ConfigError(f"hparams={path} is not YAML: {error}") from error
+    ConfigStore.instance().store(group="hparams", name=path.stem, node=node)
+    return path.stem
+
+
 def compose(overrides: Iterable[str] = ()) -> Config:
     """What `snntha train` would run with these overrides (`"dataset=shd"`, `"epochs=3"`)."""
     register()
@@ -171,8 +72,9 @@ def compose(overrides: Iterable[str] = ()) -> Config:
 
 
 def load(cfg: DictConfig) -> Config:
-    """Resolve what Hydra composed and check it once; raises ConfigError."""
-    return _merge(Config(), cfg)  # over the bare schema, which refuses keys that were added by `+`
+    """Resolve what Hydra composed, its own part left out, and check it once; raises ConfigError."""
+    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    return _merge(Config(), own)  # over the bare schema, which refuses keys that were added by `+`
 
 
 _NOISE = ("object_type=", "reference_type=", "To append to your config use +")  # the schema refuses additions
@@ -255,6 +157,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "fidelity.selection": ("validation", "test"),
     "optimizer.name": ("adam", "sgd"),
     "hparams.optimizer": ("adam", "sgd"),
+    "search.sampler": ("tpe", "random"),
+    "search.pruner": ("none", "median", "hyperband"),
 }
 
 Rule = tuple[Callable[[Any], bool], str]  # of one number: the test, and what it allows in words
@@ -293,6 +197,16 @@ RULES: dict[str, Rule] = {  # null passes where the type allows it; of a list, e
     "hparams.threshold.start": POSITIVE,
     "hparams.threshold.rise": AT_LEAST_0,
     "hparams.threshold.rate": FRACTION,
+    "search.n_trials": AT_LEAST_1,
+    "search.epochs": AT_LEAST_1,
+    "search.limit": AT_LEAST_1,
+    "search.seeds": AT_LEAST_1,
+    "search.batch": AT_LEAST_1,
+    "search.max_failure_share": FRACTION,
+    "search.failure_window": AT_LEAST_1,
+    "search.max_deaths": AT_LEAST_1,
+    "search.heartbeat_s": POSITIVE,
+    "search.stale_s": POSITIVE,
 }
 
 
@@ -306,11 +220,20 @@ def validate(config: Config) -> None:
     _check_threshold(config)
     _check_optimizer(config)
     _check_dataset(config)
+    if config.search is not None:
+        _check_search(config, config.search)
+
+
+def _settings(config: Config, keys: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """The values of keys; those of a search only where there is one."""
+    for key in keys:
+        if config.search is not None or not key.startswith("search."):
+            yield key, attrgetter(key)(config)
 
 
 def _check_choices(config: Config) -> None:
-    for key, allowed in CHOICES.items():
-        value = attrgetter(key)(config)
+    for key, value in _settings(config, CHOICES):
+        allowed = CHOICES[key]
         if value not in allowed:
             raise ConfigError(f"{key}={value}: expected {' | '.join(allowed)}{did_you_mean(value, allowed)}")
 
@@ -355,8 +278,8 @@ def _check_layers(config: Config, layers: list[LayerShape]) -> None:
 
 
 def _check_numbers(config: Config) -> None:
-    for key, (passes, allowed) in RULES.items():
-        value = attrgetter(key)(config)
+    for key, value in _settings(config, RULES):
+        passes, allowed = RULES[key]
         entries = value if isinstance(value, list) else [value]
         if not all(entry is None or passes(entry) for entry in entries):
             raise ConfigError(
@@ -400,6 +323,31 @@ def _check_dataset(config: Config) -> None:
             "dataset.validation_fraction=0 leaves nothing to select the model on: "
             "pass dataset.validation_fraction=0.1 or selection=test"
         )
+
+
+def _check_search(config: Config, search: Search) -> None:
+    if config.selection == "test":
+        raise ConfigError(
+            "selection=test: a search would choose hyperparameters by the test set; pass selection=validation"
+        )
+    if search.stale_s <= search.heartbeat_s:
+        raise ConfigError(
+            f"search.stale_s={search.stale_s}: a worker that gives a sign of life every search.heartbeat_s="
+            f"{search.heartbeat_s} seconds would count as dead; pass several times that"
+        )
+    for name, dimension in search.space.items():
+        key = f"search.space.{name}"
+        if dimension.each not in (None, "layer", "dense"):
+            raise ConfigError(f"{key}.each={dimension.each}: expected null | layer | dense")
+        if dimension.when not in (None, "convolution", "sgd"):
+            raise ConfigError(f"{key}.when={dimension.when}: expected null | convolution | sgd")
+        if dimension.choices:
+            continue
+        if dimension.low is None or dimension.high is None:
+            raise ConfigError(f"{key}: give low and high, or choices")
+        if dimension.low > dimension.high or (dimension.log and dimension.low <= 0):
+            above = ", and above 0 for log" if dimension.log else ""
+            raise ConfigError(f"{key}: low={dimension.low} must not be above high={dimension.high}{above}")
 
 
 def _count(number: int, one: str, many: str) -> str:

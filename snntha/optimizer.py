@@ -6,10 +6,10 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from snntha import config as configuration
+from snntha.schema import Optimizer
 
 
-def build(settings: configuration.Optimizer, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+def build(settings: Optimizer, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """The optimizer that the configuration names."""
     if settings.name == "adam":
         return torch.optim.Adam(parameters, lr=settings.lr, betas=(settings.betas[0], settings.betas[1]), fused=True)

@@ -1,6 +1,7 @@
 """A run: the trials of one configuration, their record, and the table at the end."""
 
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ from rich.table import Table
 
 from snntha import data as datasets
 from snntha import kernels
-from snntha.config import Config
 from snntha.data.batch import Data
 from snntha.display import Display
 from snntha.errors import UserError
@@ -18,21 +18,29 @@ from snntha.logger import open_log, require
 from snntha.network import SpikingNetwork
 from snntha.published import published
 from snntha.records import Run
-from snntha.train import Stopped, TrialFailed, evaluate, fit, load_checkpoint, sample_activity
+from snntha.schema import Config
+from snntha.train import Progress, Stopped, TrialFailed, evaluate, fit, load_checkpoint, sample_activity
 
 
-def run(config: Config, resume: Path | None = None) -> float:
+def run(
+    config: Config,
+    resume: Path | None = None,
+    console: Console | None = None,
+    report: Callable[[list[float], int], None] | None = None,
+) -> float:
     """Train all trials and return the mean over trials of the best selection score.
 
     Args:
         config: what to run; of the folder's own config.yaml (with what may change) when resuming.
         resume: folder of a run to go on with.
+        console: where to print; None: the terminal.
+        report: called after each epoch with the best score of each trial begun and the trial's epoch; may raise.
 
     Raises:
         UserError: a trial failed, after the others were trained.
         Stopped: Ctrl-C, after a checkpoint was written.
     """
-    console = Console()
+    console = console or Console()
     require(config.logger)
     kernels.set_threads(config.threads)
     device = resolve_device(config.device)
@@ -48,8 +56,14 @@ def run(config: Config, resume: Path | None = None) -> float:
         for number in range(config.trials):
             seed = config.seed + (number if config.fidelity.trial_seed == "seed_plus_trial" else 0)
             network = SpikingNetwork(config, seed=seed).to(device)
+            scores = [entry["best_score"] for entry in trials if "best_score" in entry]
+
+            def on_epoch(progress: Progress, scores: list[float] = scores) -> None:
+                if report is not None:
+                    report([*scores, progress.best_score], progress.epoch)
+
             try:
-                entry = _run_trial(network, data, record, number, display, seed, resume is not None)
+                entry = _run_trial(network, data, record, number, display, seed, resume is not None, on_epoch)
             except TrialFailed as failure:
                 entry = {"seed": seed, "failed": str(failure)}
                 console.print(f"[red]trial {number + 1} failed[/]: {failure}", soft_wrap=True)
@@ -86,18 +100,29 @@ def _draw(record: Run, console: Console) -> None:
 
 
 def _run_trial(
-    network: SpikingNetwork, data: Data, record: Run, number: int, display: Display, seed: int, resume: bool
+    network: SpikingNetwork,
+    data: Data,
+    record: Run,
+    number: int,
+    display: Display,
+    seed: int,
+    resume: bool,
+    on_epoch: Callable[[Progress], None],
 ) -> dict[str, Any]:
-    """Train, then evaluate the best epoch once on the test set; the trial's entry in summary.json."""
+    """Train, then evaluate the best epoch once on the test set; the trial's entry in summary.json.
+
+    A hyperparameter search does not look at the test set.
+    """
     trial = record.trial(number)
     trial.log = open_log(network.config.logger, trial.folder)
-    progress = fit(network, data, trial, display, seed=seed, resume=resume)
+    progress = fit(network, data, trial, display, seed=seed, resume=resume, on_epoch=on_epoch)
     classes = data.train.batch(torch.arange(1)).labels_B is not None
     best = load_checkpoint(trial, "best", network)
-    test = evaluate(network, data.test, best.thresholds) if data.test is not None else None
+    unseen = data.test if network.config.search is None else None
+    test = evaluate(network, unseen, best.thresholds) if unseen is not None else None
     activity = {
         "thresholds": best.thresholds,
-        "sample": sample_activity(network, data.test or data.train, best.thresholds),
+        "sample": sample_activity(network, unseen or data.train, best.thresholds),
     }
     if test is not None:
         activity.update(spike_count_N=test.spike_count_N, confusion=test.confusion)

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -9,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from snntha import optimizer as optimizers
-from snntha.config import Config
 from snntha.data.batch import Batch, Data, Split
 from snntha.display import Display
 from snntha.errors import UserError
@@ -17,6 +17,7 @@ from snntha.kernels.spec import Events, Result
 from snntha.loss import membrane_loss, spike_count_loss
 from snntha.network import SpikingNetwork
 from snntha.records import Trial, load_weights
+from snntha.schema import Config
 from snntha.threshold import anneal_layers
 
 SATURATED_RATE = 0.95  # spikes per neuron and step above which a layer says nothing any more
@@ -207,13 +208,23 @@ def sample_activity(network: SpikingNetwork, split: Split, thresholds: list[floa
     }
 
 
-def fit(network: SpikingNetwork, data: Data, trial: Trial, display: Display, *, seed: int, resume: bool) -> Progress:
+def fit(
+    network: SpikingNetwork,
+    data: Data,
+    trial: Trial,
+    display: Display,
+    *,
+    seed: int,
+    resume: bool,
+    on_epoch: Callable[[Progress], None] = lambda progress: None,
+) -> Progress:
     """Train one trial to its end, with a checkpoint after every epoch, and return where it ended.
 
     Args:
         network: freshly initialised; a resumed trial fills it from its last checkpoint.
         seed: of the order of the samples; with the network's seed it fixes every bit.
         resume: go on from checkpoints/last.pt if there is one.
+        on_epoch: called after each epoch, when its checkpoint is written; what it raises ends the trial.
 
     Raises:
         TrialFailed: a loss or gradient is not finite.
@@ -284,6 +295,7 @@ def fit(network: SpikingNetwork, data: Data, trial: Trial, display: Display, *, 
             save_checkpoint(trial, "best", network, optimizer, progress)
         save_checkpoint(trial, "last", network, optimizer, progress)
         display.epoch(metrics)
+        on_epoch(progress)
         if display.stop_requested and not is_finished(config, progress):
             raise Stopped
     return progress

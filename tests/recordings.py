@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from snntha.config import Dataset
+from snntha.schema import Dataset
 
 SENSOR_SIDE = 128
 SHD_CHANNELS = 700

@@ -26,10 +26,10 @@ from recordings import (
 from rich.console import Console
 from torchvision.datasets import MNIST
 
-from snntha.config import Dataset
 from snntha.data import DataError, dvs_gesture, idx, load, shd, status, status_table
 from snntha.data.splits import ImageSplit
 from snntha.kernels.spec import Static
+from snntha.schema import Dataset
 
 FILE_SETS = ("mnist", "fashion_mnist", "shd", "dvs_gesture")
 

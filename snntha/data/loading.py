@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from snntha.config import Dataset
 from snntha.data import cache, digits, idx, temporal_coding
 from snntha.data.batch import Data
 from snntha.data.binning import Binning
@@ -23,6 +22,7 @@ from snntha.data.sampling import Strata, choose
 from snntha.data.source import DataError, Search, file_state
 from snntha.data.splits import EventSplit, ImageSplit
 from snntha.data.status import FILE_SETS, status
+from snntha.schema import Dataset
 
 log = logging.getLogger(__name__)
 

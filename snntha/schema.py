@@ -1,0 +1,155 @@
+"""The typed schema of the configuration: what the YAML files may say. Checks and allowed values: config.py."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Dataset:
+    name: str = "???"
+    root: str = "???"  # folder that holds the files; unused by generated data
+    download: bool = False  # let torchvision or tonic fetch what is missing
+    cache: str = "???"  # folder for binned event data
+    time_steps: int = 0
+    test_time_steps: int | None = None  # validation and test; null: as in training
+    bin_ms: float | None = None  # event data: milliseconds a time step
+    window: str = "full"  # full: time_steps * bin_ms; first_T_ms: only the first time_steps milliseconds (fidelity)
+    input_shape: list[int] = field(default_factory=list)  # (N,) or (C, H, W)
+    classes: int = 0
+    validation_fraction: float = 0.0  # of the training samples, with selection=validation
+    limit: int | None = None  # use only that many samples of each split
+    target_peak: float | None = None  # temporal_coding: peak A of the target membrane
+    target_step: int | None = None  # temporal_coding: its time step
+
+
+@dataclass
+class Model:
+    topology: str = "???"
+    zero_bias: bool = False  # biases start at 0 whatever fidelity.init says
+
+
+@dataclass
+class Loss:
+    correct_rate: float = 0.0  # target spikes a step of the right class, Eq. (30)
+    incorrect_rate: float = 0.0  # and of the others
+
+
+@dataclass
+class Mode:
+    name: str = "???"
+    binarize: bool = True
+    anneal: bool = True  # false: every rise must be 0
+
+
+@dataclass
+class Fidelity:
+    name: str = "???"
+    surrogate: str = "clamped"  # clamped (at the start threshold) | moving (with the current one)
+    spike: str = "at_threshold"  # at_threshold: u >= theta | above_threshold: u > theta
+    init: str = "pytorch"  # pytorch | glorot (binary layers: U(+-sqrt(1.5 / (fan_in + fan_out))), bias 0)
+    weight_clip: str = "weights_after_step"  # weights_after_step | all_before_step
+    shd_window: str = "full"  # full | first_T_ms
+    trial_seed: str = "seed_plus_trial"  # seed_plus_trial | same
+    selection: str = "validation"  # validation | test
+
+
+@dataclass
+class Optimizer:
+    name: str = "???"  # adam | sgd
+    lr: float = 0.0
+    momentum: float = 0.0  # sgd only
+    betas: list[float] = field(default_factory=list)  # adam only
+
+
+@dataclass
+class Threshold:
+    start: list[float] = field(default_factory=list)  # theta at minibatch 0, one per spiking layer
+    rise: list[float] = field(default_factory=list)  # final - start
+    rate: list[float] = field(default_factory=list)  # alpha of Eq. (4), per minibatch
+
+
+@dataclass
+class Hparams:
+    name: str = "???"  # what the set is called
+    dataset: str = "???"  # what it was tuned for: a mismatch is refused
+    mode: str = "???"
+    beta: float = 0.0
+    slope: float = 0.0
+    batch_size: int = 0
+    dropout: list[float] = field(default_factory=list)  # one per dense layer, input to output; empty: none
+    batch_norm: bool = False
+    grad_clip: float | None = None  # global norm
+    weight_clip: float | None = None
+    cosine_epochs: float | None = None  # half period T of Eq. (28) in epochs; null: constant rate
+    optimizer: str = "adam"
+    lr: float = 0.0
+    momentum: float = 0.0
+    epochs: int = 500
+    patience: int | None = 100  # epochs without a better selection accuracy; null: never stop early
+    time_steps: int | None = None  # where the time axis was tuned with the rest (shd)
+    bin_ms: float | None = None
+    target_peak: float | None = None  # temporal_coding
+    threshold: Threshold = field(default_factory=Threshold)
+
+
+@dataclass
+class Dimension:
+    """One thing a search varies: a range of numbers or choices, for some data sets and modes."""
+
+    key: str | None = None  # below hparams; null: the entry's own name
+    low: float | None = None
+    high: float | None = None
+    log: bool = False  # uniform in the logarithm
+    choices: list[Any] = field(default_factory=list)
+    each: str | None = None  # layer | dense: one value for each spiking or dense layer
+    when: str | None = None  # convolution | sgd: only for networks or trials with it
+    datasets: list[str] = field(default_factory=list)  # empty: all
+    modes: list[str] = field(default_factory=list)  # empty: all
+
+
+@dataclass
+class Search:
+    n_trials: int = 0  # of the study as a whole, over all its workers and starts
+    study_name: str = "???"
+    dir: str = "???"  # holds the studies' folders
+    storage: str = "???"  # SQLAlchemy URL
+    epochs: int = 0  # of a trial
+    limit: int | None = None  # samples of each split
+    seeds: int = 1  # a trial's value is the mean over that many
+    sampler: str = "tpe"  # tpe | random
+    pruner: str = "none"  # none | median | hyperband
+    samplers: dict[str, dict[str, Any]] = field(default_factory=dict)  # arguments of Optuna's classes
+    pruners: dict[str, dict[str, Any]] = field(default_factory=dict)
+    batch: int = 1  # trials handed to the launcher at a time
+    max_failure_share: float = 1.0  # more than that of the last failure_window trials failed: stop
+    failure_window: int = 1
+    max_deaths: int = 1  # workers that one trial may take with it before it counts as failed
+    heartbeat_s: float = 0.0  # seconds between a worker's signs of life
+    stale_s: float = 0.0  # seconds without one after which a worker counts as dead
+    trial: int | None = None  # number of the trial; set by the search
+    space: dict[str, Dimension] = field(default_factory=dict)
+
+
+@dataclass
+class Config:
+    seed: int = 0
+    trials: int = 1
+    epochs: int = 0
+    patience: int | None = None
+    device: str = "auto"  # auto | cpu | cuda
+    backend: str = "auto"  # auto | reference | numba
+    threads: int | None = None  # null: all processors
+    selection: str = "validation"  # validation | test
+    logger: str = "none"  # none | tensorboard: events in <run>/trial_<k>/tensorboard
+    resume: str | None = None
+    output_dir: str = "???"
+    plots: bool = True  # end with the run's pictures in <run>/plots/ and a small one in the terminal
+    target_train_accuracy: float | None = None  # percent; stop a trial as soon as an epoch reaches it
+    dataset: Dataset = field(default_factory=Dataset)
+    model: Model = field(default_factory=Model)
+    loss: Loss = field(default_factory=Loss)
+    mode: Mode = field(default_factory=Mode)
+    fidelity: Fidelity = field(default_factory=Fidelity)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    hparams: Hparams = field(default_factory=Hparams)
+    search: Search | None = None  # of a trial of a hyperparameter search

@@ -1,0 +1,120 @@
+"""`snntha search`: what a study has found, and which studies there are."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import optuna
+from optuna.study import Study
+
+from snntha.config import did_you_mean
+from snntha.errors import UserError
+from snntha.report.formats import terminal
+from snntha.report.table import Column, Table
+from snntha.search.report import Snapshot, finish, print_lines, score
+from snntha.search.storage import connect, default_storage
+from snntha.search.study import open_study
+
+DATABASE = "study.db"  # in a study's folder, unless it lies in a storage of its own
+START = "snntha train -m search=tpe dataset=digits mode=annealed"
+
+
+def run_command(study: str, values: dict[str, str]) -> None:
+    """Print a study's report and write its results; without a study, a table of all.
+
+    Args:
+        study: name of a study, or path of its folder; "" for the table.
+        values: text of storage ("" for the study.db of the folder), dir (folder of the studies) and pictures.
+
+    Raises:
+        UserError: no such study, or pictures is neither true nor false.
+    """
+    if values["pictures"] not in ("true", "false"):
+        raise UserError(f"pictures={values['pictures']}: expected true | false")
+    parent, storage = Path(values["dir"]), values["storage"]
+    if not study:
+        place = f"storage={storage}" if storage else f"dir={parent}"
+        studies = _all_studies(parent, storage)
+        if studies:
+            terminal([studies_table(studies, f"Studies in {place}")])
+        print_lines([("next", "snntha search STUDY") if studies else ("none", f"in {place}; start one with: {START}")])
+        return
+    found, folder = _of_storage(study, storage, parent) if storage else _of_folder(study, parent)
+    if not _is_search(found):
+        raise UserError(f"{study}: this study was not begun by snntha train -m search=..., so its report is unknown")
+    finish(found, folder, pictures=values["pictures"] == "true")
+    print_lines([("live", f"optuna-dashboard {storage or default_storage(folder)}  (pip install optuna-dashboard)")])
+
+
+def _is_search(study: Study) -> bool:
+    """Others may keep their studies in the same database; `limit` is what a search records of itself last."""
+    return "limit" in study.user_attrs
+
+
+def _of_storage(name: str, storage: str, parent: Path) -> tuple[Study, Path]:
+    """The study of that name in a storage, and its folder: its own where that is on this machine."""
+    names = optuna.get_all_study_names(connect(storage))
+    if name not in names:
+        raise _unknown(name, names, f"storage={storage}")
+    study = open_study(name, storage)
+    own = Path(study.user_attrs.get("folder", parent / name))
+    return study, own if own.is_dir() else parent / name
+
+
+def _of_folder(study: str, parent: Path) -> tuple[Study, Path]:
+    """The study in a folder that is named by its path, or by its name below the parent."""
+    folder = next((path for path in (parent / study, Path(study)) if (path / DATABASE).is_file()), None)
+    if folder is None:
+        raise _unknown(study, [path.name for path in _study_folders(parent)], f"dir={parent}")
+    storage = default_storage(folder)
+    return open_study(_only_name(folder, storage), storage), folder
+
+
+def _only_name(folder: Path, storage: str) -> str:
+    """Name of the study in a folder's study.db; a folder that was moved or renamed is called otherwise."""
+    names = optuna.get_all_study_names(connect(storage))
+    if folder.resolve().name in names or len(names) != 1:
+        return folder.resolve().name
+    return names[0]
+
+
+def _study_folders(parent: Path) -> list[Path]:
+    return sorted(path.parent for path in parent.glob(f"*/{DATABASE}"))
+
+
+def _unknown(name: str, names: Sequence[str], place: str) -> UserError:
+    if not names:
+        return UserError(f"{name}: there is no study in {place}; start one with: {START}")
+    return UserError(f"{name}: no such study in {place}; there are {', '.join(names)}{did_you_mean(name, names)}")
+
+
+def _all_studies(parent: Path, storage: str) -> list[Study]:
+    if storage:
+        studies = [open_study(name, storage) for name in optuna.get_all_study_names(connect(storage))]
+    else:
+        studies = [_of_folder(folder.name, parent)[0] for folder in _study_folders(parent)]
+    return [study for study in studies if _is_search(study)]
+
+
+def studies_table(studies: Sequence[Study], title: str) -> Table:
+    """One row a study: what it searches, how far it is, its best value."""
+    rows = []
+    for snapshot in map(Snapshot.of, studies):
+        rows.append(
+            {
+                "study": snapshot.study.study_name,
+                "dataset": snapshot.attributes["dataset"],
+                "mode": snapshot.attributes["mode"],
+                "done": f"{len(snapshot.ended)} of {snapshot.attributes['n_trials']}",
+                "best": score(snapshot.best) if snapshot.best else None,
+                "trial": snapshot.best.number if snapshot.best else None,
+            }
+        )
+    columns = [
+        Column("study", "study"),
+        Column("dataset", "dataset"),
+        Column("mode", "mode"),
+        Column("done", "trials ended"),
+        Column("best", "best", 2),
+        Column("trial", "in trial", 0),
+    ]
+    return Table("studies", title, columns, rows)

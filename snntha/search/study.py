@@ -1,0 +1,154 @@
+"""A study: opening it, joining it as a worker, and giving the trials of dead workers to live ones."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from snntha.errors import UserError
+from snntha.schema import Config, Search
+from snntha.search.storage import connect
+from snntha.search.workers import is_alive
+
+# What workers of one study, or a second start of it, may set differently.
+_FREE = (
+    "device",
+    "backend",
+    "threads",
+    "logger",
+    "plots",
+    "output_dir",
+    "resume",
+    "dataset.root",
+    "dataset.cache",
+    "dataset.download",
+    "search.n_trials",
+    "search.storage",
+    "search.dir",
+    "search.batch",
+    "search.max_failure_share",
+    "search.failure_window",
+    "search.max_deaths",
+    "search.heartbeat_s",
+    "search.stale_s",
+    "search.trial",
+)
+
+
+def open_study(name: str, storage: str) -> optuna.Study:
+    """An existing study, to read it or to record a trial.
+
+    Raises:
+        UserError: there is none of this name.
+    """
+    try:
+        return optuna.load_study(study_name=name, storage=connect(storage))
+    except KeyError as error:
+        raise UserError(f"search.study_name={name}: there is no study of this name in its storage") from error
+
+
+def join(config: Config) -> optuna.Study:
+    """The study that a configuration names, made if it is missing.
+
+    Raises:
+        UserError: trials of another study lie in its folder, or it was begun with another configuration.
+    """
+    search = config.search
+    assert search is not None
+    folder = study_folder(search)
+    folder.mkdir(parents=True, exist_ok=True)
+    storage = connect(search.storage)
+    storage.limit = search.n_trials
+    study = optuna.create_study(
+        study_name=search.study_name, storage=storage, direction="maximize", load_if_exists=True
+    )
+    if not study.get_trials(deepcopy=False) and any(folder.glob("trial_*")):
+        raise UserError(
+            f"{folder} holds trials, but search.storage={search.storage} knows no trial of "
+            f"search.study_name={search.study_name}: choose another name, or put the storage back"
+        )
+    _check_same(study, config, folder)
+    for key, value in {
+        "n_trials": search.n_trials,
+        "dataset": config.dataset.name,
+        "mode": config.mode.name,
+        "folder": str(folder),
+        "epochs": search.epochs,
+        "seeds": search.seeds,
+        "limit": search.limit,
+        "config": json.dumps(_identity(config)),
+    }.items():
+        study.set_user_attr(key, value)
+    return study
+
+
+def study_folder(search: Search) -> Path:
+    return Path(search.dir) / search.study_name
+
+
+def trials_left(study: optuna.Study, search: Search) -> int:
+    """Trials that a worker can begin now, those of dead workers among them."""
+    reclaim(study, search)
+    trials = study.get_trials(deepcopy=False)
+    waiting = sum(trial.state == TrialState.WAITING for trial in trials)
+    return waiting + max(search.n_trials - len(trials), 0)
+
+
+def reclaim(study: optuna.Study, search: Search) -> None:
+    """Let running trials whose worker is dead wait for a new one, which goes on from their last checkpoint.
+
+    A trial that has outlived `search.max_deaths` workers is what kills them, and becomes a failed one.
+    """
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if is_alive(trial, search.stale_s):
+            continue
+        storage, identity = study._storage, trial._trial_id
+        deaths = trial.user_attrs.get("deaths", 0) + 1
+        storage.set_trial_user_attr(identity, "deaths", deaths)
+        if deaths < search.max_deaths:
+            storage.set_trial_state_values(identity, TrialState.WAITING)
+        else:
+            reason = f"{deaths} workers died in this trial (killed, perhaps for want of memory)"
+            storage.set_trial_user_attr(identity, "failure", reason)
+            storage.set_trial_state_values(identity, TrialState.FAIL)
+
+
+def give_back(study: optuna.Study, trial_ids: set[int]) -> None:
+    """Let trials that this worker began and did not end wait for another worker."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if trial._trial_id in trial_ids:
+            study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+
+
+def _check_same(study: optuna.Study, config: Config, folder: Path) -> None:
+    """A study compares like with like: what is not searched must be equal in all its trials."""
+    before = study.user_attrs.get("config")
+    if before is None:
+        return
+    old, new = json.loads(before), _identity(config)
+    different = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    if different:
+        changes = "; ".join(f"{key}={new.get(key)}, there {old.get(key)}" for key in different[:4])
+        raise UserError(
+            f"{folder}: this study was begun with another configuration ({changes}): "
+            f"pass the old values, or another search.study_name"
+        )
+
+
+def _identity(config: Config) -> dict[str, Any]:
+    """Every value that must be the same for all trials, by its key."""
+    flat = _flatten(json.loads(json.dumps(dataclasses.asdict(config))))
+    return {key: value for key, value in flat.items() if key not in _FREE}
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -9,6 +9,7 @@ from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl, create_p
 from optuna.trial import TrialState
 
 from snntha import config as configuration
+from snntha import data as datasets
 from snntha.errors import UserError
 from snntha.search import space
 from snntha.search.failures import check_failures
@@ -40,6 +41,7 @@ class Loop(OptunaSweeperImpl):
         self.base = configuration.load(self.config)
         search = self.base.search
         assert search is not None
+        datasets.load(self.base.dataset, selection=self.base.selection, seed=self.base.seed)  # missing files show here
         self.study = join(self.base)
         self.study_name, self.storage = search.study_name, self.study._storage
         self.sampler = build_sampler(search, self.base.seed)

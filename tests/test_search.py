@@ -1,0 +1,367 @@
+"""The parts of a search: its space, sampler, storage and rules, and trials run in this process."""
+
+import json
+import math
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from snntha.cli import main
+from snntha.config import ConfigError, compose
+from snntha.errors import UserError
+from snntha.schema import Config
+from snntha.search import job
+from snntha.search.failures import check_failures
+from snntha.search.sampler import build_pruner, build_sampler
+from snntha.search.space import dimensions, implied, suggest
+from snntha.search.storage import StudyFull, connect, default_storage
+from snntha.search.study import join, open_study, reclaim, trials_left
+from snntha.search.workers import this_worker
+
+DATASETS = ("digits", "mnist", "fashion_mnist", "dvs_gesture", "shd", "temporal_coding")
+MODES = ("flt32", "bsnn_theta1", "bsnn", "annealed")
+SMALL = ("search=tpe", "search.limit=32", "search.epochs=1", "hparams.batch_size=16", "backend=reference")
+
+
+def config_of(folder: Path, *overrides: str) -> Config:
+    return compose([*SMALL, f"search.dir={folder}", *overrides])
+
+
+def search(monkeypatch: pytest.MonkeyPatch, folder: Path, *overrides: str) -> tuple[int, optuna.Study]:
+    """Run a search on a little of digits in this process; its exit status and study."""
+    monkeypatch.setattr("sys.argv", ["snntha", "train", "-m", *SMALL, f"search.dir={folder}", *overrides])
+    status = main()
+    name = next((text.partition("=")[2] for text in overrides if "study_name" in text), "digits_annealed")
+    return status, open_study(name, default_storage(folder / name))
+
+
+def value_at(config: Config, key: str) -> Any:
+    value: Any = config
+    for part in key.split("."):
+        value = value[int(part)] if part.isdecimal() else getattr(value, part)
+    return value
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_every_published_value_lies_inside_its_range(dataset: str, mode: str) -> None:
+    config = compose(["search=tpe", f"dataset={dataset}", f"mode={mode}"])
+    for key, dimension in dimensions(config):
+        published = value_at(config, key)
+        if dimension.choices:
+            assert published in [None if choice == "null" else choice for choice in dimension.choices], key
+        elif key == "hparams.momentum" and config.hparams.optimizer == "adam":
+            assert published == 0
+        else:
+            assert dimension.low is not None and dimension.high is not None
+            assert dimension.low <= published < dimension.high, key
+
+
+@pytest.mark.parametrize(
+    ("dataset", "mode", "searched"),
+    [
+        ("shd", "bsnn_theta1", "beta slope lr grad_clip weight_clip dropout.0 dropout.1"),
+        ("shd", "bsnn", "beta slope lr grad_clip weight_clip dropout.0 dropout.1 threshold.start.0 threshold.start.1"),
+        (
+            "fashion_mnist",
+            "flt32",
+            "beta slope lr grad_clip weight_clip batch_norm dropout.0 optimizer momentum "
+            "threshold.start.0 threshold.start.1 threshold.start.2",
+        ),
+        (
+            "digits",
+            "annealed",
+            "beta slope lr grad_clip weight_clip batch_norm dropout.0 threshold.start.0 threshold.start.1 "
+            "threshold.rise.0 threshold.rise.1 threshold.rate.0 threshold.rate.1",
+        ),
+    ],
+)
+def test_data_set_and_mode_select_what_is_searched(dataset: str, mode: str, searched: str) -> None:
+    config = compose(["search=tpe", f"dataset={dataset}", f"mode={mode}"])
+    assert [key.removeprefix("hparams.") for key, _ in dimensions(config)] == searched.split()
+
+
+def ask(config: Config, study: optuna.Study, settled: tuple[str, ...] = ()) -> optuna.Trial:
+    trial = study.ask()
+    for key in settled:
+        trial.set_user_attr(key, "settled")
+    suggest(config, trial)
+    return trial
+
+
+def test_momentum_is_drawn_only_with_sgd_and_adam_gets_none() -> None:
+    config = compose(["search=tpe", "dataset=fashion_mnist", "mode=annealed"])
+    assert config.search is not None and config.hparams.momentum > 0
+    study = optuna.create_study(sampler=build_sampler(config.search, seed=0))
+    trials = [ask(config, study) for _ in range(20)]
+    chosen = {trial.params["hparams.optimizer"] for trial in trials}
+    assert chosen == {"adam", "sgd"}
+    for trial in trials:
+        adam = trial.params["hparams.optimizer"] == "adam"
+        assert ("hparams.momentum" in trial.params) is not adam
+        assert implied(config, trial) == (["hparams.momentum=0.0"] if adam else [])
+
+
+def test_what_the_command_line_settles_is_not_searched() -> None:
+    config = compose(["search=tpe"])
+    trial = ask(config, optuna.create_study(), settled=("hparams", "hparams.beta", "hparams.threshold.rate"))
+    assert "hparams.beta" not in trial.params
+    assert "hparams.threshold.rate.0" not in trial.params
+    assert {"hparams.slope", "hparams.threshold.rise.0"} <= trial.params.keys()
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_parameters_follow_from_seed_and_number_of_the_trial(sampler: str) -> None:
+    config = compose(["search=tpe", f"search.sampler={sampler}", "search.samplers.tpe.n_startup_trials=3"])
+    assert config.search is not None
+
+    def run(restart_after: int) -> list[dict[str, Any]]:
+        assert config.search is not None
+        study = optuna.create_study(direction="maximize", sampler=build_sampler(config.search, seed=7))
+        for number in range(8):
+            if number == restart_after:
+                study.sampler = build_sampler(config.search, seed=7)
+            trial = ask(config, study)
+            study.tell(trial, trial.params["hparams.beta"])
+        return [trial.params for trial in study.trials]
+
+    whole, restarted = run(restart_after=100), run(restart_after=2)
+    assert whole == restarted
+    assert len({json.dumps(params) for params in whole}) == 8
+
+
+def test_sampler_arguments_are_checked() -> None:
+    config = compose(["search=tpe", "+search.samplers.tpe.n_startup=3", "+search.pruners.median.warmup=1"])
+    assert config.search is not None
+    with pytest.raises(UserError, match=r"search\.samplers\.tpe=.*n_startup"):
+        optuna.create_study(sampler=build_sampler(config.search, seed=0)).ask()
+    with pytest.raises(UserError, match=r"search\.pruners\.median=.*warmup"):
+        build_pruner(config.search)
+
+
+def test_no_trial_beyond_the_limit_however_many_ask_at_once(tmp_path: Path) -> None:
+    url = default_storage(tmp_path)
+    optuna.create_study(study_name="s", storage=connect(url))
+
+    def worker(_: int) -> int:
+        storage = connect(url)
+        storage.limit = 10
+        study, asked = optuna.load_study(study_name="s", storage=storage), 0
+        try:
+            while True:
+                study.ask()
+                asked += 1
+        except StudyFull:
+            return asked
+
+    with ThreadPoolExecutor(4) as pool:
+        asked = list(pool.map(worker, range(4)))
+    assert sum(asked) == 10
+    assert [trial.number for trial in optuna.load_study(study_name="s", storage=connect(url)).trials] == list(range(10))
+
+
+def test_a_marked_trial_is_stored_as_pruned(tmp_path: Path) -> None:
+    study = optuna.create_study(study_name="s", storage=connect(default_storage(tmp_path)))
+    trial = study.ask()
+    trial.report(3.0, 1)
+    trial.set_user_attr("pruned", True)
+    study.tell(trial, 3.0)
+    assert [(trial.state, trial.value) for trial in study.trials] == [(TrialState.PRUNED, 3.0)]
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("nonsense", "nonsense: .*SQLAlchemy URL"),
+        ("sqlite:////nowhere/at/all/study.db", "does not answer: .*unable to open"),
+    ],
+)
+def test_a_storage_that_cannot_be_opened_is_named(url: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    with pytest.raises(UserError, match=message):
+        connect(url)
+
+
+def test_a_second_start_must_be_of_the_same_configuration(tmp_path: Path) -> None:
+    join(config_of(tmp_path))
+    join(config_of(tmp_path, "search.n_trials=900", "threads=2", "search.heartbeat_s=1"))
+    with pytest.raises(UserError, match=r"begun with another configuration \(.*epochs=2, there 1"):
+        join(config_of(tmp_path, "search.epochs=2"))
+
+
+def test_trials_of_a_lost_storage_are_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "digits_annealed" / "trial_0").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"holds trials, but search\.storage=.* knows no trial"):
+        join(config_of(tmp_path))
+
+
+def running_trial(study: optuna.Study, **attributes: Any) -> int:
+    trial = study.ask()
+    for key, value in attributes.items():
+        trial.set_user_attr(key, value)
+    return trial.number
+
+
+def test_only_trials_of_dead_workers_are_reclaimed(tmp_path: Path) -> None:
+    config = config_of(tmp_path, "search.n_trials=10")
+    assert config.search is not None
+    study = join(config)
+    host, pid, start = this_worker().rsplit(":", 2)
+    running_trial(study, worker=f"{host}:{pid}:{start}", heartbeat=0.0)  # lives, whatever its heartbeat
+    running_trial(study, worker=f"{host}:{pid}:{start}0")  # another process had this pid
+    running_trial(study, worker=f"elsewhere:{pid}:{start}", heartbeat=0.0)
+    running_trial(study, worker=f"elsewhere:{pid}:{start}", heartbeat=math.inf)
+    reclaim(study, config.search)
+    running, waiting = TrialState.RUNNING, TrialState.WAITING
+    assert [trial.state for trial in study.trials] == [running, waiting, waiting, running]
+    assert trials_left(study, config.search) == 10 - 2
+    assert study.ask().number == 1
+
+
+def test_a_trial_that_kills_its_workers_fails_in_the_end(tmp_path: Path) -> None:
+    config = config_of(tmp_path, "search.max_deaths=2")
+    assert config.search is not None
+    study = join(config)
+    for _ in range(2):
+        assert running_trial(study, worker="elsewhere:1:1", heartbeat=0.0) == 0
+        reclaim(study, config.search)
+    (trial,) = study.trials
+    assert trial.state == TrialState.FAIL
+    assert "2 workers died" in trial.user_attrs["failure"]
+
+
+def trials_with(failed_lr: list[float], complete_lr: list[float]) -> list[optuna.trial.FrozenTrial]:
+    study = optuna.create_study(direction="maximize")
+    ranges = {
+        "hparams.lr": optuna.distributions.FloatDistribution(0.0, 1.0),
+        "hparams.batch_norm": optuna.distributions.CategoricalDistribution([True, False]),
+    }
+    for lr in complete_lr:
+        params = {"hparams.lr": lr, "hparams.batch_norm": False}
+        study.add_trial(optuna.create_trial(params=params, distributions=ranges, value=50.0))
+    for lr in failed_lr:
+        params = {"hparams.lr": lr, "hparams.batch_norm": True}
+        failure = {"failure": f"NaN or Inf at epoch 1, iteration {100 * lr:.0f}"}
+        fail = TrialState.FAIL
+        study.add_trial(optuna.create_trial(state=fail, params=params, distributions=ranges, user_attrs=failure))
+    return study.trials
+
+
+def test_too_many_failures_are_told_with_what_they_share() -> None:
+    config = compose(["search=tpe", "search.failure_window=4", "search.max_failure_share=0.5"]).search
+    assert config is not None
+    check_failures(trials_with([0.1], []), config)  # too few to judge
+    check_failures(trials_with([0.1, 0.2], [0.001, 0.002]), config)  # half is allowed
+    with pytest.raises(UserError) as caught:
+        check_failures(trials_with([0.1, 0.2, 0.3], [0.001, 0.002]), config)
+    message = str(caught.value)
+    assert "3 of the last 4 trials failed" in message
+    assert "3 x NaN or Inf at epoch #, iteration #" in message
+    assert "all had hparams.batch_norm=True, no complete trial had" in message
+    assert "all had hparams.lr from 0.1 to 0.3, no complete trial had" in message
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("selection=test", "selection=test: a search would choose hyperparameters by the test set"),
+        ("search.sampler=tpee", "search.sampler=tpee: expected tpe | random; did you mean 'tpe'"),
+        ("search.n_trials=0", "search.n_trials=0: expected 1 or more"),
+        ("search.stale_s=1", "would count as dead"),
+        ("search.space.beta.low=2", "search.space.beta: low=2.0 must not be above high=0.999"),
+        ("search.space.dropout.each=conv", "search.space.dropout.each=conv: expected null | layer | dense"),
+    ],
+)
+def test_a_mistake_in_the_search_is_named(override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose(["search=tpe", override])
+    assert message in str(caught.value)
+
+
+def test_a_search_leaves_trial_folders_and_results_and_no_test_accuracy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, study = search(monkeypatch, tmp_path, "search.n_trials=3", "search.seeds=2")
+    folder = tmp_path / "digits_annealed"
+    assert status == 0
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
+    for trial in study.trials:
+        summary = json.loads((folder / f"trial_{trial.number}" / "summary.json").read_text())
+        scores = [entry["validation_accuracy"] for entry in summary["trials"]]
+        assert trial.value == pytest.approx(sum(scores) / 2)
+        assert [entry["test_accuracy"] for entry in summary["trials"]] == [None, None]
+    assert {"trials.csv", "best.yaml", "pictures"} <= {path.name for path in folder.iterdir()}
+    assert "3 of 3 ended" in capsys.readouterr().out
+
+    monkeypatch.setattr("sys.argv", ["snntha", "train", f"hparams={folder}/best.yaml", "--cfg", "job", "--resolve"])
+    assert main() == 0
+    assert "name: digits_annealed_best" in capsys.readouterr().out
+
+    status, study = search(monkeypatch, tmp_path, "search.n_trials=3", "search.seeds=2")
+    assert (status, len(study.trials)) == (0, 3)
+
+
+def test_a_hopeless_trial_stops_early_and_counts_as_pruned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Impatient(optuna.pruners.BasePruner):
+        def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
+            return trial.number == 1 and trial.last_step == 2
+
+    monkeypatch.setattr(job, "build_pruner", lambda settings: Impatient())
+    status, study = search(monkeypatch, tmp_path, "search.n_trials=3", "search.epochs=4")
+    assert status == 0
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.COMPLETE]
+    assert list(study.trials[1].intermediate_values) == [1, 2]
+    assert study.trials[1].value == study.trials[1].intermediate_values[2]
+    lines = (tmp_path / "digits_annealed" / "trial_1" / "trial_0" / "metrics.jsonl").read_text().splitlines()
+    assert len(lines) == 2
+
+
+def test_failed_trials_are_recorded_and_the_search_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def train(config: Config, *arguments: Any) -> float:
+        assert config.search is not None and config.search.trial is not None
+        if config.search.trial < 2:
+            raise MemoryError("no room for 1 GiB")
+        return 50.0
+
+    monkeypatch.setattr(job, "run", train)
+    status, study = search(monkeypatch, tmp_path, "search.n_trials=4")
+    assert status == 0
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL] * 2 + [TrialState.COMPLETE] * 2
+    assert study.trials[0].user_attrs["failure"] == "MemoryError: no room for 1 GiB"
+    assert "trial   0  failed: no room" in capsys.readouterr().out
+
+
+def test_a_search_that_only_fails_stops_and_its_waiting_trial_can_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def train(*arguments: Any) -> float:
+        raise UserError("NaN or Inf at epoch 1")
+
+    monkeypatch.setattr(job, "run", train)
+    status, study = search(monkeypatch, tmp_path, "search.n_trials=9", "search.failure_window=3")
+    assert status == 1
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL] * 3 + [TrialState.WAITING]
+    assert "3 of the last 3 trials failed" in capsys.readouterr().err
+
+
+def test_only_hyperparameters_are_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["snntha", "train", *SMALL, f"search.dir={tmp_path}", "mode=bsnn,annealed"])
+    assert main() == 1
+    assert "mode has several values, but a search varies hparams.* alone" in capsys.readouterr().err
+
+
+@pytest.fixture(autouse=True)
+def quiet_optuna() -> Iterator[None]:
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    yield
+    optuna.logging.set_verbosity(verbosity)

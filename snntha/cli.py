@@ -46,9 +46,10 @@ USAGE = {
     "Figures of one run or several as PNG and SVG, animations as GIF and, with ffmpeg, MP4. Without arguments: which.\n"
     "iterations are those of figure=temporal; frames is the most an animation has; beta, slope and the thresholds\n"
     "start and final are for figure=neuron and figure=surrogate, in place of the run's.",
-    "search": "snntha search [STUDY] [storage=URL] [dir=outputs/search] [pictures=true|false]\n"
+    "search": "snntha search [STUDY[,STUDY...]] [storage=URL] [dir=outputs/search] [pictures=true|false]\n"
     "How a search goes or went: trials, the best ten, importances; writes trials.csv, pictures/ and best.yaml, which\n"
-    "snntha train hparams=FILE takes as it is. STUDY is a name or a folder; alone: which there are.",
+    "snntha train hparams=FILE takes as it is. STUDY is a name or a folder; several: their best values so far in one\n"
+    "picture; alone: which there are.",
     "bench": "snntha bench [case=shd,...] [mode=annealed] [backend=auto] [repeats=5] [threads=N] [--json]\n"
     "snntha bench sweeps=true [picture=FILE.png]\n"
     "A training step of the published networks against the step-by-step snnTorch loop, in one run: time, peak memory,\n"

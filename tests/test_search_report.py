@@ -21,9 +21,11 @@ from snntha import config as configuration
 from snntha.errors import UserError
 from snntha.schema import Hparams
 from snntha.search.command import run_command
+from snntha.search.compare import comparison
 from snntha.search.pictures import PICTURES, Scale, draw_pictures
 from snntha.search.report import Snapshot, report_tables, seconds_left, write_results
 from snntha.search.storage import default_storage
+from snntha.search.study import open_study
 
 NOW = datetime(2026, 1, 1, 12)
 NAME = "shd_annealed"
@@ -364,3 +366,28 @@ def test_table_of_all_studies(study, parent, capsys):
 def test_without_studies_the_way_to_the_first_is_said(parent, capsys):
     command(parent, "")
     assert "start one with: snntha train -m search=tpe" in capsys.readouterr().out
+
+
+def test_searches_are_compared_with_the_median_of_repetitions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = {"tpe_1": [50.0, 70.0, 60.0], "tpe_2": [40.0, 80.0, 90.0], "random_1": [30.0, 20.0, 40.0]}
+    for name, values in found.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        study = optuna.create_study(study_name=name, storage=default_storage(folder), direction="maximize")
+        attributes = {"n_trials": 3, "dataset": "digits", "mode": "annealed", "folder": str(folder)}
+        for key, value in {**attributes, "epochs": 1, "seeds": 1, "limit": None}.items():
+            study.set_user_attr(key, value)
+        for value in values:
+            study.add_trial(optuna.create_trial(value=value))
+    run_command("tpe_1,tpe_2,random_1", {"storage": "", "dir": str(tmp_path), "pictures": "true"})
+    printed = capsys.readouterr().out
+    assert {"tpe_1", "tpe_2", "random_1"} <= set(printed.split())
+    assert (tmp_path / "comparison.png").stat().st_size > 1000
+
+    studies = [open_study(name, default_storage(tmp_path / name)) for name in ("tpe_1", "tpe_2", "random_1")]
+    (ax,) = comparison([Snapshot.of(study) for study in studies]).axes
+    curves = {line.get_label(): list(line.get_ydata()) for line in ax.get_lines()}
+    assert curves["tpe: median of 2"] == [45.0, 75.0, 80.0]
+    assert curves["random"] == [30.0, 30.0, 40.0]

@@ -19,10 +19,10 @@ START = "snntha train -m search=tpe dataset=digits mode=annealed"
 
 
 def run_command(study: str, values: dict[str, str]) -> None:
-    """Print a study's report and write its results; without a study, a table of all.
+    """Print a study's report and write its results; of several, compare them; without a study, a table of all.
 
     Args:
-        study: name of a study, or path of its folder; "" for the table.
+        study: name of a study, or path of its folder; several with commas between; "" for the table.
         values: text of storage ("" for the study.db of the folder), dir (folder of the studies) and pictures.
 
     Raises:
@@ -38,11 +38,30 @@ def run_command(study: str, values: dict[str, str]) -> None:
             terminal([studies_table(studies, f"Studies in {place}")])
         print_lines([("next", "snntha search STUDY") if studies else ("none", f"in {place}; start one with: {START}")])
         return
+    if "," in study:
+        _compare([_find(name, storage, parent)[0] for name in study.split(",")], parent)
+        return
+    found, folder = _find(study, storage, parent)
+    finish(found, folder, pictures=values["pictures"] == "true")
+    print_lines([("live", f"optuna-dashboard {storage or default_storage(folder)}  (pip install optuna-dashboard)")])
+
+
+def _find(study: str, storage: str, parent: Path) -> tuple[Study, Path]:
     found, folder = _of_storage(study, storage, parent) if storage else _of_folder(study, parent)
     if not _is_search(found):
         raise UserError(f"{study}: this study was not begun by snntha train -m search=..., so its report is unknown")
-    finish(found, folder, pictures=values["pictures"] == "true")
-    print_lines([("live", f"optuna-dashboard {storage or default_storage(folder)}  (pip install optuna-dashboard)")])
+    return found, folder
+
+
+def _compare(studies: Sequence[Study], folder: Path) -> None:
+    """A table of some studies, and their best values so far in one picture."""
+    from snntha.plots.style import save, styled
+    from snntha.search.compare import comparison
+
+    terminal([studies_table(studies, "Studies compared")])
+    with styled():
+        written = save(comparison([Snapshot.of(study) for study in studies]), folder, "comparison")
+    print_lines([("wrote", str(path)) for path in written])
 
 
 def _is_search(study: Study) -> bool:

@@ -54,14 +54,14 @@ class Loop(OptunaSweeperImpl):
                     self.n_trials = trials
                     self._sweep_until_full(arguments)
             finally:
-                give_back(self.study, self.heartbeat.trial_ids)
+                give_back(self.study)
         finish(self.study, study_folder(search))
 
     def _sweep_until_full(self, arguments: list[str]) -> None:
         try:
             super().sweep(arguments)
         except StudyFull:  # other workers were faster; of a batch, some trials may have been asked for
-            give_back(self.study, self.heartbeat.trial_ids)
+            give_back(self.study)
         except ValueError:  # the plugin reads the best trial at its end, and all may have failed
             trials = self.study.get_trials(deepcopy=False)
             if not all(trial.state.is_finished() and trial.state != TrialState.COMPLETE for trial in trials):

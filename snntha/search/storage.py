@@ -3,15 +3,18 @@
 import random
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from optuna.trial import TrialState
+from optuna.storages._rdb.models import TrialModel, TrialUserAttributeModel
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from snntha.errors import UserError
+from snntha.search.workers import this_worker
 
 LOCK_TIMEOUT_S = 60.0  # how long a worker waits for another one's write to an SQLite file
 _CONNECT_ATTEMPTS = 8
@@ -22,9 +25,12 @@ class StudyFull(Exception):
 
 
 class StudyStorage(RDBStorage):
-    """Optuna's storage with two additions.
+    """Optuna's storage with four additions.
 
     - No trial beyond `limit` is created, however many workers ask at once.
+    - A trial begins together with the name and first heartbeat of its worker, so that there is none without.
+    - One worker only begins a waiting trial, or takes one from a dead worker. Optuna locks the trial's row, reads its
+      state and writes the new one; SQLite has no row locks, and two workers would train the same trial.
     - A trial whose job marked it as pruned is stored as PRUNED: the plugin can only tell complete and failed.
     """
 
@@ -35,12 +41,42 @@ class StudyStorage(RDBStorage):
         trial: Any = super()._get_prepared_new_trial(study_id, template_trial, session)
         if self.limit is not None and trial.number >= self.limit:
             raise StudyFull
+        self._record(trial.trial_id, _signature(), session)
         return trial
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        if state == TrialState.RUNNING:
+            return self._begin(trial_id)
         if state == TrialState.COMPLETE and self.get_trial(trial_id).user_attrs.get("pruned", False):
             state = TrialState.PRUNED
         return super().set_trial_state_values(trial_id, state, values)
+
+    def release(self, trial: FrozenTrial, **attributes: Any) -> None:
+        """Let a running trial wait for a worker, unless it has ended or was begun anew since it was read."""
+        with self.scoped_session.session_factory.begin() as session:
+            rows = session.query(TrialModel).filter_by(
+                trial_id=trial._trial_id, state=TrialState.RUNNING, datetime_start=trial.datetime_start
+            )
+            if rows.update({"state": TrialState.WAITING}) == 1:
+                self._record(trial._trial_id, attributes, session)
+
+    def _begin(self, trial_id: int) -> bool:
+        """Whether this worker now has the trial, which waited; false if another one was faster."""
+        with self.scoped_session.session_factory.begin() as session:
+            rows = session.query(TrialModel).filter_by(trial_id=trial_id, state=TrialState.WAITING)
+            if rows.update({"state": TrialState.RUNNING, "datetime_start": datetime.now()}) == 0:
+                return False
+            self._record(trial_id, _signature(), session)
+            return True
+
+    def _record(self, trial_id: int, attributes: dict[str, Any], session: Any) -> None:
+        for key, value in attributes.items():
+            self._set_trial_attr_without_commit(session, TrialUserAttributeModel, trial_id, key, value)
+
+
+def _signature() -> dict[str, Any]:
+    """What marks a trial as this worker's."""
+    return {"worker": this_worker(), "heartbeat": time.time()}
 
 
 def default_storage(folder: Path) -> str:

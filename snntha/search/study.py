@@ -2,16 +2,18 @@
 
 import dataclasses
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from snntha.errors import UserError
 from snntha.schema import Config, Search
-from snntha.search.storage import connect
-from snntha.search.workers import is_alive
+from snntha.search.storage import StudyStorage, connect
+from snntha.search.workers import is_alive, this_worker
 
 # What workers of one study, or a second start of it, may set differently.
 _FREE = (
@@ -105,22 +107,28 @@ def reclaim(study: optuna.Study, search: Search) -> None:
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if is_alive(trial, search.stale_s):
             continue
-        storage, identity = study._storage, trial._trial_id
         deaths = trial.user_attrs.get("deaths", 0) + 1
-        storage.set_trial_user_attr(identity, "deaths", deaths)
         if deaths < search.max_deaths:
-            storage.set_trial_state_values(identity, TrialState.WAITING)
-        else:
+            _storage(study).release(trial, deaths=deaths)
+            continue
+        with suppress(UpdateFinishedTrialError):  # another worker has found the same
             reason = f"{deaths} workers died in this trial (killed, perhaps for want of memory)"
-            storage.set_trial_user_attr(identity, "failure", reason)
-            storage.set_trial_state_values(identity, TrialState.FAIL)
+            study._storage.set_trial_user_attr(trial._trial_id, "failure", reason)
+            study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
 
-def give_back(study: optuna.Study, trial_ids: set[int]) -> None:
+def give_back(study: optuna.Study) -> None:
     """Let trials that this worker began and did not end wait for another worker."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if trial._trial_id in trial_ids:
-            study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+        if trial.user_attrs.get("worker") == this_worker():
+            _storage(study).release(trial)
+
+
+def _storage(study: optuna.Study) -> StudyStorage:
+    """What lies below Optuna's cache."""
+    storage = getattr(study._storage, "_backend", study._storage)
+    assert isinstance(storage, StudyStorage)
+    return storage
 
 
 def _check_same(study: optuna.Study, config: Config, folder: Path) -> None:

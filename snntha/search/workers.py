@@ -42,7 +42,7 @@ def _process_start(pid: int) -> str | None:
 
 
 class Heartbeat:
-    """Marks this worker's trials as alive from a thread, at once and then every `interval_s` seconds; a context."""
+    """Marks this worker's trials as alive from a thread, every `interval_s` seconds; a context."""
 
     def __init__(self, storage: BaseStorage, interval_s: float):
         self.storage = storage
@@ -60,20 +60,15 @@ class Heartbeat:
         self._thread.join()
 
     def watch(self, trial_id: int) -> None:
-        """Take a trial as this worker's own."""
-        self.storage.set_trial_user_attr(trial_id, "worker", this_worker())
-        self._beat(trial_id)
+        """Take a trial that this worker has begun."""
         self.trial_ids.add(trial_id)
 
     def _run(self) -> None:
         while not self._end.wait(self.interval_s):
             for trial_id in list(self.trial_ids):
                 try:
-                    self._beat(trial_id)
+                    self.storage.set_trial_user_attr(trial_id, "heartbeat", time.time())
                 except UpdateFinishedTrialError:
                     self.trial_ids.discard(trial_id)
                 except StorageInternalError:
                     pass  # the storage is away for the moment: the next beat tries again
-
-    def _beat(self, trial_id: int) -> None:
-        self.storage.set_trial_user_attr(trial_id, "heartbeat", time.time())

@@ -16,8 +16,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
-LANES = 16  # neurons a step of the neuron kernels handles at once: two AVX2 registers of float32
-TILE = 64  # neurons of one task; their spikes at one time step are one 64-bit word
+LANES = 16  # neurons of a strip, which the neuron kernels handle at once: two AVX2 registers of float32
+TILE = 64  # neurons whose int8 weights are added at once; their spikes at one time step are one 64-bit word
 
 
 class Vector(types.Type):
@@ -134,12 +134,14 @@ def store(_typing, values, first, vector):
 @intrinsic
 def to_float(_typing, vector):
     """Each number as float32."""
-    result = Vector(types.float32, vector.lanes)
+    return _convert(vector, types.float32)
 
-    def generate(_context, builder, _signature, args):
-        return args[0] if vector.dtype == types.float32 else builder.sitofp(args[0], result.ir_type)
 
-    return result(vector), generate
+@intrinsic
+def to_dtype(_typing, vector, values):
+    """Each number in the dtype of the array `values`, which is at least as wide."""
+    result, generate = _convert(vector, values.dtype)
+    return result.return_type(vector, values), generate
 
 
 @intrinsic
@@ -190,12 +192,23 @@ def count_where(_typing, mask, counts):
 
 @intrinsic
 def to_bits(_typing, mask):
-    """The mask as an unsigned number, lane 0 lowest."""
+    """The mask as a uint16, lane 0 lowest."""
 
     def generate(_context, builder, _signature, args):
-        return builder.zext(builder.bitcast(args[0], ir.IntType(mask.lanes)), ir.IntType(64))
+        return builder.bitcast(args[0], ir.IntType(mask.lanes))
 
-    return types.uint64(mask), generate
+    return types.uint16(mask), generate
+
+
+@intrinsic
+def from_bits(_typing, word):
+    """The mask whose lane 0 is the lowest bit of a uint16."""
+    mask = Vector(types.boolean, LANES)
+
+    def generate(_context, builder, _signature, args):
+        return builder.bitcast(args[0], mask.ir_type)
+
+    return mask(types.uint16), generate
 
 
 @intrinsic
@@ -225,6 +238,18 @@ def _load(values: Any, first: Any, lanes: int) -> tuple:
         return builder.load(_address(context, builder, signature, args, result), align=1)
 
     return result(values, types.intp), generate
+
+
+def _convert(vector: Any, dtype: types.Type) -> tuple:
+    result = Vector(dtype, vector.lanes)
+
+    def generate(_context, builder, _signature, args):
+        if vector.dtype == dtype:
+            return args[0]
+        extend = builder.sitofp if dtype == types.float32 else builder.sext
+        return extend(args[0], result.ir_type)
+
+    return result(vector), generate
 
 
 def _address(context, builder, signature, args, vector: Vector):

@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit, prange
 from torch import Tensor
 
-from snntha.kernels.events import ByInput, Rows, by_input
+from snntha.kernels.events import Rows, by_input
 from snntha.kernels.spec import Layer
 from snntha.kernels.tile import (
     STRIPS,
@@ -29,7 +29,20 @@ from snntha.kernels.tile import (
     strip_count,
     tile_count,
 )
-from snntha.kernels.vector import LANES, TILE, load, load_tile, store, to_dtype, to_float, zero_tile
+from snntha.kernels.vector import (
+    LANES,
+    PAIR,
+    TILE,
+    at,
+    load,
+    load_pair,
+    load_tile,
+    store,
+    store_row,
+    to_dtype,
+    to_float,
+    zero_tile,
+)
 from snntha.kernels.workspace import workspace
 
 EXACT_INT8 = 127  # so many weights of +-1 fit into an int8 sum
@@ -68,27 +81,30 @@ def _backward(
     grad_bias_AN,
     grad_current_BTN,
 ):
-    """Tasks are (strip, block a of samples). grad_current_BTN is filled if it has any samples."""
+    """Tasks are (pair of strips, block a of samples). grad_current_BTN is filled if it has any samples."""
     blocks, neurons, inputs = grad_weight_ANI.shape
     batch, _, steps, _ = sums_BKTJ.shape
-    for task in prange((neurons + LANES - 1) // LANES * blocks):
-        strip, block = task // blocks, task % blocks
-        work_TL = np.empty((steps, LANES), np.float32)
+    strips = (neurons + LANES - 1) // LANES
+    for task in prange((strips + 1) // 2 * blocks):
+        pair, block = task // blocks, task % blocks
+        work_TW = np.zeros((steps, PAIR), np.float32)
         grad_spikes_TL = np.empty((steps, LANES), np.float32)
-        grad_IL = np.zeros((inputs, LANES), np.float32)
-        grad_L = np.zeros((1, LANES), np.float32)
+        grad_IW = np.zeros((inputs, PAIR), np.float32)
+        grad_W = np.zeros((1, PAIR), np.float32)
         for b in range(batch * block // blocks, batch * (block + 1) // blocks):
-            place = place_of(strip, b, batch, neurons)
-            _fill(sums_BKTJ, bias_P, place, work_TL)
-            integrate_again(work_TL, cell, mask, place, kept_BKTR)
-            spread(above, place, grad_spikes_TL)
-            integrate_back(work_TL, grad_spikes_TL, above.membrane_TBP, cell, mask, place, kept_BKTR)
-            if len(grad_current_BTN) > 0:
-                copy_out(work_TL, place, grad_current_BTN[b])
-            _add_gradients(events, b, work_TL, grad_IL, grad_L)
-        place = place_of(strip, 0, batch, neurons)
-        _write_gradients(grad_IL, order_I, place, grad_weight_ANI[block])
-        grad_bias_AN[block, place.first : place.first + place.width] = grad_L[0, : place.width]
+            for strip in range(2 * pair, min(2 * pair + 2, strips)):
+                place = place_of(strip, b, batch, neurons)
+                work_TL = work_TW[:, strip % 2 * LANES : (strip % 2 + 1) * LANES]
+                _fill(sums_BKTJ, bias_P, place, work_TL)
+                integrate_again(work_TL, cell, mask, place, kept_BKTR)
+                spread(above, place, grad_spikes_TL)
+                integrate_back(work_TL, grad_spikes_TL, above.membrane_TBP, cell, mask, place, kept_BKTR)
+                if len(grad_current_BTN) > 0:
+                    copy_out(work_TL, place, grad_current_BTN[b])
+            _add_gradients(events, b, work_TW, grad_IW, grad_W)
+        first, width = pair * PAIR, min(PAIR, neurons - pair * PAIR)
+        _write_gradients(grad_IW, order_I, grad_weight_ANI[block, first : first + width])
+        grad_bias_AN[block, first : first + width] = grad_W[0, :width]
 
 
 @njit(forceinline=True)
@@ -102,7 +118,7 @@ def _add_events(indptr, index, weights_IJ, b, sums_TJ):
         for start in range(indptr[row], indptr[row + 1], EXACT_INT8):
             part = zero_tile(weights_IJ)
             for event in range(start, min(start + EXACT_INT8, indptr[row + 1])):
-                part = part + load_tile(weights_IJ, np.intp(index[event]) * TILE)
+                part = part + load_tile(weights_IJ, at(index, event) * TILE)
             total = total + to_dtype(part, sums_TJ)
         store(sums_TJ, t * TILE, total)
 
@@ -113,32 +129,33 @@ def _fill(sums_BKTJ, bias_P, place, currents_TL):
     sums_TJ = sums_BKTJ[place.b, place.tile]
     bias = load(bias_P, place.first)
     for t in range(len(currents_TL)):
-        store(currents_TL, t * LANES, to_float(load(sums_TJ, t * TILE + place.part * LANES)) + bias)
+        store_row(currents_TL, t, to_float(load(sums_TJ, t * TILE + place.part * LANES)) + bias)
 
 
 @njit(forceinline=True)
-def _add_gradients(events, b, grad_currents_TL, grad_IL, grad_L):
+def _add_gradients(events, b, grad_currents_TW, grad_IW, grad_W):
     """For each input add the current gradients of the steps at which it fired; for the bias those of all steps."""
     first_I, order_I = events.first_BI[b], events.order_BI[b]
-    for i in order_I:
-        total = load(grad_IL, np.intp(i) * LANES)
-        for event in range(first_I[i], first_I[i + 1]):
-            total = total + load(grad_currents_TL, np.intp(events.step[event]))
-        store(grad_IL, np.intp(i) * LANES, total)
-    total = load(grad_L, 0)
-    for t in range(len(grad_currents_TL)):
-        total = total + load(grad_currents_TL, t * LANES)
-    store(grad_L, 0, total)
+    for position in range(len(order_I)):
+        i = at(order_I, position)
+        total = load_pair(grad_IW, i * PAIR)
+        for event in range(at(first_I, i), at(first_I, i + 1)):
+            total = total + load_pair(grad_currents_TW, at(events.step, event))
+        store(grad_IW, i * PAIR, total)
+    total = load_pair(grad_W, 0)
+    for t in range(len(grad_currents_TW)):
+        total = total + load_pair(grad_currents_TW, t * PAIR)
+    store(grad_W, 0, total)
 
 
 @njit(forceinline=True)
-def _write_gradients(grad_IL, order_I, place, grad_weight_NI):
-    """The strip's rows of the weight gradient, inputs in the order of the weights."""
-    inputs = len(order_I)
+def _write_gradients(grad_IW, order_I, grad_weight_NI):
+    """The pair's rows of the weight gradient, inputs in the order of the weights."""
+    neurons, inputs = grad_weight_NI.shape
     for start in range(0, inputs, TRANSPOSED):
-        for neuron in range(place.width):
+        for neuron in range(neurons):
             for i in range(start, min(start + TRANSPOSED, inputs)):
-                grad_weight_NI[place.first + neuron, order_I[i]] = grad_IL[i, neuron]
+                grad_weight_NI[neuron, order_I[i]] = grad_IW[i, neuron]
 
 
 @njit(parallel=True, cache=True, nogil=True)

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit, prange
 
 from snntha.kernels.spec import Events, Static
-from snntha.kernels.vector import LANES, TILE, count_ones, lowest_one
+from snntha.kernels.vector import PAIR, TILE, count_ones, lowest_one
 from snntha.kernels.workspace import workspace
 
 
@@ -61,13 +61,13 @@ def unpack(bits_BKTR: np.ndarray, neurons: int, buffer: str) -> Rows:
 class ByInput(NamedTuple):
     """The same events, for each sample sorted by input.
 
-    Sample b's input i fired at steps step[first_BI[b, i] : first_BI[b, i + 1]] / LANES, ascending. order_BI lists the
+    Sample b's input i fired at steps step[first_BI[b, i] : first_BI[b, i + 1]] / PAIR, ascending. order_BI lists the
     inputs of each sample from the least to the most events: loops over them keep their length for a while, which the
     processor then predicts.
     """
 
     first_BI: np.ndarray  # int64, (batch, inputs + 1)
-    step: np.ndarray  # in elements of a (T, LANES) array
+    step: np.ndarray  # in elements of a (T, PAIR) array
     order_BI: np.ndarray  # int32
 
 
@@ -77,7 +77,7 @@ def by_input(rows: Rows, inputs: int) -> ByInput:
     order_BI = np.empty((rows.batch, inputs), np.int32)
     _count_inputs(rows.indptr, rows.index, first_BI, order_BI)
     np.cumsum(first_BI, axis=None, out=first_BI.reshape(-1))  # the next sample begins where this one ends
-    step = workspace.take("steps", (len(rows.index),), index_dtype(rows.time_steps * LANES))
+    step = workspace.take("steps", (len(rows.index),), index_dtype(rows.time_steps * PAIR))
     _fill_steps(rows.indptr, rows.index, first_BI, step)
     return ByInput(first_BI, step, order_BI)
 
@@ -137,5 +137,5 @@ def _fill_steps(indptr, index, first_BI, step):
         for row in range(b, len(indptr) - 1, batch):
             for event in range(indptr[row], indptr[row + 1]):
                 i = np.intp(index[event])
-                step[position_I[i]] = row // batch * LANES
+                step[position_I[i]] = row // batch * PAIR
                 position_I[i] += 1

@@ -23,7 +23,7 @@ from snntha.kernels.tile import (
     place_of,
     spread,
 )
-from snntha.kernels.vector import LANES, load, store
+from snntha.kernels.vector import LANES, load, store_row
 
 
 class Currents(NamedTuple):
@@ -97,7 +97,7 @@ def _fill(currents, place, currents_TL):
         first, first_scale = row * place.neurons + place.first, t * scale_TQ.shape[1] + channel
         if place.width == LANES:
             scaled = load(values_SBN, first) * load(scale_TQ, first_scale)
-            store(currents_TL, t * LANES, scaled + load(shift_TQ, first_scale))
+            store_row(currents_TL, t, scaled + load(shift_TQ, first_scale))
         else:
             values, scale, shift = values_SBN.reshape(-1)[first:], scale_TQ[t, channel:], shift_TQ[t, channel:]
             for neuron in range(place.width):

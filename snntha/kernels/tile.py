@@ -25,9 +25,11 @@ from snntha.kernels.vector import (
     fill,
     from_bits,
     load,
+    load_row,
     multiply_add,
     select,
     store,
+    store_row,
     to_bits,
 )
 from snntha.kernels.workspace import workspace
@@ -170,7 +172,7 @@ def integrate_and_fire(currents_TL, cell, mask, place, kept_BKTR, bits_BKTR, cou
     membrane = reset = none
     count = load(count_BP, place.b * count_BP.shape[1] + place.first)
     for t in range(len(currents_TL)):
-        current = load(currents_TL, t * LANES)
+        current = load_row(currents_TL, t)
         if mask.active:
             keep = draw(mask, place, t)
             kept_TR[t, place.part] = to_bits(keep)
@@ -178,7 +180,7 @@ def integrate_and_fire(currents_TL, cell, mask, place, kept_BKTR, bits_BKTR, cou
         membrane = beta * membrane + current - reset
         fires = membrane >= level
         reset = select(fires, threshold, none)
-        store(currents_TL, t * LANES, membrane)
+        store_row(currents_TL, t, membrane)
         count = count_where(fires, count)
         bits_TR[t, place.part] = to_bits(fires) & inside
     store(count_BP, place.b * count_BP.shape[1] + place.first, count)
@@ -192,12 +194,12 @@ def integrate_again(currents_TL, cell, mask, place, kept_BKTR):
     kept_TR = kept_BKTR[place.b, place.tile]
     membrane = reset = none
     for t in range(len(currents_TL)):
-        current = load(currents_TL, t * LANES)
+        current = load_row(currents_TL, t)
         if mask.active:
             current = select(from_bits(kept_TR[t, place.part]), current * scale, none)
         membrane = beta * membrane + current - reset
         reset = select(membrane >= level, threshold, none)
-        store(currents_TL, t * LANES, membrane)
+        store_row(currents_TL, t, membrane)
 
 
 @njit(forceinline=True)
@@ -212,16 +214,16 @@ def integrate_back(membranes_TL, grad_spikes_TL, grad_membrane_TBP, cell, mask, 
     kept_TR = kept_BKTR[place.b, place.tile]
     grad = none
     for t in range(len(membranes_TL) - 1, -1, -1):
-        distance = one + slope * absolute(load(membranes_TL, t * LANES) - centre)
-        grad = load(grad_spikes_TL, t * LANES) / (distance * distance) + beta * grad
+        distance = one + slope * absolute(load_row(membranes_TL, t) - centre)
+        grad = load_row(grad_spikes_TL, t) / (distance * distance) + beta * grad
         if len(grad_membrane_TBP) > 0:
             row = t * place.batch + place.b
             grad = grad + load(grad_membrane_TBP, row * grad_membrane_TBP.shape[2] + place.first)
         if mask.active:
             kept = from_bits(kept_TR[t, place.part])
-            store(membranes_TL, t * LANES, select(kept, grad * scale, none))
+            store_row(membranes_TL, t, select(kept, grad * scale, none))
         else:
-            store(membranes_TL, t * LANES, grad)
+            store_row(membranes_TL, t, grad)
 
 
 @njit(forceinline=True)
@@ -234,7 +236,7 @@ def spread(above, place, grad_spikes_TL):
     if len(above.constant_BP) > 0:
         for t in range(steps):
             first = place.b * above.constant_BP.shape[1] + place.first
-            store(grad_spikes_TL, t * LANES, load(above.constant_BP, first))
+            store_row(grad_spikes_TL, t, load(above.constant_BP, first))
         return
     grads_TM = above.dense_BTM[place.b]
     weights_ML = above.weights_RML[place.first // LANES]
@@ -246,15 +248,15 @@ def spread(above, place, grad_spikes_TL):
             sum1 = multiply_add(grads_TM[t + 1, m], weights, sum1)
             sum2 = multiply_add(grads_TM[t + 2, m], weights, sum2)
             sum3 = multiply_add(grads_TM[t + 3, m], weights, sum3)
-        store(grad_spikes_TL, t * LANES, sum0)
-        store(grad_spikes_TL, (t + 1) * LANES, sum1)
-        store(grad_spikes_TL, (t + 2) * LANES, sum2)
-        store(grad_spikes_TL, (t + 3) * LANES, sum3)
+        store_row(grad_spikes_TL, t, sum0)
+        store_row(grad_spikes_TL, t + 1, sum1)
+        store_row(grad_spikes_TL, t + 2, sum2)
+        store_row(grad_spikes_TL, t + 3, sum3)
     for t in range(steps - steps % 4, steps):
         total = fill(np.float32(0))
         for m in range(len(weights_ML)):
             total = multiply_add(grads_TM[t, m], load(weights_ML, m * LANES), total)
-        store(grad_spikes_TL, t * LANES, total)
+        store_row(grad_spikes_TL, t, total)
 
 
 @njit(forceinline=True)

@@ -17,6 +17,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
 LANES = 16  # neurons of a strip, which the neuron kernels handle at once: two AVX2 registers of float32
+PAIR = 2 * LANES  # neurons whose gradients are added at once: the rows of few steps, all in the fastest caches
 TILE = 64  # neurons whose int8 weights are added at once; their spikes at one time step are one 64-bit word
 
 
@@ -98,9 +99,49 @@ def counting(_typing):
 
 
 @intrinsic
+def at(_typing, values, position):
+    """values.flat[position] of an integer array as intp; spares the test for negative positions, too."""
+
+    def generate(context, builder, signature, args):
+        array = context.make_array(signature.args[0])(context, builder, args[0])
+        number = builder.load(builder.gep(array.data, [args[1]]))
+        return context.cast(builder, number, values.dtype, types.intp)
+
+    return types.intp(values, types.intp), generate
+
+
+@intrinsic
 def load(_typing, values, first):
     """values.flat[first : first + LANES]."""
     return _load(values, first, LANES)
+
+
+@intrinsic
+def load_pair(_typing, values, first):
+    """values.flat[first : first + PAIR]."""
+    return _load(values, first, PAIR)
+
+
+@intrinsic
+def load_row(_typing, values, row):
+    """values[row, :LANES]; rows may be further apart than they are long."""
+    result = Vector(values.dtype, LANES)
+
+    def generate(context, builder, signature, args):
+        return builder.load(_row_address(context, builder, signature, args, result), align=1)
+
+    return result(values, types.intp), generate
+
+
+@intrinsic
+def store_row(_typing, values, row, vector):
+    """values[row, :LANES] = vector; rows may be further apart than they are long."""
+
+    def generate(context, builder, signature, args):
+        builder.store(args[2], _row_address(context, builder, signature, args, vector), align=1)
+        return context.get_dummy_value()
+
+    return types.void(values, types.intp, vector), generate
 
 
 @intrinsic
@@ -256,6 +297,13 @@ def _address(context, builder, signature, args, vector: Vector):
     """Pointer to the vector that starts at element args[1] of the array args[0]."""
     array = context.make_array(signature.args[0])(context, builder, args[0])
     return builder.bitcast(builder.gep(array.data, [args[1]]), vector.ir_type.as_pointer())
+
+
+def _row_address(context, builder, signature, args, vector: Vector):
+    """Pointer to the row args[1] of the two-dimensional array args[0]."""
+    array = context.make_array(signature.args[0])(context, builder, args[0])
+    stride = builder.extract_value(array.strides, 0)
+    return cgutils.pointer_add(builder, array.data, builder.mul(args[1], stride), vector.ir_type.as_pointer())
 
 
 def _broadcast(builder, scalar, shape: ir.VectorType):

@@ -38,9 +38,7 @@ from snntha.kernels.vector import (
     load_pair,
     load_tile,
     store,
-    store_row,
     to_dtype,
-    to_float,
     zero_tile,
 )
 from snntha.kernels.workspace import workspace
@@ -61,8 +59,8 @@ def _forward(indptr, index, weights_KIJ, bias_P, sums_BKTJ, cell, mask, kept_BKT
         _add_events(indptr, index, weights_KIJ[tile], b, sums_BKTJ[b, tile])
         for strip in range(tile * STRIPS, min((tile + 1) * STRIPS, (neurons + LANES - 1) // LANES)):
             place = place_of(strip, b, batch, neurons)
-            _fill(sums_BKTJ, bias_P, place, work_TL)
-            integrate_and_fire(work_TL, cell, mask, place, kept_BKTR, bits_BKTR, count_BP)
+            currents_TL, bias = _strip_sums(sums_BKTJ, place), load(bias_P, place.first)
+            integrate_and_fire(currents_TL, bias, work_TL, cell, mask, place, kept_BKTR, bits_BKTR, count_BP)
             if len(membrane_TBN) > 0:
                 copy_out(work_TL, place, membrane_TBN[:, b])
 
@@ -95,8 +93,8 @@ def _backward(
             for strip in range(2 * pair, min(2 * pair + 2, strips)):
                 place = place_of(strip, b, batch, neurons)
                 work_TL = work_TW[:, strip % 2 * LANES : (strip % 2 + 1) * LANES]
-                _fill(sums_BKTJ, bias_P, place, work_TL)
-                integrate_again(work_TL, cell, mask, place, kept_BKTR)
+                currents_TL, bias = _strip_sums(sums_BKTJ, place), load(bias_P, place.first)
+                integrate_again(currents_TL, bias, work_TL, cell, mask, place, kept_BKTR)
                 spread(above, place, grad_spikes_TL)
                 integrate_back(work_TL, grad_spikes_TL, above.membrane_TBP, cell, mask, place, kept_BKTR)
                 if len(grad_current_BTN) > 0:
@@ -115,21 +113,21 @@ def _add_events(indptr, index, weights_IJ, b, sums_TJ):
     for t in range(steps):
         row = t * batch + b
         total = zero_tile(sums_TJ)
-        for start in range(indptr[row], indptr[row + 1], EXACT_INT8):
+        event, end = at(indptr, row), at(indptr, row + 1)
+        while event < end:
             part = zero_tile(weights_IJ)
-            for event in range(start, min(start + EXACT_INT8, indptr[row + 1])):
-                part = part + load_tile(weights_IJ, at(index, event) * TILE)
+            stop = min(event + EXACT_INT8, end)
+            for position in range(event, stop):
+                part = part + load_tile(weights_IJ, at(index, position) * TILE)
             total = total + to_dtype(part, sums_TJ)
+            event = stop
         store(sums_TJ, t * TILE, total)
 
 
 @njit(forceinline=True)
-def _fill(sums_BKTJ, bias_P, place, currents_TL):
-    """The strip's currents: sum of weights + bias."""
-    sums_TJ = sums_BKTJ[place.b, place.tile]
-    bias = load(bias_P, place.first)
-    for t in range(len(currents_TL)):
-        store_row(currents_TL, t, to_float(load(sums_TJ, t * TILE + place.part * LANES)) + bias)
+def _strip_sums(sums_BKTJ, place):
+    """The strip's part of a tile's sums."""
+    return sums_BKTJ[place.b, place.tile][:, place.part * LANES : (place.part + 1) * LANES]
 
 
 @njit(forceinline=True)

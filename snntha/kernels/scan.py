@@ -23,7 +23,7 @@ from snntha.kernels.tile import (
     place_of,
     spread,
 )
-from snntha.kernels.vector import LANES, load, store_row
+from snntha.kernels.vector import LANES, fill, load, store_row
 
 
 class Currents(NamedTuple):
@@ -51,10 +51,11 @@ def scan(currents, cell, mask, kept_BKTR, bits_BKTR, count_BP, membrane_TBN):
     for task in prange(batch * tiles):
         b, tile = task // tiles, task % tiles
         work_TL = np.empty((steps, LANES), np.float32)
+        bias = fill(np.float32(0))
         for strip in range(tile * STRIPS, min((tile + 1) * STRIPS, (neurons + LANES - 1) // LANES)):
             place = place_of(strip, b, batch, neurons)
             _fill(currents, place, work_TL)
-            integrate_and_fire(work_TL, cell, mask, place, kept_BKTR, bits_BKTR, count_BP)
+            integrate_and_fire(work_TL, bias, work_TL, cell, mask, place, kept_BKTR, bits_BKTR, count_BP)
             if len(membrane_TBN) > 0:
                 copy_out(work_TL, place, membrane_TBN[:, b])
 
@@ -67,6 +68,7 @@ def scan_back(currents, cell, mask, kept_BKTR, above, shape_HWC, grad_SBN):
     conv_above = len(above.conv_TBHWO) > 0
     for b in prange(batch):
         work_TL = np.empty((steps, LANES), np.float32)
+        bias = fill(np.float32(0))
         grad_spikes_TL = np.zeros((steps, LANES), np.float32)
         grad_spikes_THWC = np.empty((steps * conv_above, shape_HWC[0], shape_HWC[1], shape_HWC[2]), np.float32)
         if conv_above:
@@ -74,7 +76,7 @@ def scan_back(currents, cell, mask, kept_BKTR, above, shape_HWC, grad_SBN):
         for strip in range((neurons + LANES - 1) // LANES):
             place = place_of(strip, b, batch, neurons)
             _fill(currents, place, work_TL)
-            integrate_again(work_TL, cell, mask, place, kept_BKTR)
+            integrate_again(work_TL, bias, work_TL, cell, mask, place, kept_BKTR)
             if conv_above:
                 _copy_in(grad_spikes_THWC, place, grad_spikes_TL)
             else:

@@ -2,8 +2,8 @@
 
 The functions here are inlined into the parallel kernels of `dense` and `scan`. They say for a strip what
 `reference.lif_scan` and `reference.dropout` say for a layer, in the same order of operations. A strip is float32
-(T, LANES), small enough for the fastest cache; its state stays in registers. The forward scan turns currents into
-membranes in place, the backward scan these into gradients of the currents. A tile is STRIPS neighbouring strips.
+(T, LANES), small enough for the fastest cache; its state stays in registers. The backward scan turns
+membranes into gradients of the currents, in place. A tile is STRIPS neighbouring strips.
 
 More axis legend: K tile, J neuron within a tile, R strip (of a tile or of the layer), L neuron within a strip, P the
 neurons of a layer padded to whole tiles.
@@ -31,6 +31,7 @@ from snntha.kernels.vector import (
     store,
     store_row,
     to_bits,
+    to_float,
 )
 from snntha.kernels.workspace import workspace
 
@@ -160,10 +161,11 @@ def draw(mask, place, t):
 
 
 @njit(forceinline=True)
-def integrate_and_fire(currents_TL, cell, mask, place, kept_BKTR, bits_BKTR, count_BP):
-    """Currents become membranes before the reset; fills in what dropout keeps and the spikes, of which it also counts.
+def integrate_and_fire(currents_TL, bias, membranes_TL, cell, mask, place, kept_BKTR, bits_BKTR, count_BP):
+    """Fill membranes_TL (before the reset), what dropout keeps, and the spikes, which are also counted.
 
-    u_t = beta u_{t-1} + I_t - z_{t-1} threshold
+    u_t = beta u_{t-1} + I_t - z_{t-1} threshold, I_t = dropout of (current + bias). currents_TL may be integers, and
+    may be membranes_TL itself.
     """
     beta, threshold, level = fill(cell.beta), fill(cell.threshold), fill(cell.level)
     scale, none = fill(mask.scale), fill(np.float32(0))
@@ -172,7 +174,7 @@ def integrate_and_fire(currents_TL, cell, mask, place, kept_BKTR, bits_BKTR, cou
     membrane = reset = none
     count = load(count_BP, place.b * count_BP.shape[1] + place.first)
     for t in range(len(currents_TL)):
-        current = load_row(currents_TL, t)
+        current = to_float(load_row(currents_TL, t)) + bias
         if mask.active:
             keep = draw(mask, place, t)
             kept_TR[t, place.part] = to_bits(keep)
@@ -180,26 +182,26 @@ def integrate_and_fire(currents_TL, cell, mask, place, kept_BKTR, bits_BKTR, cou
         membrane = beta * membrane + current - reset
         fires = membrane >= level
         reset = select(fires, threshold, none)
-        store_row(currents_TL, t, membrane)
+        store_row(membranes_TL, t, membrane)
         count = count_where(fires, count)
         bits_TR[t, place.part] = to_bits(fires) & inside
     store(count_BP, place.b * count_BP.shape[1] + place.first, count)
 
 
 @njit(forceinline=True)
-def integrate_again(currents_TL, cell, mask, place, kept_BKTR):
-    """Currents become membranes as in `integrate_and_fire`, with the dropout drawn there."""
+def integrate_again(currents_TL, bias, membranes_TL, cell, mask, place, kept_BKTR):
+    """Fill membranes_TL as in `integrate_and_fire`, with the dropout drawn there."""
     beta, threshold, level = fill(cell.beta), fill(cell.threshold), fill(cell.level)
     scale, none = fill(mask.scale), fill(np.float32(0))
     kept_TR = kept_BKTR[place.b, place.tile]
     membrane = reset = none
     for t in range(len(currents_TL)):
-        current = load_row(currents_TL, t)
+        current = to_float(load_row(currents_TL, t)) + bias
         if mask.active:
             current = select(from_bits(kept_TR[t, place.part]), current * scale, none)
         membrane = beta * membrane + current - reset
         reset = select(membrane >= level, threshold, none)
-        store_row(currents_TL, t, membrane)
+        store_row(membranes_TL, t, membrane)
 
 
 @njit(forceinline=True)

@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit, prange
 from torch import Tensor
 
-from snntha.kernels.events import Rows, by_input
+from snntha.kernels.events import Rows, by_input, by_sample
 from snntha.kernels.spec import Layer
 from snntha.kernels.tile import (
     STRIPS,
@@ -49,14 +49,14 @@ TRANSPOSED = 64  # inputs whose gradients are written at once, so that they are 
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _forward(indptr, index, weights_KIJ, bias_P, sums_BKTJ, cell, mask, kept_BKTR, bits_BKTR, count_BP, membrane_TBN):
+def _forward(events, weights_KIJ, bias_P, sums_BKTJ, cell, mask, kept_BKTR, bits_BKTR, count_BP, membrane_TBN):
     """Tasks are (tile, sample). membrane_TBN is filled if it has any steps."""
     batch, tiles, steps, _ = sums_BKTJ.shape
     neurons = membrane_TBN.shape[2]
     for task in prange(tiles * batch):
         tile, b = task // batch, task % batch
         work_TL = np.empty((steps, LANES), np.float32)
-        _add_events(indptr, index, weights_KIJ[tile], b, sums_BKTJ[b, tile])
+        _add_events(events, weights_KIJ[tile], b, sums_BKTJ[b, tile])
         for strip in range(tile * STRIPS, min((tile + 1) * STRIPS, (neurons + LANES - 1) // LANES)):
             place = place_of(strip, b, batch, neurons)
             currents_TL, bias = _strip_sums(sums_BKTJ, place), load(bias_P, place.first)
@@ -106,19 +106,17 @@ def _backward(
 
 
 @njit(forceinline=True)
-def _add_events(indptr, index, weights_IJ, b, sums_TJ):
+def _add_events(events, weights_IJ, b, sums_TJ):
     """Sums of the weights of each step's events; EXACT_INT8 events at a time in the weights' dtype."""
-    steps = len(sums_TJ)
-    batch = (len(indptr) - 1) // steps
-    for t in range(steps):
-        row = t * batch + b
+    first_T = events.first_BT[b]
+    for t in range(len(sums_TJ)):
         total = zero_tile(sums_TJ)
-        event, end = at(indptr, row), at(indptr, row + 1)
+        event, end = at(first_T, t), at(first_T, t + 1)
         while event < end:
             part = zero_tile(weights_IJ)
             stop = min(event + EXACT_INT8, end)
             for position in range(event, stop):
-                part = part + load_tile(weights_IJ, at(index, position) * TILE)
+                part = part + load_tile(weights_IJ, at(events.index, position) * TILE)
             total = total + to_dtype(part, sums_TJ)
             event = stop
         store(sums_TJ, t * TILE, total)
@@ -186,14 +184,14 @@ class DenseStage:
     def forward(self, rows: Rows, *, membrane: bool) -> Fired:
         """Integrate the events and fire."""
         self.rows = rows
+        self.events = by_sample(rows, f"samples {self.number}")
         size = rows.time_steps, rows.batch, self.neurons
         shape_BKTJ = rows.batch, len(self.weights_KIJ), rows.time_steps, TILE
         self.sums_BKTJ = workspace.take(f"sums {self.number}", shape_BKTJ, _sum_dtype(self.weights_KIJ, rows))
         self.kept_BKTR = empty_kept(self.mask, *size, f"kept {self.number}")
         fired = Fired.empty(*size, membrane)
         _forward(
-            rows.indptr,
-            rows.index,
+            self.events,
             self.weights_KIJ,
             self.bias_P,
             self.sums_BKTJ,
@@ -207,7 +205,7 @@ class DenseStage:
     def backward(self, above: Above) -> list[np.ndarray]:
         """Gradients of `tensors`; those of the currents stay for `above` unless this is the first layer."""
         rows, neurons, inputs = self.rows, self.neurons, len(self.order_I)
-        events = by_input(rows, inputs)
+        events = by_input(self.events, inputs)
         blocks = max(1, min(rows.batch, BACKWARD_TASKS // strip_count(neurons)))
         grad_weight_ANI = np.empty((blocks, neurons, inputs), np.float32)
         grad_bias_AN = np.empty((blocks, neurons), np.float32)
@@ -237,6 +235,7 @@ class DenseStage:
 
     def release(self) -> None:
         self.rows.release()
+        workspace.give(f"samples {self.number}", self.events.index)
         workspace.give(f"sums {self.number}", self.sums_BKTJ)
         workspace.give(f"kept {self.number}", self.kept_BKTR)
 

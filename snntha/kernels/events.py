@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit, prange
 
 from snntha.kernels.spec import Events, Static
-from snntha.kernels.vector import PAIR, TILE, count_ones, lowest_one
+from snntha.kernels.vector import PAIR, TILE, at, count_ones, lowest_one
 from snntha.kernels.workspace import workspace
 
 
@@ -71,14 +71,33 @@ class ByInput(NamedTuple):
     order_BI: np.ndarray  # int32
 
 
-def by_input(rows: Rows, inputs: int) -> ByInput:
+class BySample(NamedTuple):
+    """The same events, sample after sample: b's events of step t are index[first_BT[b, t] : first_BT[b, t + 1]]."""
+
+    first_BT: np.ndarray  # int64, (batch, time_steps + 1)
+    index: np.ndarray
+
+
+def by_sample(rows: Rows, buffer: str) -> BySample:
+    """Copy into a buffer of the workspace."""
+    count_TB = np.diff(rows.indptr).reshape(rows.time_steps, rows.batch)
+    first_BT = np.zeros((rows.batch, rows.time_steps + 1), np.int64)
+    first_BT[:, 1:] = count_TB.T
+    np.cumsum(first_BT, axis=None, out=first_BT.reshape(-1))  # the next sample begins where this one ends
+    index = workspace.take(buffer, rows.index.shape, rows.index.dtype)
+    _copy_rows(rows.indptr, rows.index, first_BT, index)
+    return BySample(first_BT, index)
+
+
+def by_input(events: BySample, inputs: int) -> ByInput:
     """Sort; `step` is the workspace's buffer "steps"."""
-    first_BI = np.zeros((rows.batch, inputs + 1), np.int64)
-    order_BI = np.empty((rows.batch, inputs), np.int32)
-    _count_inputs(rows.indptr, rows.index, first_BI, order_BI)
-    np.cumsum(first_BI, axis=None, out=first_BI.reshape(-1))  # the next sample begins where this one ends
-    step = workspace.take("steps", (len(rows.index),), index_dtype(rows.time_steps * PAIR))
-    _fill_steps(rows.indptr, rows.index, first_BI, step)
+    batch, steps = len(events.first_BT), events.first_BT.shape[1] - 1
+    first_BI = np.zeros((batch, inputs + 1), np.int64)
+    order_BI = np.empty((batch, inputs), np.int32)
+    _count_inputs(events, first_BI, order_BI)
+    np.cumsum(first_BI, axis=None, out=first_BI.reshape(-1))
+    step = workspace.take("steps", events.index.shape, index_dtype(steps * PAIR))
+    _fill_steps(events, first_BI, step)
     return ByInput(first_BI, step, order_BI)
 
 
@@ -111,14 +130,23 @@ def _fill_rows(words_BKT, indptr, index):
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _count_inputs(indptr, index, first_BI, order_BI):
+def _copy_rows(indptr, index, first_BT, copied):
+    batch = len(first_BT)
+    for b in prange(batch):
+        for t in range(first_BT.shape[1] - 1):
+            source, target = indptr[t * batch + b], first_BT[b, t]
+            for event in range(first_BT[b, t + 1] - target):
+                copied[target + event] = index[source + event]
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _count_inputs(events, first_BI, order_BI):
     """Counts go one place to the right of their input; a counting sort puts the inputs in order."""
     batch, inputs = order_BI.shape
     for b in prange(batch):
         count_I = np.zeros(inputs, np.int64)
-        for row in range(b, len(indptr) - 1, batch):
-            for event in range(indptr[row], indptr[row + 1]):
-                count_I[np.intp(index[event])] += 1
+        for event in range(events.first_BT[b, 0], events.first_BT[b, -1]):
+            count_I[at(events.index, event)] += 1
         first_BI[b, 1:] = count_I
         position_C = np.zeros(count_I.max() + 2, np.int64)
         for i in range(inputs):
@@ -130,12 +158,12 @@ def _count_inputs(indptr, index, first_BI, order_BI):
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _fill_steps(indptr, index, first_BI, step):
-    batch = len(first_BI)
-    for b in prange(batch):
+def _fill_steps(events, first_BI, step):
+    first_BT = events.first_BT
+    for b in prange(len(first_BT)):
         position_I = first_BI[b].copy()
-        for row in range(b, len(indptr) - 1, batch):
-            for event in range(indptr[row], indptr[row + 1]):
-                i = np.intp(index[event])
-                step[position_I[i]] = row // batch * PAIR
+        for t in range(first_BT.shape[1] - 1):
+            for event in range(first_BT[b, t], first_BT[b, t + 1]):
+                i = at(events.index, event)
+                step[position_I[i]] = t * PAIR
                 position_I[i] += 1

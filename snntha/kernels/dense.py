@@ -116,7 +116,7 @@ def _add_events(events, weights_IJ, b, sums_TJ):
             part = zero_tile(weights_IJ)
             stop = min(event + EXACT_INT8, end)
             for position in range(event, stop):
-                part = part + load_tile(weights_IJ, at(events.index, position) * TILE)
+                part = part + load_tile(weights_IJ, at(events.inputs, position) * TILE)
             total = total + to_dtype(part, sums_TJ)
             event = stop
         store(sums_TJ, t * TILE, total)
@@ -235,7 +235,7 @@ class DenseStage:
 
     def release(self) -> None:
         self.rows.release()
-        workspace.give(f"samples {self.number}", self.events.index)
+        workspace.give(f"samples {self.number}", self.events.inputs)
         workspace.give(f"sums {self.number}", self.sums_BKTJ)
         workspace.give(f"kept {self.number}", self.kept_BKTR)
 

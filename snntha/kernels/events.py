@@ -72,10 +72,10 @@ class ByInput(NamedTuple):
 
 
 class BySample(NamedTuple):
-    """The same events, sample after sample: b's events of step t are index[first_BT[b, t] : first_BT[b, t + 1]]."""
+    """The same events, sample after sample: b's events of step t are inputs[first_BT[b, t] : first_BT[b, t + 1]]."""
 
     first_BT: np.ndarray  # int64, (batch, time_steps + 1)
-    index: np.ndarray
+    inputs: np.ndarray
 
 
 def by_sample(rows: Rows, buffer: str) -> BySample:
@@ -96,7 +96,7 @@ def by_input(events: BySample, inputs: int) -> ByInput:
     order_BI = np.empty((batch, inputs), np.int32)
     _count_inputs(events, first_BI, order_BI)
     np.cumsum(first_BI, axis=None, out=first_BI.reshape(-1))
-    step = workspace.take("steps", events.index.shape, index_dtype(steps * PAIR))
+    step = workspace.take("steps", events.inputs.shape, index_dtype(steps * PAIR))
     _fill_steps(events, first_BI, step)
     return ByInput(first_BI, step, order_BI)
 
@@ -146,7 +146,7 @@ def _count_inputs(events, first_BI, order_BI):
     for b in prange(batch):
         count_I = np.zeros(inputs, np.int64)
         for event in range(events.first_BT[b, 0], events.first_BT[b, -1]):
-            count_I[at(events.index, event)] += 1
+            count_I[at(events.inputs, event)] += 1
         first_BI[b, 1:] = count_I
         position_C = np.zeros(count_I.max() + 2, np.int64)
         for i in range(inputs):
@@ -164,6 +164,6 @@ def _fill_steps(events, first_BI, step):
         position_I = first_BI[b].copy()
         for t in range(first_BT.shape[1] - 1):
             for event in range(first_BT[b, t], first_BT[b, t + 1]):
-                i = at(events.index, event)
+                i = at(events.inputs, event)
                 step[position_I[i]] = t * PAIR
                 position_I[i] += 1

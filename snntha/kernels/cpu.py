@@ -66,8 +66,8 @@ class _Network:
                 stage.release()
             self.records.append(_layer_record(fired, layer, self.record))
             if number < last:
-                rows = unpack(fired.words_BKT, stage.neurons, f"events {number}")
-            workspace.give("words", fired.words_BKT)
+                rows = unpack(fired.bits_BKTR, stage.neurons, f"events {number}")
+            workspace.give("spikes", fired.bits_BKTR)
         assert fired is not None, "a network has at least one layer"
         count_BN = torch.from_numpy(fired.count_BP[:, : stage.neurons].astype(np.float32))
         return count_BN, torch.from_numpy(fired.membrane_TBN)
@@ -129,7 +129,7 @@ def _layer_record(fired: Fired, layer: Layer, everything: bool) -> LayerRecord:
     if not everything:
         return LayerRecord(count_N, None, None)
     membrane_TBN = torch.from_numpy(fired.membrane_TBN)
-    bits = np.unpackbits(fired.words_BKT.view(np.uint8), bitorder="little").reshape(*fired.words_BKT.shape, TILE)
+    bits = np.unpackbits(fired.bits_BKTR.view(np.uint8), bitorder="little").reshape(*fired.bits_BKTR.shape[:3], TILE)
     spikes_TBN = torch.from_numpy(bits.transpose(2, 0, 1, 3).reshape(*membrane_TBN.shape[:2], -1)[..., : len(order)])
     shape = layer.output_shape
     return LayerRecord(count_N, _channels_first(spikes_TBN.float(), shape), _channels_first(membrane_TBN, shape))

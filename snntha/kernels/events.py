@@ -6,12 +6,13 @@ enough.
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit, prange
 
 from snntha.kernels.spec import Events, Static
-from snntha.kernels.vector import TILE, count_ones, lowest_one
+from snntha.kernels.vector import PAIR, TILE, at, count_ones, lowest_one
 from snntha.kernels.workspace import workspace
 
 
@@ -45,11 +46,9 @@ def index_dtype(size: int) -> type[np.generic]:
     return np.uint16 if size <= 2**16 else np.int32
 
 
-def unpack(words_BKT: np.ndarray, neurons: int, buffer: str) -> Rows:
-    """Rows of a layer whose spikes are packed, in a buffer of the workspace.
-
-    Bit j of words_BKT[b, k, t] is neuron k * TILE + j.
-    """
+def unpack(bits_BKTR: np.ndarray, neurons: int, buffer: str) -> Rows:
+    """Rows of a layer whose spikes are packed as in `tile.Fired`, in a buffer of the workspace."""
+    words_BKT = bits_BKTR.view(np.uint64)[..., 0]  # bit j: neuron k * TILE + j
     batch, _, steps = words_BKT.shape
     indptr = np.zeros(steps * batch + 1, np.int64)
     _count_rows(words_BKT, indptr)
@@ -59,23 +58,59 @@ def unpack(words_BKT: np.ndarray, neurons: int, buffer: str) -> Rows:
     return Rows(indptr, index, steps, batch, buffer)
 
 
-def by_input(rows: Rows, inputs: int) -> tuple[np.ndarray, np.ndarray]:
-    """(first_BI, step): sample b's input i fired at steps step[first_BI[b, i] : first_BI[b, i + 1]], ascending."""
-    first_BI = np.zeros((rows.batch, inputs + 1), np.int64)
-    _count_inputs(rows.indptr, rows.index, first_BI)
-    np.cumsum(first_BI, axis=None, out=first_BI.reshape(-1))  # the next sample begins where this one ends
-    step = workspace.take("steps", (len(rows.index),), index_dtype(rows.time_steps))
-    _fill_steps(rows.indptr, rows.index, first_BI, step)
-    return first_BI, step
+class ByInput(NamedTuple):
+    """The same events, for each sample sorted by input.
+
+    Sample b's input i fired at steps step[first_BI[b, i] : first_BI[b, i + 1]] / PAIR, ascending. order_BI lists the
+    inputs of each sample from the least to the most events: loops over them keep their length for a while, which the
+    processor then predicts.
+    """
+
+    first_BI: np.ndarray  # int64, (batch, inputs + 1)
+    step: np.ndarray  # in elements of a (T, PAIR) array
+    order_BI: np.ndarray  # int32
+
+
+class BySample(NamedTuple):
+    """The same events, sample after sample: b's events of step t are inputs[first_BT[b, t] : first_BT[b, t + 1]]."""
+
+    first_BT: np.ndarray  # int64, (batch, time_steps + 1)
+    inputs: np.ndarray
+
+
+def by_sample(rows: Rows, buffer: str) -> BySample:
+    """Copy into a buffer of the workspace."""
+    count_TB = np.diff(rows.indptr).reshape(rows.time_steps, rows.batch)
+    first_BT = np.zeros((rows.batch, rows.time_steps + 1), np.int64)
+    first_BT[:, 1:] = count_TB.T
+    np.cumsum(first_BT, axis=None, out=first_BT.reshape(-1))  # the next sample begins where this one ends
+    index = workspace.take(buffer, rows.index.shape, rows.index.dtype)
+    _copy_rows(rows.indptr, rows.index, first_BT, index)
+    return BySample(first_BT, index)
+
+
+def by_input(events: BySample, inputs: int) -> ByInput:
+    """Sort; `step` is the workspace's buffer "steps"."""
+    batch, steps = len(events.first_BT), events.first_BT.shape[1] - 1
+    first_BI = np.zeros((batch, inputs + 1), np.int64)
+    order_BI = np.empty((batch, inputs), np.int32)
+    _count_inputs(events, first_BI, order_BI)
+    np.cumsum(first_BI, axis=None, out=first_BI.reshape(-1))
+    step = workspace.take("steps", events.inputs.shape, index_dtype(steps * PAIR))
+    _fill_steps(events, first_BI, step)
+    return ByInput(first_BI, step, order_BI)
 
 
 @njit(parallel=True, cache=True, nogil=True)
 def _count_rows(words_BKT, indptr):
     batch, tiles, steps = words_BKT.shape
     for b in prange(batch):
+        count_T = np.zeros(steps, np.int64)
         for tile in range(tiles):
             for t in range(steps):
-                indptr[t * batch + b + 1] += count_ones(words_BKT[b, tile, t])
+                count_T[t] += count_ones(words_BKT[b, tile, t])
+        for t in range(steps):
+            indptr[t * batch + b + 1] = count_T[t]
 
 
 @njit(parallel=True, cache=True, nogil=True)
@@ -95,21 +130,40 @@ def _fill_rows(words_BKT, indptr, index):
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _count_inputs(indptr, index, first_BI):
-    batch = len(first_BI)
+def _copy_rows(indptr, index, first_BT, copied):
+    batch = len(first_BT)
     for b in prange(batch):
-        for row in range(b, len(indptr) - 1, batch):
-            for event in range(indptr[row], indptr[row + 1]):
-                first_BI[b, np.intp(index[event]) + 1] += 1
+        for t in range(first_BT.shape[1] - 1):
+            source, target = indptr[t * batch + b], first_BT[b, t]
+            for event in range(first_BT[b, t + 1] - target):
+                copied[target + event] = index[source + event]
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _fill_steps(indptr, index, first_BI, step):
-    batch = len(first_BI)
+def _count_inputs(events, first_BI, order_BI):
+    """Counts go one place to the right of their input; a counting sort puts the inputs in order."""
+    batch, inputs = order_BI.shape
     for b in prange(batch):
+        count_I = np.zeros(inputs, np.int64)
+        for event in range(events.first_BT[b, 0], events.first_BT[b, -1]):
+            count_I[at(events.inputs, event)] += 1
+        first_BI[b, 1:] = count_I
+        position_C = np.zeros(count_I.max() + 2, np.int64)
+        for i in range(inputs):
+            position_C[count_I[i] + 1] += 1
+        position_C = np.cumsum(position_C)
+        for i in range(inputs):
+            order_BI[b, position_C[count_I[i]]] = i
+            position_C[count_I[i]] += 1
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _fill_steps(events, first_BI, step):
+    first_BT = events.first_BT
+    for b in prange(len(first_BT)):
         position_I = first_BI[b].copy()
-        for row in range(b, len(indptr) - 1, batch):
-            for event in range(indptr[row], indptr[row + 1]):
-                i = np.intp(index[event])
-                step[position_I[i]] = row // batch
+        for t in range(first_BT.shape[1] - 1):
+            for event in range(first_BT[b, t], first_BT[b, t + 1]):
+                i = at(events.inputs, event)
+                step[position_I[i]] = t * PAIR
                 position_I[i] += 1

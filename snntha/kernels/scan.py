@@ -5,7 +5,7 @@ step and channel (`reference.affine`), applied while a tile is scanned. The back
 membranes again.
 
 More axis legend: S time step, or one entry that holds at every step; Q channels, repeated from the start so that each
-tile finds those of its TILE neurons in a row.
+strip finds those of its LANES neurons in a row.
 """
 
 from typing import NamedTuple
@@ -14,8 +14,16 @@ import numpy as np
 from numba import njit, prange
 
 from snntha.kernels.conv import conv_input_gradient
-from snntha.kernels.tile import copy_out, integrate_and_fire, integrate_back, place_of, spread
-from snntha.kernels.vector import TILE, load_tile, store
+from snntha.kernels.tile import (
+    STRIPS,
+    copy_out,
+    integrate_again,
+    integrate_and_fire,
+    integrate_back,
+    place_of,
+    spread,
+)
+from snntha.kernels.vector import LANES, fill, load, store_row
 
 
 class Currents(NamedTuple):
@@ -29,78 +37,79 @@ class Currents(NamedTuple):
     @classmethod
     def of(cls, values_SBN: np.ndarray, scale_SC: np.ndarray, shift_SC: np.ndarray, time_steps: int) -> "Currents":
         channels = scale_SC.shape[1]
-        channel_Q = np.arange(channels + TILE - 1) % channels
+        channel_Q = np.arange(channels + LANES - 1) % channels
         step_T = np.arange(time_steps) % len(scale_SC)
         repeated = np.ix_(step_T, channel_Q)
         return cls(values_SBN, scale_SC[repeated], shift_SC[repeated], channels)
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def scan(currents, cell, mask, words_BKT, count_BP, membrane_TBN):
+def scan(currents, cell, mask, kept_BKTR, bits_BKTR, count_BP, membrane_TBN):
     """Integrate and fire; tasks are (sample, tile). membrane_TBN is filled if it has any steps."""
-    batch, tiles, steps = words_BKT.shape
+    batch, tiles, steps, _ = bits_BKTR.shape
+    neurons = membrane_TBN.shape[2]
     for task in prange(batch * tiles):
         b, tile = task // tiles, task % tiles
-        place = place_of(tile, b, batch, membrane_TBN.shape[2])
-        work_TJ = np.empty((steps, TILE), np.float32)
-        count_J = count_BP[b, tile * TILE : (tile + 1) * TILE]
-        _fill(currents, place, work_TJ)
-        integrate_and_fire(work_TJ, cell, mask, place, words_BKT[b, tile], count_J)
-        if len(membrane_TBN) > 0:
-            copy_out(work_TJ, place, membrane_TBN)
+        work_TL = np.empty((steps, LANES), np.float32)
+        bias = fill(np.float32(0))
+        for strip in range(tile * STRIPS, min((tile + 1) * STRIPS, (neurons + LANES - 1) // LANES)):
+            place = place_of(strip, b, batch, neurons)
+            _fill(currents, place, work_TL)
+            integrate_and_fire(work_TL, bias, work_TL, cell, mask, place, kept_BKTR, bits_BKTR, count_BP)
+            if len(membrane_TBN) > 0:
+                copy_out(work_TL, place, membrane_TBN[:, b])
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def scan_back(currents, cell, mask, above, shape_HWC, grad_SBN):
+def scan_back(currents, cell, mask, kept_BKTR, above, shape_HWC, grad_SBN):
     """Fill the gradient of what is integrated, or its sum over time where S is 1; tasks are samples."""
     batch, neurons = currents.values_SBN.shape[1:]
     steps = len(currents.scale_TQ)
     conv_above = len(above.conv_TBHWO) > 0
     for b in prange(batch):
-        work_TJ = np.empty((steps, TILE), np.float32)
-        grad_spikes_TJ = np.zeros((steps, TILE), np.float32)
-        words_T = np.empty(steps, np.uint64)
-        count_J = np.zeros(TILE, np.int32)
+        work_TL = np.empty((steps, LANES), np.float32)
+        bias = fill(np.float32(0))
+        grad_spikes_TL = np.zeros((steps, LANES), np.float32)
         grad_spikes_THWC = np.empty((steps * conv_above, shape_HWC[0], shape_HWC[1], shape_HWC[2]), np.float32)
         if conv_above:
             conv_input_gradient(above.conv_TBHWO, above.panels, above.stride, b, grad_spikes_THWC)
-        for tile in range((neurons + TILE - 1) // TILE):
-            place = place_of(tile, b, batch, neurons)
-            _fill(currents, place, work_TJ)
-            integrate_and_fire(work_TJ, cell, mask, place, words_T, count_J)
+        for strip in range((neurons + LANES - 1) // LANES):
+            place = place_of(strip, b, batch, neurons)
+            _fill(currents, place, work_TL)
+            integrate_again(work_TL, bias, work_TL, cell, mask, place, kept_BKTR)
             if conv_above:
-                _copy_in(grad_spikes_THWC, place, grad_spikes_TJ)
+                _copy_in(grad_spikes_THWC, place, grad_spikes_TL)
             else:
-                spread(above, place, grad_spikes_TJ)
-            integrate_back(work_TJ, grad_spikes_TJ, above.membrane_TBP, cell, mask, place)
+                spread(above, place, grad_spikes_TL)
+            integrate_back(work_TL, grad_spikes_TL, above.membrane_TBP, cell, mask, place, kept_BKTR)
             if len(grad_SBN) == steps:
-                copy_out(work_TJ, place, grad_SBN)
+                copy_out(work_TL, place, grad_SBN[:, b])
             else:
                 for neuron in range(place.width):
-                    grad_SBN[0, b, place.first + neuron] = work_TJ[:, neuron].sum()
+                    grad_SBN[0, b, place.first + neuron] = work_TL[:, neuron].sum()
 
 
 @njit(forceinline=True)
-def _fill(currents, place, currents_TJ):
-    """The tile's currents, normalised; neurons that are missing in the last tile get zeros."""
+def _fill(currents, place, currents_TL):
+    """The strip's currents, normalised; neurons that are missing in the last strip get zeros."""
     values_SBN, scale_TQ, shift_TQ = currents.values_SBN, currents.scale_TQ, currents.shift_TQ
     channel = place.first % currents.channels
-    for t in range(len(currents_TJ)):
+    for t in range(len(currents_TL)):
         row = (t if len(values_SBN) > 1 else 0) * place.batch + place.b
         first, first_scale = row * place.neurons + place.first, t * scale_TQ.shape[1] + channel
-        if place.width == TILE:
-            scaled = load_tile(values_SBN, first) * load_tile(scale_TQ, first_scale)
-            store(currents_TJ, t * TILE, scaled + load_tile(shift_TQ, first_scale))
+        if place.width == LANES:
+            scaled = load(values_SBN, first) * load(scale_TQ, first_scale)
+            store_row(currents_TL, t, scaled + load(shift_TQ, first_scale))
         else:
             values, scale, shift = values_SBN.reshape(-1)[first:], scale_TQ[t, channel:], shift_TQ[t, channel:]
             for neuron in range(place.width):
-                currents_TJ[t, neuron] = values[neuron] * scale[neuron] + shift[neuron]
-            currents_TJ[t, place.width :] = 0
+                currents_TL[t, neuron] = values[neuron] * scale[neuron] + shift[neuron]
+            currents_TL[t, place.width :] = 0
 
 
 @njit(forceinline=True)
-def _copy_in(grad_spikes_THWC, place, grad_spikes_TJ):
-    """The tile's part of a sample's spike gradients."""
-    grad_spikes_TN = grad_spikes_THWC.reshape(len(grad_spikes_TJ), place.neurons)
-    for t in range(len(grad_spikes_TJ)):
-        grad_spikes_TJ[t, : place.width] = grad_spikes_TN[t, place.first : place.first + place.width]
+def _copy_in(grad_spikes_THWC, place, grad_spikes_TL):
+    """The strip's part of a sample's spike gradients."""
+    grad_spikes_TN = grad_spikes_THWC.reshape(len(grad_spikes_TL), place.neurons)
+    for t in range(len(grad_spikes_TL)):
+        grad_spikes_TL[t, : place.width] = grad_spikes_TN[t, place.first : place.first + place.width]

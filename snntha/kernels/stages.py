@@ -18,7 +18,7 @@ from snntha.kernels.events import Rows
 from snntha.kernels.norm import Normalisation
 from snntha.kernels.scan import Currents, scan, scan_back
 from snntha.kernels.spec import Layer, Static
-from snntha.kernels.tile import Above, Cell, Fired, Mask
+from snntha.kernels.tile import Above, Cell, Fired, Mask, empty_kept
 from snntha.kernels.workspace import workspace
 
 ONE, ZERO = np.ones((1, 1), np.float32), np.zeros((1, 1), np.float32)  # scale and shift without BatchNorm
@@ -56,8 +56,10 @@ class ConvStage:
             scale_SC, shift_SC = self.normalisation.scale_SC, self.normalisation.shift_SC
         values_TBN = self.values_TBHWO.reshape(rows.time_steps, rows.batch, self.neurons)
         self.currents = Currents.of(values_TBN, scale_SC, shift_SC, rows.time_steps)
-        fired = Fired.empty(rows.time_steps, rows.batch, self.neurons, membrane)
-        scan(self.currents, self.cell, self.mask, *fired)
+        size = rows.time_steps, rows.batch, self.neurons
+        self.kept_BKTR = empty_kept(self.mask, *size, f"kept {self.number}")
+        fired = Fired.empty(*size, membrane)
+        scan(self.currents, self.cell, self.mask, self.kept_BKTR, *fired)
         return fired
 
     def backward(self, above: Above) -> list[np.ndarray]:
@@ -65,7 +67,7 @@ class ConvStage:
         values_TBHWO, rows = self.values_TBHWO, self.rows
         grad_TBHWO = workspace.take(f"current gradients {self.number}", values_TBHWO.shape, np.float32)
         grad_TBN = grad_TBHWO.reshape(self.currents.values_SBN.shape)
-        scan_back(self.currents, self.cell, self.mask, above, self.shape_HWC, grad_TBN)
+        scan_back(self.currents, self.cell, self.mask, self.kept_BKTR, above, self.shape_HWC, grad_TBN)
         norm_gradients = []
         if self.norm is not None:
             norm_gradients = self.normalisation.backward(_by_channel(values_TBHWO), _by_channel(grad_TBHWO))
@@ -84,6 +86,7 @@ class ConvStage:
     def release(self) -> None:
         self.rows.release()
         workspace.give(f"currents {self.number}", self.values_TBHWO)
+        workspace.give(f"kept {self.number}", self.kept_BKTR)
         if self.grad_TBHWO is not None:
             workspace.give(f"current gradients {self.number}", self.grad_TBHWO)
 
@@ -118,21 +121,23 @@ class StaticStage:
         """Integrate the same current at each step and fire; the rows are empty."""
         values_SBN = np.ascontiguousarray(self.current_BN.detach().numpy())[None]
         self.currents = Currents.of(values_SBN, ONE, ZERO, self.time_steps)
-        fired = Fired.empty(self.time_steps, rows.batch, self.neurons, membrane)
-        scan(self.currents, self.cell, self.mask, *fired)
+        size = self.time_steps, rows.batch, self.neurons
+        self.kept_BKTR = empty_kept(self.mask, *size, "kept 0")
+        fired = Fired.empty(*size, membrane)
+        scan(self.currents, self.cell, self.mask, self.kept_BKTR, *fired)
         return fired
 
     def backward(self, above: Above) -> list[np.ndarray | None]:
         """Gradients of `tensors`, from that of the current, which is the sum over time."""
         grad_SBN = np.empty(self.currents.values_SBN.shape, np.float32)
-        scan_back(self.currents, self.cell, self.mask, above, self.shape_HWC, grad_SBN)
+        scan_back(self.currents, self.cell, self.mask, self.kept_BKTR, above, self.shape_HWC, grad_SBN)
         leaves = [leaf for leaf in self.leaves if leaf is not None]
         with _one_torch_thread():
             grads = iter(torch.autograd.grad(self.current_BN, leaves, torch.from_numpy(grad_SBN[0])))
         return [None if leaf is None else next(grads).numpy() for leaf in self.leaves]
 
     def release(self) -> None:
-        """Holds no buffers."""
+        workspace.give("kept 0", self.kept_BKTR)
 
 
 @contextmanager

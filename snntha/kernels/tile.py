@@ -1,11 +1,12 @@
-"""Leaky integrate-and-fire on one tile: TILE neighbouring neurons of one sample, over all time steps.
+"""Leaky integrate-and-fire on one strip: LANES neighbouring neurons of one sample, over all time steps.
 
-The functions here are inlined into the parallel kernels of `dense` and `scan`. They say for a tile what
-`reference.lif_scan` and `reference.dropout` say for a layer, in the same order of operations. A tile is float32
-(T, TILE); the forward scan turns its currents into membranes in place, the backward scan these into gradients of the
-currents.
+The functions here are inlined into the parallel kernels of `dense` and `scan`. They say for a strip what
+`reference.lif_scan` and `reference.dropout` say for a layer, in the same order of operations. A strip is float32
+(T, LANES), small enough for the fastest cache; its state stays in registers. The backward scan turns
+membranes into gradients of the currents, in place. A tile is STRIPS neighbouring strips.
 
-More axis legend: K tile, J neuron within a tile, P the neurons of a layer padded to whole tiles.
+More axis legend: K tile, J neuron within a tile, R strip (of a tile or of the layer), L neuron within a strip, P the
+neurons of a layer padded to whole tiles.
 """
 
 import math
@@ -22,15 +23,19 @@ from snntha.kernels.vector import (
     count_where,
     counting,
     fill,
+    from_bits,
     load,
-    load_tile,
+    load_row,
     multiply_add,
     select,
     store,
+    store_row,
     to_bits,
-    zero_tile,
+    to_float,
 )
 from snntha.kernels.workspace import workspace
+
+STRIPS = TILE // LANES  # of a tile
 
 
 class Cell(NamedTuple):
@@ -74,8 +79,8 @@ class Above(NamedTuple):
 
     constant_BP: np.ndarray = np.zeros((0, 0), np.float32)
     membrane_TBP: np.ndarray = np.zeros((0, 0, 0), np.float32)
-    dense_TBM: np.ndarray = np.zeros((0, 0, 0), np.float32)
-    weights_KMJ: np.ndarray = np.zeros((0, 0, 0), np.float32)
+    dense_BTM: np.ndarray = np.zeros((0, 0, 0), np.float32)
+    weights_RML: np.ndarray = np.zeros((0, 0, 0), np.float32)
     conv_TBHWO: np.ndarray = np.zeros((0, 0, 0, 0, 0), np.float32)
     panels: np.ndarray = np.zeros((0, 0, 0, 0), np.float32)  # of `conv.input_gradient_kernel`
     stride: int = 1
@@ -84,30 +89,43 @@ class Above(NamedTuple):
 class Fired(NamedTuple):
     """What a layer's forward kernel fills."""
 
-    words_BKT: np.ndarray  # uint64, bit j of tile k: neuron k * TILE + j fired
+    bits_BKTR: np.ndarray  # uint16, bit l: neuron k * TILE + r * LANES + l fired
     count_BP: np.ndarray  # int32, spikes of each neuron
     membrane_TBN: np.ndarray  # no steps unless asked for
 
     @classmethod
     def empty(cls, time_steps: int, batch: int, neurons: int, membrane: bool) -> "Fired":
         tiles = tile_count(neurons)
-        words_BKT = workspace.take("words", (batch, tiles, time_steps), np.uint64)
+        bits_BKTR = workspace.take("spikes", (batch, tiles, time_steps, STRIPS), np.uint16)
+        bits_BKTR[:, -1] = 0  # of which strips without a neuron stay so
         count_BP = np.zeros((batch, tiles * TILE), np.int32)
-        return cls(words_BKT, count_BP, np.empty((time_steps if membrane else 0, batch, neurons), np.float32))
+        return cls(bits_BKTR, count_BP, np.empty((time_steps if membrane else 0, batch, neurons), np.float32))
 
 
 class Place(NamedTuple):
-    """Which tile: neurons first ... first + width - 1 of `neurons`, sample b of `batch`."""
+    """Which strip: neurons first ... first + width - 1 of `neurons`, sample b of `batch`; strip `part` of its tile."""
 
     b: int
     batch: int
     first: int
     width: int
     neurons: int
+    tile: int
+    part: int
 
 
 def tile_count(neurons: int) -> int:
     return -(-neurons // TILE)
+
+
+def strip_count(neurons: int) -> int:
+    return -(-neurons // LANES)
+
+
+def empty_kept(mask: Mask, time_steps: int, batch: int, neurons: int, buffer: str) -> np.ndarray:
+    """kept_BKTR, bits as in `Fired`: which currents dropout leaves; no steps without dropout."""
+    shape = batch, tile_count(neurons), time_steps if mask.active else 0, STRIPS
+    return workspace.take(buffer, shape, np.uint16)
 
 
 def pad_to_tiles(values_XN: np.ndarray) -> np.ndarray:
@@ -125,99 +143,127 @@ def channels_last_order(shape: tuple[int, ...]) -> np.ndarray:
 
 
 @njit(forceinline=True)
-def place_of(tile, b, batch, neurons):
-    first = tile * TILE
-    return Place(b, batch, first, min(TILE, neurons - first), neurons)
+def place_of(strip, b, batch, neurons):
+    first = strip * LANES
+    return Place(b, batch, first, min(LANES, neurons - first), neurons, strip // STRIPS, strip % STRIPS)
 
 
 @njit(forceinline=True)
-def counter(place, t):
-    """Number of the element (t, b, first) of a (T, B, N) array; its low 32 bits are what dropout hashes."""
-    return np.uint32((t * place.batch + place.b) * place.neurons + place.first)
-
-
-@njit(forceinline=True)
-def drop(values, mask, first):
-    """Dropout of LANES values, the first of which has the counter `first`; see `reference.dropout_mask`."""
-    word = fill(np.uint32(first)) + counting()
+def draw(mask, place, t):
+    """Which of the strip's currents stay at step t; see `reference.dropout_mask`."""
+    first = np.uint32((t * place.batch + place.b) * place.neurons + place.first)
+    word = fill(first) + counting()
     word = (word ^ (word >> fill(np.uint32(16)))) * fill(np.uint32(0x7FEB352D))
     word = word ^ fill(mask.key)
     word = (word ^ (word >> fill(np.uint32(15)))) * fill(np.uint32(0x846CA68B))
     word = word ^ (word >> fill(np.uint32(16)))
-    return select(word >= fill(mask.limit), values * fill(mask.scale), fill(np.float32(0)))
+    return word >= fill(mask.limit)
 
 
 @njit(forceinline=True)
-def integrate_and_fire(currents_TJ, cell, mask, place, words_T, count_J):
-    """Currents become membranes, u_t = beta u_{t-1} + I_t - z_{t-1} threshold, before the reset.
+def integrate_and_fire(currents_TL, bias, membranes_TL, cell, mask, place, kept_BKTR, bits_BKTR, count_BP):
+    """Fill membranes_TL (before the reset), what dropout keeps, and the spikes, which are also counted.
 
-    Fills words_T with the spikes of each step and adds them to count_J.
+    u_t = beta u_{t-1} + I_t - z_{t-1} threshold, I_t = dropout of (current + bias). currents_TL may be integers, and
+    may be membranes_TL itself.
     """
     beta, threshold, level = fill(cell.beta), fill(cell.threshold), fill(cell.level)
-    none = fill(np.float32(0))
-    state = np.zeros((2, TILE), np.float32)  # membrane and reset of the step before
-    inside = np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(TILE - place.width)
-    for t in range(len(currents_TJ)):
-        word = np.uint64(0)
-        first = counter(place, t)
-        for lane in range(0, TILE, LANES):
-            current = load(currents_TJ, t * TILE + lane)
-            if mask.active:
-                current = drop(current, mask, first + np.uint32(lane))
-            membrane = beta * load(state, lane) + current - load(state, TILE + lane)
-            fires = membrane >= level
-            store(state, lane, membrane)
-            store(state, TILE + lane, select(fires, threshold, none))
-            store(currents_TJ, t * TILE + lane, membrane)
-            store(count_J, lane, count_where(fires, load(count_J, lane)))
-            word |= to_bits(fires) << np.uint64(lane)
-        words_T[t] = word & inside
+    scale, none = fill(mask.scale), fill(np.float32(0))
+    kept_TR, bits_TR = kept_BKTR[place.b, place.tile], bits_BKTR[place.b, place.tile]
+    inside = np.uint16((1 << place.width) - 1)
+    membrane = reset = none
+    count = load(count_BP, place.b * count_BP.shape[1] + place.first)
+    for t in range(len(currents_TL)):
+        current = to_float(load_row(currents_TL, t)) + bias
+        if mask.active:
+            keep = draw(mask, place, t)
+            kept_TR[t, place.part] = to_bits(keep)
+            current = select(keep, current * scale, none)
+        membrane = beta * membrane + current - reset
+        fires = membrane >= level
+        reset = select(fires, threshold, none)
+        store_row(membranes_TL, t, membrane)
+        count = count_where(fires, count)
+        bits_TR[t, place.part] = to_bits(fires) & inside
+    store(count_BP, place.b * count_BP.shape[1] + place.first, count)
 
 
 @njit(forceinline=True)
-def integrate_back(membranes_TJ, grad_spikes_TJ, grad_membrane_TBP, cell, mask, place):
+def integrate_again(currents_TL, bias, membranes_TL, cell, mask, place, kept_BKTR):
+    """Fill membranes_TL as in `integrate_and_fire`, with the dropout drawn there."""
+    beta, threshold, level = fill(cell.beta), fill(cell.threshold), fill(cell.level)
+    scale, none = fill(mask.scale), fill(np.float32(0))
+    kept_TR = kept_BKTR[place.b, place.tile]
+    membrane = reset = none
+    for t in range(len(currents_TL)):
+        current = to_float(load_row(currents_TL, t)) + bias
+        if mask.active:
+            current = select(from_bits(kept_TR[t, place.part]), current * scale, none)
+        membrane = beta * membrane + current - reset
+        reset = select(membrane >= level, threshold, none)
+        store_row(membranes_TL, t, membrane)
+
+
+@njit(forceinline=True)
+def integrate_back(membranes_TL, grad_spikes_TL, grad_membrane_TBP, cell, mask, place, kept_BKTR):
     """Membranes become gradients of the currents; grad_membrane_TBP may have no steps.
 
     dL/du_t = dL/dz_t / (1 + slope |u_t - centre|)^2 + beta dL/du_{t+1} + what the loss says of u_t itself. With dropout
     the current is that before it.
     """
     beta, slope, centre, one = fill(cell.beta), fill(cell.slope), fill(cell.centre), fill(np.float32(1))
-    later = np.zeros(TILE, np.float32)
-    for t in range(len(membranes_TJ) - 1, -1, -1):
-        first = counter(place, t)
-        for lane in range(0, TILE, LANES):
-            distance = one + slope * absolute(load(membranes_TJ, t * TILE + lane) - centre)
-            grad = load(grad_spikes_TJ, t * TILE + lane) / (distance * distance) + beta * load(later, lane)
-            if len(grad_membrane_TBP) > 0:
-                row = t * place.batch + place.b
-                grad = grad + load(grad_membrane_TBP, row * grad_membrane_TBP.shape[2] + place.first + lane)
-            store(later, lane, grad)
-            if mask.active:
-                grad = drop(grad, mask, first + np.uint32(lane))
-            store(membranes_TJ, t * TILE + lane, grad)
+    scale, none = fill(mask.scale), fill(np.float32(0))
+    kept_TR = kept_BKTR[place.b, place.tile]
+    grad = none
+    for t in range(len(membranes_TL) - 1, -1, -1):
+        distance = one + slope * absolute(load_row(membranes_TL, t) - centre)
+        grad = load_row(grad_spikes_TL, t) / (distance * distance) + beta * grad
+        if len(grad_membrane_TBP) > 0:
+            row = t * place.batch + place.b
+            grad = grad + load(grad_membrane_TBP, row * grad_membrane_TBP.shape[2] + place.first)
+        if mask.active:
+            kept = from_bits(kept_TR[t, place.part])
+            store_row(membranes_TL, t, select(kept, grad * scale, none))
+        else:
+            store_row(membranes_TL, t, grad)
 
 
 @njit(forceinline=True)
-def spread(above, place, grad_spikes_TJ):
-    """Gradients of the tile's spikes from what is above; a convolution's come for a whole sample, see `scan`."""
+def spread(above, place, grad_spikes_TL):
+    """Gradients of the strip's spikes from what is above; a convolution's come for a whole sample, see `scan`.
+
+    A dense layer's are sum over m of grad[t, m] weight[m]: four steps at a time share a loaded weight.
+    """
+    steps = len(grad_spikes_TL)
     if len(above.constant_BP) > 0:
-        for t in range(len(grad_spikes_TJ)):
+        for t in range(steps):
             first = place.b * above.constant_BP.shape[1] + place.first
-            store(grad_spikes_TJ, t * TILE, load_tile(above.constant_BP, first))
+            store_row(grad_spikes_TL, t, load(above.constant_BP, first))
         return
-    outputs = above.weights_KMJ.shape[1]
-    weights_MJ = above.weights_KMJ[place.first // TILE]
-    for t in range(len(grad_spikes_TJ)):
-        grads_M = above.dense_TBM[t, place.b]
-        total = zero_tile(weights_MJ)
-        for m in range(outputs):
-            total = multiply_add(grads_M[m], load_tile(weights_MJ, m * TILE), total)
-        store(grad_spikes_TJ, t * TILE, total)
+    grads_TM = above.dense_BTM[place.b]
+    weights_ML = above.weights_RML[place.first // LANES]
+    for t in range(0, steps - 3, 4):
+        sum0 = sum1 = sum2 = sum3 = fill(np.float32(0))
+        for m in range(len(weights_ML)):
+            weights = load(weights_ML, m * LANES)
+            sum0 = multiply_add(grads_TM[t, m], weights, sum0)
+            sum1 = multiply_add(grads_TM[t + 1, m], weights, sum1)
+            sum2 = multiply_add(grads_TM[t + 2, m], weights, sum2)
+            sum3 = multiply_add(grads_TM[t + 3, m], weights, sum3)
+        store_row(grad_spikes_TL, t, sum0)
+        store_row(grad_spikes_TL, t + 1, sum1)
+        store_row(grad_spikes_TL, t + 2, sum2)
+        store_row(grad_spikes_TL, t + 3, sum3)
+    for t in range(steps - steps % 4, steps):
+        total = fill(np.float32(0))
+        for m in range(len(weights_ML)):
+            total = multiply_add(grads_TM[t, m], load(weights_ML, m * LANES), total)
+        store_row(grad_spikes_TL, t, total)
 
 
 @njit(forceinline=True)
-def copy_out(values_TJ, place, target_TBN):
-    """The tile's values into their places of a whole layer's array."""
-    for t in range(len(values_TJ)):
+def copy_out(values_TL, place, target_TN):
+    """The strip's values into their places of a sample's array."""
+    for t in range(len(values_TL)):
         for neuron in range(place.width):
-            target_TBN[t, place.b, place.first + neuron] = values_TJ[t, neuron]
+            target_TN[t, place.first + neuron] = values_TL[t, neuron]

@@ -16,8 +16,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
-LANES = 16  # neurons a step of the neuron kernels handles at once: two AVX2 registers of float32
-TILE = 64  # neurons of one task; their spikes at one time step are one 64-bit word
+LANES = 16  # neurons of a strip, which the neuron kernels handle at once: two AVX2 registers of float32
+PAIR = 2 * LANES  # neurons whose gradients are added at once: the rows of few steps, all in the fastest caches
+TILE = 64  # neurons whose int8 weights are added at once; their spikes at one time step are one 64-bit word
 
 
 class Vector(types.Type):
@@ -98,9 +99,49 @@ def counting(_typing):
 
 
 @intrinsic
+def at(_typing, values, position):
+    """values.flat[position] of an integer array as intp; spares the test for negative positions, too."""
+
+    def generate(context, builder, signature, args):
+        array = context.make_array(signature.args[0])(context, builder, args[0])
+        number = builder.load(builder.gep(array.data, [args[1]]))
+        return context.cast(builder, number, values.dtype, types.intp)
+
+    return types.intp(values, types.intp), generate
+
+
+@intrinsic
 def load(_typing, values, first):
     """values.flat[first : first + LANES]."""
     return _load(values, first, LANES)
+
+
+@intrinsic
+def load_pair(_typing, values, first):
+    """values.flat[first : first + PAIR]."""
+    return _load(values, first, PAIR)
+
+
+@intrinsic
+def load_row(_typing, values, row):
+    """values[row, :LANES]; rows may be further apart than they are long."""
+    result = Vector(values.dtype, LANES)
+
+    def generate(context, builder, signature, args):
+        return builder.load(_row_address(context, builder, signature, args, result), align=1)
+
+    return result(values, types.intp), generate
+
+
+@intrinsic
+def store_row(_typing, values, row, vector):
+    """values[row, :LANES] = vector; rows may be further apart than they are long."""
+
+    def generate(context, builder, signature, args):
+        builder.store(args[2], _row_address(context, builder, signature, args, vector), align=1)
+        return context.get_dummy_value()
+
+    return types.void(values, types.intp, vector), generate
 
 
 @intrinsic
@@ -134,12 +175,14 @@ def store(_typing, values, first, vector):
 @intrinsic
 def to_float(_typing, vector):
     """Each number as float32."""
-    result = Vector(types.float32, vector.lanes)
+    return _convert(vector, types.float32)
 
-    def generate(_context, builder, _signature, args):
-        return args[0] if vector.dtype == types.float32 else builder.sitofp(args[0], result.ir_type)
 
-    return result(vector), generate
+@intrinsic
+def to_dtype(_typing, vector, values):
+    """Each number in the dtype of the array `values`, which is at least as wide."""
+    result, generate = _convert(vector, values.dtype)
+    return result.return_type(vector, values), generate
 
 
 @intrinsic
@@ -190,12 +233,23 @@ def count_where(_typing, mask, counts):
 
 @intrinsic
 def to_bits(_typing, mask):
-    """The mask as an unsigned number, lane 0 lowest."""
+    """The mask as a uint16, lane 0 lowest."""
 
     def generate(_context, builder, _signature, args):
-        return builder.zext(builder.bitcast(args[0], ir.IntType(mask.lanes)), ir.IntType(64))
+        return builder.bitcast(args[0], ir.IntType(mask.lanes))
 
-    return types.uint64(mask), generate
+    return types.uint16(mask), generate
+
+
+@intrinsic
+def from_bits(_typing, word):
+    """The mask whose lane 0 is the lowest bit of a uint16."""
+    mask = Vector(types.boolean, LANES)
+
+    def generate(_context, builder, _signature, args):
+        return builder.bitcast(args[0], mask.ir_type)
+
+    return mask(types.uint16), generate
 
 
 @intrinsic
@@ -227,10 +281,29 @@ def _load(values: Any, first: Any, lanes: int) -> tuple:
     return result(values, types.intp), generate
 
 
+def _convert(vector: Any, dtype: types.Type) -> tuple:
+    result = Vector(dtype, vector.lanes)
+
+    def generate(_context, builder, _signature, args):
+        if vector.dtype == dtype:
+            return args[0]
+        extend = builder.sitofp if dtype == types.float32 else builder.sext
+        return extend(args[0], result.ir_type)
+
+    return result(vector), generate
+
+
 def _address(context, builder, signature, args, vector: Vector):
     """Pointer to the vector that starts at element args[1] of the array args[0]."""
     array = context.make_array(signature.args[0])(context, builder, args[0])
     return builder.bitcast(builder.gep(array.data, [args[1]]), vector.ir_type.as_pointer())
+
+
+def _row_address(context, builder, signature, args, vector: Vector):
+    """Pointer to the row args[1] of the two-dimensional array args[0]."""
+    array = context.make_array(signature.args[0])(context, builder, args[0])
+    stride = builder.extract_value(array.strides, 0)
+    return cgutils.pointer_add(builder, array.data, builder.mul(args[1], stride), vector.ir_type.as_pointer())
 
 
 def _broadcast(builder, scalar, shape: ir.VectorType):

@@ -105,6 +105,15 @@ def from_yaml(path: Path) -> Config:
     return _merge(Config(), OmegaConf.load(path))
 
 
+def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of a nested configuration with its key as on the command line, `hparams.threshold.start`."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
 CHANGEABLE = ("epochs", "patience", "trials", "threads", "device", "backend")
 
 

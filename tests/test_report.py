@@ -34,6 +34,13 @@ def outputs(tmp_path: Path) -> Path:
     return tmp_path / "outputs"
 
 
+def test_trials_of_a_search_are_reported_only_when_it_is_named(outputs: Path) -> None:
+    for number in range(2):
+        write_run(outputs / f"search/shd_annealed/trial_{number}", [50.0])
+    assert len(collect([outputs])) == 3
+    assert len(collect([outputs / "search/shd_annealed"])) == 2
+
+
 def tables_of(*folders: Path) -> dict:
     return {table.name: table for table in build_tables(collect(list(folders)))}
 

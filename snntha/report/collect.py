@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +15,7 @@ import yaml
 from snntha.errors import UserError
 from snntha.topology import LayerShape, parse
 
+SEARCH_TRIAL = re.compile(r"trial_\d+")
 RECORDS = ("config.yaml", "summary.json")  # a folder that holds one of them is a run
 
 
@@ -161,8 +163,13 @@ def collect(folders: list[Path]) -> list[RunRecord]:
 
 
 def find_runs(folder: Path) -> Iterator[Path]:
-    """Folders of runs in and below a folder; hidden folders and the inside of a run are not searched."""
+    """Folders of runs in and below a folder; hidden folders and the inside of a run are not searched.
+
+    The trials of a hyperparameter search are found only in the folder of that search: they are many, and short.
+    """
     for parent, children, files in os.walk(folder):
+        if Path(parent) != folder:
+            children[:] = [name for name in children if not SEARCH_TRIAL.fullmatch(name)]
         if any(name in files for name in RECORDS):
             children.clear()
             yield Path(parent)

@@ -2,11 +2,11 @@
 
 import json
 import statistics
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from snntha.config import CHOICES
+from snntha.config import CHOICES, flatten
 from snntha.report.collect import RunRecord, TrialRecord
 
 # Keys of config.yaml that leave the result of a seed as it is, or that are copied into another key.
@@ -76,7 +76,9 @@ def group(runs: list[RunRecord]) -> list[Result]:
 
 def settings(run: RunRecord) -> dict[str, Any]:
     """Flat configuration, `"hparams.beta": 0.9`, without what does not change a seed's result."""
-    return {key: value for key, value in _flatten(run.config) if key not in _NOT_A_SETTING}
+    return {
+        key: value for key, value in flatten(run.config) if key not in _NOT_A_SETTING and not key.startswith("search.")
+    }
 
 
 def _latest_of_each_seed(runs: list[RunRecord]) -> list[TrialRecord]:
@@ -113,14 +115,6 @@ def _compact(value: Any) -> str:
 
 def _place(name: str, known: tuple[str, ...]) -> int:
     return known.index(name) if name in known else len(known)
-
-
-def _flatten(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in config.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def mean_of(values: Iterable[float | None]) -> float | None:

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -14,11 +15,14 @@ class TooManyFailures(UserError):
     """More of the last trials failed than the search allows."""
 
 
-def check_failures(trials: Sequence[FrozenTrial], search: Search) -> None:
-    """Raise TooManyFailures if more than `max_failure_share` of the last `failure_window` ended trials failed."""
+def check_failures(trials: Sequence[FrozenTrial], search: Search, since: datetime = datetime.min) -> None:
+    """Raise TooManyFailures if more than `max_failure_share` of the last `failure_window` ended trials failed.
+
+    Only trials that ended since this worker began count, so that a search whose cause was mended goes on.
+    """
     ended = [trial for trial in trials if trial.state.is_finished() and trial.datetime_complete is not None]
     ended.sort(key=lambda trial: trial.datetime_complete)  # type: ignore[arg-type, return-value]
-    recent = ended[-search.failure_window :]
+    recent = [trial for trial in ended if trial.datetime_complete >= since][-search.failure_window :]  # type: ignore[operator]
     failed = [trial for trial in recent if trial.state == TrialState.FAIL]
     if len(recent) < search.failure_window or len(failed) <= search.max_failure_share * len(recent):
         return

@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import optuna
 from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl, create_params_from_overrides
 from optuna.trial import TrialState
+from rich.console import Console
 
 from snntha import config as configuration
 from snntha import data as datasets
@@ -48,11 +50,18 @@ class Loop(OptunaSweeperImpl):
         build_pruner(search)  # the jobs use it; a mistake in its arguments shall show here
         self.custom_search_space_extender = lambda _, trial: space.suggest(self.base, trial)
 
+        self.began = datetime.now()
         with Heartbeat(self.storage, search.heartbeat_s) as self.heartbeat:
             try:
                 while trials := trials_left(self.study, search):
                     self.n_trials = trials
                     self._sweep_until_full(arguments)
+            except KeyboardInterrupt:
+                again = (
+                    f"stopped; the same command goes on, and snntha search {study_folder(search)} shows how far it is"
+                )
+                Console().print(again, soft_wrap=True, highlight=False, markup=False)
+                raise
             finally:
                 give_back(self.study)
         finish(self.study, study_folder(search))
@@ -78,7 +87,7 @@ class Loop(OptunaSweeperImpl):
         for trial in trials:
             self.heartbeat.watch(trial._trial_id)
         assert self.base.search is not None
-        check_failures(self.study.get_trials(deepcopy=False), self.base.search)
+        check_failures(self.study.get_trials(deepcopy=False), self.base.search, self.began)
         jobs = super()._configure_trials(trials, search_space_distributions, fixed_params, fixed_overrides)
         return [
             (*overrides, *space.implied(self.base, trial), f"search.trial={trial.number}")

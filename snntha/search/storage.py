@@ -54,24 +54,35 @@ class StudyStorage(RDBStorage):
     def release(self, trial: FrozenTrial, **attributes: Any) -> None:
         """Let a running trial wait for a worker, unless it has ended or was begun anew since it was read."""
         with self.scoped_session.session_factory.begin() as session:
-            rows = session.query(TrialModel).filter_by(
-                trial_id=trial._trial_id, state=TrialState.RUNNING, datetime_start=trial.datetime_start
-            )
-            if rows.update({"state": TrialState.WAITING}) == 1:
+            row = _change(trial._trial_id, TrialState.RUNNING, TrialState.WAITING, session)
+            if row is not None and row.datetime_start == trial.datetime_start:
                 self._record(trial._trial_id, attributes, session)
+            else:
+                session.rollback()
 
     def _begin(self, trial_id: int) -> bool:
         """Whether this worker now has the trial, which waited; false if another one was faster."""
         with self.scoped_session.session_factory.begin() as session:
-            rows = session.query(TrialModel).filter_by(trial_id=trial_id, state=TrialState.WAITING)
-            if rows.update({"state": TrialState.RUNNING, "datetime_start": datetime.now()}) == 0:
-                return False
-            self._record(trial_id, _signature(), session)
-            return True
+            row = _change(trial_id, TrialState.WAITING, TrialState.RUNNING, session)
+            if row is not None:
+                row.datetime_start = datetime.now()
+                self._record(trial_id, _signature(), session)
+            return row is not None
 
     def _record(self, trial_id: int, attributes: dict[str, Any], session: Any) -> None:
         for key, value in attributes.items():
             self._set_trial_attr_without_commit(session, TrialUserAttributeModel, trial_id, key, value)
+
+
+def _change(trial_id: int, before: TrialState, after: TrialState, session: Any) -> TrialModel | None:
+    """Change a trial's state in one statement; the others then wait for the end of this transaction.
+
+    Returns:
+        The trial; None if its state was another.
+    """
+    trials = session.query(TrialModel).filter_by(trial_id=trial_id)
+    changed = trials.filter_by(state=before).update({"state": after})
+    return trials.one() if changed else None
 
 
 def _signature() -> dict[str, Any]:

@@ -10,6 +10,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
+from snntha.config import flatten
 from snntha.errors import UserError
 from snntha.schema import Config, Search
 from snntha.search.storage import StudyStorage, connect
@@ -148,15 +149,5 @@ def _check_same(study: optuna.Study, config: Config, folder: Path) -> None:
 
 def _identity(config: Config) -> dict[str, Any]:
     """Every value that must be the same for all trials, by its key."""
-    flat = _flatten(json.loads(json.dumps(dataclasses.asdict(config))))
-    return {key: value for key, value in flat.items() if key not in _FREE}
-
-
-def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+    plain = json.loads(json.dumps(dataclasses.asdict(config)))  # as it comes back from the storage
+    return {key: value for key, value in flatten(plain) if key not in _FREE}

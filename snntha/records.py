@@ -38,9 +38,10 @@ class Run:
                 f"output_dir={folder} already holds a run; continue it with resume={folder} or choose another"
             )
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / "config.yaml", configuration.to_yaml(config))
+        run = cls(folder)
+        run.write_config(config)
         write_json(folder / "environment.json", describe_environment(data_fingerprint))
-        return cls(folder)
+        return run
 
     @classmethod
     def open(cls, folder: Path) -> "Run":
@@ -57,6 +58,9 @@ class Run:
     @property
     def config(self) -> Config:
         return configuration.from_yaml(self.folder / "config.yaml")
+
+    def write_config(self, config: Config) -> None:
+        write_atomically(self.folder / "config.yaml", configuration.to_yaml(config))
 
     @property
     def environment(self) -> dict[str, Any]:

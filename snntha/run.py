@@ -45,7 +45,7 @@ def run(
     kernels.set_threads(config.threads)
     device = resolve_device(config.device)
     data = datasets.load(config.dataset, selection=config.selection, seed=config.seed)
-    record = Run.create(config, data.fingerprint) if resume is None else _reopen(resume, data.fingerprint)
+    record = Run.create(config, data.fingerprint) if resume is None else _reopen(resume, config, data.fingerprint)
     console.print(_headline(config, data, record, device), soft_wrap=True, highlight=False)
 
     trials: list[dict[str, Any]] = []
@@ -149,7 +149,8 @@ def resolve_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def _reopen(folder: Path, data_fingerprint: str) -> Run:
+def _reopen(folder: Path, config: Config, data_fingerprint: str) -> Run:
+    """The record of an interrupted run, whose config.yaml receives what changed."""
     record = Run.open(folder)
     before = record.environment["data_fingerprint"]
     if before != data_fingerprint:
@@ -157,6 +158,7 @@ def _reopen(folder: Path, data_fingerprint: str) -> Run:
             f"resume={folder}: the data have changed since this run began (fingerprint {before[:12]}, now "
             f"{data_fingerprint[:12]}); put the old files back or start a new run"
         )
+    record.write_config(config)
     return record
 
 

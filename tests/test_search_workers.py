@@ -1,4 +1,4 @@
-"""Workers of a search as processes of their own: together, killed, stopped, on other hosts, through Hydra's launchers."""
+"""Workers of a search as processes: together, killed, stopped, on other hosts, through Hydra's launchers."""
 
 import os
 import pwd
@@ -77,9 +77,11 @@ def search(cwd: Path, *arguments: str, status: int = 0) -> str:
     return output
 
 
-def wait_for(condition: Any) -> None:
+def wait_for_trial(cwd: Path, number: int, process: subprocess.Popen) -> None:
+    """Until the process has trained an epoch of that trial."""
     deadline = time.monotonic() + TIMEOUT_S
-    while not condition():
+    while not (folder(cwd) / f"trial_{number}" / "trial_0" / "metrics.jsonl").exists():
+        assert process.poll() is None, finish(process)
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -89,8 +91,11 @@ def folder(cwd: Path) -> Path:
 
 
 def trials(cwd: Path, storage: str | None = None) -> list[FrozenTrial]:
-    study = optuna.load_study(study_name=STUDY, storage=connect(storage or default_storage(folder(cwd))))
-    return study.get_trials(deepcopy=False)
+    database = connect(storage or default_storage(folder(cwd)))
+    found = optuna.load_study(study_name=STUDY, storage=database).get_trials(deepcopy=False)
+    database.remove_session()
+    database.engine.dispose()
+    return found
 
 
 def parameters(cwd: Path) -> list[dict[str, Any]]:
@@ -106,13 +111,13 @@ def is_complete(cwd: Path, n_trials: int) -> bool:
     found = trials(cwd)
     assert [trial.number for trial in found] == list(range(n_trials))
     assert sorted(path.name for path in folder(cwd).glob("trial_*")) == sorted(f"trial_{k}" for k in range(n_trials))
-    return all(trial.state == TrialState.COMPLETE for trial in found)
+    return all(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in found)
 
 
 def stop_in_trial(cwd: Path, number: int, sent: signal.Signals, *arguments: str) -> tuple[int, str]:
     """Start a search, and send the signal once that trial trains; the exit status, and what was printed."""
     process = start(cwd, *SEARCH, *arguments)
-    wait_for((folder(cwd) / f"trial_{number}" / "trial_0" / "metrics.jsonl").exists)
+    wait_for_trial(cwd, number, process)
     process.send_signal(sent)
     output = finish(process)
     return process.returncode, output
@@ -280,18 +285,18 @@ def test_a_killed_worker_s_trial_is_taken_up_again(tmp_path: Path) -> None:
     calm, killed = tmp_path / "calm", tmp_path / "killed"
     for cwd in (calm, killed):
         cwd.mkdir()
-    arguments = ("search.n_trials=3", "search.epochs=30", "search.pruner=none")
+    arguments = ("search.n_trials=2", "search.epochs=20", "search.pruner=none")
     undisturbed = start(calm, *SEARCH, *arguments)
-    status, output = stop_in_trial(killed, 1, signal.SIGKILL, *arguments)
+    status, output = stop_in_trial(killed, 0, signal.SIGKILL, *arguments)
     assert status == -signal.SIGKILL, output
     before = trials(killed)
-    assert [trial.state for trial in before] == [TrialState.COMPLETE, TrialState.RUNNING]
+    assert [trial.state for trial in before] == [TrialState.RUNNING]
     search(killed, *arguments)
     output = finish(undisturbed)
     assert undisturbed.returncode == 0, output
-    assert is_complete(killed, 3)
-    assert trials(killed)[1].params == before[1].params
-    assert trials(killed)[1].user_attrs["deaths"] == 1
+    assert is_complete(killed, 2)
+    assert trials(killed)[0].params == before[0].params
+    assert trials(killed)[0].user_attrs["deaths"] == 1
     assert parameters(killed) == parameters(calm)
     assert [trial.values for trial in trials(killed)] == [trial.values for trial in trials(calm)]
     assert tree(killed) == tree(calm)
@@ -340,7 +345,7 @@ def test_a_search_killed_twice_ends_as_an_undisturbed_one(tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_a_second_worker_leaves_a_running_trial_alone(tmp_path: Path) -> None:
     first = start(tmp_path, *SEARCH, "search.n_trials=1", LONG, "search.heartbeat_s=1000", "search.stale_s=0.1")
-    wait_for((folder(tmp_path) / "trial_0" / "trial_0" / "metrics.jsonl").exists)
+    wait_for_trial(tmp_path, 0, first)
     output = search(tmp_path, "search.n_trials=1", LONG, "search.stale_s=0.1")
     assert "1 running" in output
     assert first.poll() is None

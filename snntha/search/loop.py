@@ -21,6 +21,9 @@ from snntha.search.storage import StudyFull
 from snntha.search.study import give_back, join, study_folder, trials_left
 from snntha.search.workers import Heartbeat
 
+# Overrides that `snntha train hparams=best.yaml` must not repeat.
+_OF_THE_SEARCH = ("search", "launcher", "hydra", "hparams", "dataset=", "mode=", "threads=")
+
 
 class Loop(OptunaSweeperImpl):
     """The plugin asks Optuna for trials, has Hydra's launcher run them, and tells Optuna their values.
@@ -45,6 +48,7 @@ class Loop(OptunaSweeperImpl):
         assert search is not None
         datasets.load(self.base.dataset, selection=self.base.selection, seed=self.base.seed)  # missing files show here
         self.study = join(self.base)
+        self.study.set_user_attr("overrides", [text for text in arguments if not text.startswith(_OF_THE_SEARCH)])
         self.study_name, self.storage = search.study_name, self.study._storage
         self.sampler = build_sampler(search, self.base.seed)
         build_pruner(search)  # the jobs use it; a mistake in its arguments shall show here

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import shlex
 import warnings
 from collections import defaultdict
 from dataclasses import asdict, dataclass
@@ -150,8 +151,9 @@ def finish(study: Study, folder: Path, pictures: bool = True) -> None:
         lines += [("wrote", f"{folder / 'pictures'}: {names}; each as .svg too")] if drawn else []
     lines += [("note", note) for note in notes]
     if best in written:
-        setting = f"dataset={study.user_attrs['dataset']} mode={study.user_attrs['mode']}"
-        lines.append(("next", f"snntha train {setting} hparams={best}"))
+        attributes = study.user_attrs
+        choices = [f"dataset={attributes['dataset']}", f"mode={attributes['mode']}", *attributes.get("overrides", [])]
+        lines.append(("next", f"snntha train {shlex.join(choices)} hparams={best}"))
     print_lines(lines)
 
 

@@ -91,6 +91,7 @@ class SpikingNetwork(nn.Module):
         step: int = 0,
         record: bool = False,
         membrane: bool = False,
+        depth: int | None = None,
     ) -> Result:
         """Run one minibatch over all its time steps.
 
@@ -100,10 +101,11 @@ class SpikingNetwork(nn.Module):
             step: minibatch number, which picks the dropout masks of training mode.
             record: keep every layer's spikes and membranes.
             membrane: return the output membrane with its gradient.
+            depth: run only so many layers, from the input; None: all.
         """
         if isinstance(inputs, Static):
             inputs = Static(inputs.image_BX.to(self.device), inputs.time_steps)
-        layers = self.layers(thresholds, step)
+        layers = self.layers(thresholds, step)[:depth]
         return kernels.run_network(inputs, layers, backend=self.config.backend, record=record, membrane=membrane)
 
     def layers(self, thresholds: list[float], step: int = 0) -> list[Layer]:

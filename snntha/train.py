@@ -184,11 +184,13 @@ def silenced_by_threshold(
     What Eqs. (5)-(7) bound, measured: one layer's threshold moves at a time, its input stays as it was.
     """
     network.eval()
+    if before == after:
+        return [0.0] * len(before)
     fired = [layer.spike_count_N > 0 for layer in network(batch.inputs, before).layers]
     shares = []
     for layer, fired_N in enumerate(fired):
         moved = [*before[:layer], after[layer], *before[layer + 1 :]]
-        fires_N = network(batch.inputs, moved).layers[layer].spike_count_N > 0
+        fires_N = network(batch.inputs, moved, depth=layer + 1).layers[layer].spike_count_N > 0
         shares.append((fired_N & ~fires_N).double().mean().item())
     return shares
 

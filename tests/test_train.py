@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from snntha import data as datasets
 from snntha import run as runs
 from snntha.config import compose, from_yaml
 from snntha.errors import UserError
 from snntha.evaluate import evaluate_run
 from snntha.network import SpikingNetwork
 from snntha.records import Run
-from snntha.train import Evaluation, layer_warnings
+from snntha.train import Evaluation, layer_warnings, silenced_by_threshold
 
 TINY = [
     "backend=reference",
@@ -268,3 +269,18 @@ def test_a_checkpoint_that_does_not_fit_says_what_differs(tmp_path: Path) -> Non
     (tmp_path / "run" / "config.yaml").write_text(config.replace("4Conv3-AP2-36Dense10", "8Conv3-AP2-72Dense10"))
     with pytest.raises(UserError, match=r"synapses.0.weight has shape \(4, 1, 3, 3\), expected \(8, 1, 3, 3\)"):
         evaluate_run(record.folder, trial=0, checkpoint="best")
+
+
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+def test_silenced_is_what_one_layers_new_threshold_alone_stops(backend: str) -> None:
+    config = compose(["hparams.batch_norm=false", f"backend={backend}", "dataset.limit=16"])
+    network = SpikingNetwork(config, seed=0)
+    batch = datasets.load(config.dataset, selection="validation", seed=0).train.batch(torch.arange(8))
+    before, after = [0.5, 2.0], [3.0, 12.0]
+    first, second = (network.eval()(batch.inputs, thresholds).layers for thresholds in (before, [0.5, 12.0]))
+    fired = [layer.spike_count_N > 0 for layer in first]
+    still = [network(batch.inputs, [3.0, 2.0]).layers[0].spike_count_N > 0, second[1].spike_count_N > 0]
+    expected = [(was & ~is_).double().mean().item() for was, is_ in zip(fired, still, strict=True)]
+    assert silenced_by_threshold(network, batch, before, after) == expected
+    assert sum(expected) > 0
+    assert silenced_by_threshold(network, batch, before, before) == [0.0, 0.0]

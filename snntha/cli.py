@@ -125,7 +125,8 @@ def train(arguments: list[str]) -> None:
         try:
             return _run(cfg)
         except UserError as error:
-            _report("train", error)
+            if cfg.search is None:  # a trial of a search has told its failure
+                _report("train", error)
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise _Reported from error  # Hydra goes on with the other jobs and raises it at the end
             raise SystemExit(1) from error

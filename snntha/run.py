@@ -74,6 +74,8 @@ def run(
                 raise
             trials.append(entry)
             record.write_summary(_summary(config, trials, network.footprint_bits))
+        if config.search is not None and display.stop_requested:
+            raise Stopped  # in the last epoch: without this the search would begin its next trial
 
     console.print(_trial_table(config, trials))
     if data.test is not None:

@@ -125,6 +125,7 @@ def stop_in_trial(cwd: Path, number: int, sent: signal.Signals, *arguments: str)
 # --- Together on one machine ---
 
 
+@pytest.mark.slow
 def test_four_workers_share_a_study(tmp_path: Path) -> None:
     workers = [start(tmp_path, *SEARCH, "search.n_trials=24", "search.pruner=none") for _ in range(4)]
     outputs = [finish(worker) for worker in workers]

@@ -96,6 +96,8 @@ def draw(points: list[Point], path: Path) -> Path:
             fast = [(point.value, point.ours) for point in chosen]
             panel.plot(*zip(*fast, strict=True), "o-", color=BLUE, label="snntha")
             panel.set(xscale="log", yscale="log", xlabel=axis, ylabel="seconds a step")
+            panel.set_xticks([value for value, _ in fast], labels=[f"{value:g}" for value, _ in fast])
+            panel.minorticks_off()
             panel.grid(alpha=0.3)
         panels[0].legend()
         panel_letters(list(panels[: len(axes)]))

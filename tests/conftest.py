@@ -1,7 +1,9 @@
 """Shared by the tests: small configurations, random spikes, and the real data beside the project."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import optuna
 import pytest
 import torch
 
@@ -16,6 +18,15 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("needs the real data in ../shared/data")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="module")
+def quiet_optuna() -> Iterator[None]:
+    """Optuna tells of each new study on stderr, unless it is told not to."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    yield
+    optuna.logging.set_verbosity(before)
 
 
 def random_events(

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,8 @@ from snntha.search.space import dimensions, implied, suggest
 from snntha.search.storage import StudyFull, connect, default_storage
 from snntha.search.study import join, open_study, reclaim, trials_left
 from snntha.search.workers import this_worker
+
+pytestmark = pytest.mark.usefixtures("quiet_optuna")
 
 DATASETS = ("digits", "mnist", "fashion_mnist", "dvs_gesture", "shd", "temporal_coding")
 MODES = ("flt32", "bsnn_theta1", "bsnn", "annealed")
@@ -357,11 +358,3 @@ def test_only_hyperparameters_are_searched(
     monkeypatch.setattr("sys.argv", ["snntha", "train", *SMALL, f"search.dir={tmp_path}", "mode=bsnn,annealed"])
     assert main() == 1
     assert "mode has several values, but a search varies hparams.* alone" in capsys.readouterr().err
-
-
-@pytest.fixture(autouse=True)
-def quiet_optuna() -> Iterator[None]:
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    yield
-    optuna.logging.set_verbosity(verbosity)

@@ -37,13 +37,7 @@ LONG = "search.epochs=100000"  # a trial that does not end before the signal com
 TIMEOUT_S = 300
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quiet() -> Iterator[None]:
-    """Optuna tells of each new study."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    yield
-    optuna.logging.set_verbosity(before)
+pytestmark = pytest.mark.usefixtures("quiet_optuna")
 
 
 def start(cwd: Path, *arguments: str) -> subprocess.Popen:

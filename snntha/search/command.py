@@ -11,10 +11,9 @@ from snntha.errors import UserError
 from snntha.report.formats import terminal
 from snntha.report.table import Column, Table
 from snntha.search.report import Snapshot, finish, print_lines, score
-from snntha.search.storage import connect, default_storage, shown
+from snntha.search.storage import DATABASE, connect, default_storage, shown
 from snntha.search.study import open_study
 
-DATABASE = "study.db"  # in a study's folder, unless it lies in a storage of its own
 START = "snntha train -m search=tpe dataset=digits mode=annealed"
 
 

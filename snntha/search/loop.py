@@ -75,6 +75,7 @@ class Loop(OptunaSweeperImpl):
             super().sweep(arguments)
         except StudyFull:  # other workers were faster; of a batch, some trials may have been asked for
             give_back(self.study)
+            self.heartbeat.trial_ids.clear()  # another worker's from now on
         except ValueError:  # the plugin reads the best trial at its end, and all may have failed
             trials = self.study.get_trials(deepcopy=False)
             if not all(trial.state.is_finished() and trial.state != TrialState.COMPLETE for trial in trials):

@@ -17,6 +17,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from snntha.errors import UserError
 from snntha.search.workers import this_worker
 
+DATABASE = "study.db"  # in a study's folder, unless it lies in a storage of its own
 LOCK_TIMEOUT_S = 60.0  # how long a worker waits for another one's write to an SQLite file
 _CONNECT_ATTEMPTS = 8
 
@@ -93,7 +94,7 @@ def _signature() -> dict[str, Any]:
 
 def default_storage(folder: Path) -> str:
     """URL of the SQLite file in a study's folder."""
-    return f"sqlite:///{folder / 'study.db'}"
+    return f"sqlite:///{folder / DATABASE}"
 
 
 def connect(url: str) -> StudyStorage:

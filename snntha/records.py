@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -60,7 +61,7 @@ class Run:
         return configuration.from_yaml(self.folder / "config.yaml")
 
     def write_config(self, config: Config) -> None:
-        write_atomically(self.folder / "config.yaml", configuration.to_yaml(config))
+        write_atomically(self.folder / "config.yaml", without_passwords(configuration.to_yaml(config)))
 
     @property
     def environment(self) -> dict[str, Any]:
@@ -182,11 +183,20 @@ def write_atomically(path: Path, text: str) -> None:
     os.replace(partial, path)
 
 
+def without_passwords(text: str) -> str:
+    """A text with *** for the passwords of its URLs, `driver://user:PASSWORD@host` and `...?password=PASSWORD`."""
+    return re.sub(r"(?<=[?&]password=)[^&\s'\"]*|(?<=://)([^:/@\s]*):\S*(?=@)", _hidden, text)
+
+
+def _hidden(match: re.Match[str]) -> str:
+    return "***" if match[1] is None else f"{match[1]}:***"
+
+
 def describe_environment(data_fingerprint: str) -> dict[str, Any]:
     """Content of environment.json; null where the system does not tell."""
     return {
         "created": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "command": shlex.join(sys.argv),
+        "command": without_passwords(shlex.join(sys.argv)),
         "commit": _commit(),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in _VERSIONS_OF},

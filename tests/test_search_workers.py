@@ -19,9 +19,11 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from snntha.config import compose
+from snntha.records import Run, without_passwords
 from snntha.schema import Search
 from snntha.search.failures import TooManyFailures, check_failures
-from snntha.search.storage import StudyFull, connect, default_storage, shown
+from snntha.search.storage import StudyFull, connect, default_storage
 from snntha.search.study import give_back, trials_left
 from snntha.search.workers import is_alive, this_worker
 
@@ -468,10 +470,22 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         ("postgresql://host/db?user=me&password=secret&x=1", "postgresql://host/db?user=me&password=***&x=1"),
         ("postgresql://me@host/db", "postgresql://me@host/db"),
         ("sqlite:////folder/study.db", "sqlite:////folder/study.db"),
+        ("train 'x=p://u@h/d?password=secret' a@b", "train 'x=p://u@h/d?password=***' a@b"),
+        ("x=p://u:secret@h/d seed=1\nname: a@b:c\n", "x=p://u:***@h/d seed=1\nname: a@b:c\n"),
     ],
 )
 def test_a_password_is_not_shown(url: str, text: str) -> None:
-    assert shown(url) == text
+    assert without_passwords(url) == text
+
+
+def test_a_password_is_not_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = "search.storage=postgresql://me:secret@host/db"
+    monkeypatch.setattr("sys.argv", ["snntha", "train", storage])
+    Run.create(compose(["search=tpe", "search.trial=0", storage, f"output_dir={tmp_path}"]), "fingerprint")
+    for name in ("config.yaml", "environment.json"):
+        text = (tmp_path / name).read_text()
+        assert "me:***@host" in text
+        assert "secret" not in text
 
 
 @pytest.mark.slow
@@ -487,6 +501,9 @@ def test_two_machines_share_a_study_in_postgresql(tmp_path: Path, postgresql: st
     names = sorted(path.name for one in folders for path in (one / STUDY).glob("trial_*"))
     assert names == [f"trial_{number}" for number in range(8)], "each trial once, in one of the two"
     assert all(list((one / STUDY).glob("trial_*")) for one in folders)
+    records = [path.read_text() for one in folders for path in (one / STUDY).glob("trial_*/*.*")]
+    assert len(records) >= 3 * 8
+    assert not any("searcher:secret" in text for text in records)
     wrong = search(tmp_path, "search.n_trials=8", f"search.storage={postgresql.replace('secret', 'guess')}", status=1)
     assert "does not answer" in wrong
     assert "password authentication failed" in wrong

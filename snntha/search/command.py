@@ -8,10 +8,11 @@ from optuna.study import Study
 
 from snntha.config import did_you_mean
 from snntha.errors import UserError
+from snntha.records import without_passwords
 from snntha.report.formats import terminal
 from snntha.report.table import Column, Table
 from snntha.search.report import Snapshot, finish, print_lines, score
-from snntha.search.storage import DATABASE, connect, default_storage, shown
+from snntha.search.storage import DATABASE, connect, default_storage
 from snntha.search.study import open_study
 
 START = "snntha train -m search=tpe dataset=digits mode=annealed"
@@ -31,7 +32,7 @@ def run_command(study: str, values: dict[str, str]) -> None:
         raise UserError(f"pictures={values['pictures']}: expected true | false")
     parent, storage = Path(values["dir"]), values["storage"]
     if not study:
-        place = f"storage={shown(storage)}" if storage else f"dir={parent}"
+        place = f"storage={without_passwords(storage)}" if storage else f"dir={parent}"
         studies = _all_studies(parent, storage)
         if studies:
             terminal([studies_table(studies, f"Studies in {place}")])
@@ -72,7 +73,7 @@ def _of_storage(name: str, storage: str, parent: Path) -> tuple[Study, Path]:
     """The study of that name in a storage, and its folder: its own where that is on this machine."""
     names = optuna.get_all_study_names(connect(storage))
     if name not in names:
-        raise _unknown(name, names, f"storage={shown(storage)}")
+        raise _unknown(name, names, f"storage={without_passwords(storage)}")
     study = open_study(name, storage)
     own = Path(study.user_attrs.get("folder", parent / name))
     return study, own if own.is_dir() else parent / name

@@ -1,7 +1,6 @@
 """Where a study is kept: Optuna's database storage, which also knows how many trials the study shall have."""
 
 import random
-import re
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from snntha.errors import UserError
+from snntha.records import without_passwords
 from snntha.search.workers import this_worker
 
 DATABASE = "study.db"  # in a study's folder, unless it lies in a storage of its own
@@ -110,19 +110,12 @@ def connect(url: str) -> StudyStorage:
             return StudyStorage(url, engine_kwargs=options)
         except (ImportError, ArgumentError) as error:
             hint = "pip install 'snntha[postgresql]'" if url.startswith("postgresql") else "install its driver"
-            raise UserError(f"search.storage={shown(url)}: {error} Give an SQLAlchemy URL; {hint}") from error
+            raise UserError(
+                f"search.storage={without_passwords(url)}: {error} Give an SQLAlchemy URL; {hint}"
+            ) from error
         except (SQLAlchemyError, StorageInternalError) as error:
             if attempt + 1 == _CONNECT_ATTEMPTS:
                 reason = str(error).splitlines()[0]
-                raise UserError(f"search.storage={shown(url)} does not answer: {reason}") from error
+                raise UserError(f"search.storage={without_passwords(url)} does not answer: {reason}") from error
             time.sleep(random.uniform(0.1, 0.5))
     raise AssertionError("the last attempt returns or raises")
-
-
-def shown(url: str) -> str:
-    """The URL without its password, wherever it stands."""
-    return re.sub(r"(?<=[?&]password=)[^&]*|(?<=://)([^:/@]*):.*(?=@)", _hidden, url)
-
-
-def _hidden(match: re.Match[str]) -> str:
-    return "***" if match[1] is None else f"{match[1]}:***"

@@ -12,8 +12,9 @@ from optuna.trial import TrialState
 
 from snntha.config import flatten
 from snntha.errors import UserError
+from snntha.records import without_passwords
 from snntha.schema import Config, Search
-from snntha.search.storage import StudyStorage, connect, shown
+from snntha.search.storage import StudyStorage, connect
 from snntha.search.workers import is_alive, this_worker
 
 # What workers of one study, or a second start of it, may set differently.
@@ -70,7 +71,7 @@ def join(config: Config) -> optuna.Study:
     )
     if not study.get_trials(deepcopy=False) and any(folder.glob("trial_*")):
         raise UserError(
-            f"{folder} holds trials, but search.storage={shown(search.storage)} knows no trial of "
+            f"{folder} holds trials, but search.storage={without_passwords(search.storage)} knows no trial of "
             f"search.study_name={search.study_name}: choose another name, or put the storage back"
         )
     _check_same(study, config, folder)

@@ -22,9 +22,11 @@ from snntha.schema import Hparams
 from snntha.search.command import run_command
 from snntha.search.compare import comparison
 from snntha.search.pictures import PICTURES, Scale, draw_pictures
-from snntha.search.report import Snapshot, report_tables, seconds_left, write_results
+from snntha.search.results import write_results
+from snntha.search.snapshot import Snapshot
 from snntha.search.storage import default_storage
 from snntha.search.study import open_study
+from snntha.search.tables import report_tables, seconds_left
 
 NOW = datetime(2026, 1, 1, 12)
 NAME = "shd_annealed"

@@ -11,7 +11,8 @@ from snntha.errors import UserError
 from snntha.records import without_passwords
 from snntha.report.formats import terminal
 from snntha.report.table import Column, Table
-from snntha.search.report import Snapshot, finish, print_lines, score
+from snntha.search.report import finish, print_lines
+from snntha.search.snapshot import Snapshot, score
 from snntha.search.storage import DATABASE, connect, default_storage
 from snntha.search.study import open_study
 

@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from snntha.plots.folders import Missing
 from snntha.plots.style import MODE_COLOURS, OTHER_COLOURS, WIDTH
-from snntha.search.report import Snapshot, score
+from snntha.search.snapshot import Snapshot, score
 
 
 def best_so_far(snapshot: Snapshot) -> list[float]:

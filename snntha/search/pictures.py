@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from snntha.plots.folders import Missing
 from snntha.plots.style import BLACK, BLUE, GREY, ORANGE, SKY, VERMILION, WIDTH, save, styled
-from snntha.search.report import Snapshot, override_text, score, short_name, short_text
+from snntha.search.snapshot import Snapshot, override_text, score, short_name, short_text
 
 SLICES_A_ROW = 4
 MARGIN = 0.05  # of a slice's width, on either side of the range

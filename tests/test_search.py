@@ -336,7 +336,10 @@ def test_failed_trials_are_recorded_and_the_search_goes_on(
     assert status == 0
     assert [trial.state for trial in study.trials] == [TrialState.FAIL] * 2 + [TrialState.COMPLETE] * 2
     assert study.trials[0].user_attrs["failure"] == "MemoryError: no room for 1 GiB"
-    assert "trial   0  failed: no room" in capsys.readouterr().out
+    assert "no room for 1 GiB" in (tmp_path / "digits_annealed" / "trial_1" / "failure.txt").read_text()
+    printed = capsys.readouterr()
+    assert "trial   0  failed: MemoryError: no room" in printed.out
+    assert not printed.err
 
 
 def test_a_search_that_only_fails_stops_and_its_waiting_trial_can_go_on(

@@ -343,7 +343,8 @@ def test_a_second_worker_leaves_a_running_trial_alone(tmp_path: Path) -> None:
     first = start(tmp_path, *SEARCH, "search.n_trials=1", LONG)
     wait_for_trial(tmp_path, 0, first)
     output = search(tmp_path, "search.n_trials=1", LONG)
-    assert "1 running" in output
+    assert "1 running in other workers, the last of which draws the pictures" in output
+    assert not (folder(tmp_path) / "pictures").exists()
     assert first.poll() is None
     (trial,) = trials(tmp_path)
     assert trial.state == TrialState.RUNNING

@@ -1,5 +1,7 @@
 """One trial of a search, in the process that Hydra's launcher gave it."""
 
+import math
+import traceback
 from pathlib import Path
 from statistics import fmean
 
@@ -9,6 +11,7 @@ from rich.console import Console
 
 from snntha import config as configuration
 from snntha.errors import UserError
+from snntha.records import write_atomically
 from snntha.run import run
 from snntha.schema import Config
 from snntha.search.sampler import build_pruner
@@ -26,7 +29,8 @@ class Pruned(Exception):
 def run_trial(cfg: DictConfig) -> float:
     """Train one trial, or go on with one whose worker died, and return its value: the best selection score.
 
-    A failure's reason is left in the study before the error goes on to Hydra, which records a failed trial.
+    A failed trial's value is nan, which makes it a failed one in the study too; its reason is left there, and where it
+    is not the user's to mend, its traceback in failure.txt of the trial's folder.
     """
     console, name = Console(), f"trial {cfg.search.trial:>3}"
     study = open_study(cfg.search.study_name, cfg.search.storage)
@@ -38,10 +42,10 @@ def run_trial(cfg: DictConfig) -> float:
         console.print(f"{name}  {pruned.score:8.3f}  pruned", highlight=False)
         return pruned.score
     except Exception as error:
-        kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-        trial.set_user_attr("failure", f"{kind}{error}")
-        console.print(f"{name}  failed: {error}", style="red", highlight=False, soft_wrap=True, markup=False)
-        raise
+        reason = str(error) if isinstance(error, UserError) else _leave_traceback(error, Path(cfg.output_dir))
+        trial.set_user_attr("failure", reason)
+        console.print(f"{name}  failed: {reason}", style="red", highlight=False, soft_wrap=True, markup=False)
+        return math.nan
     console.print(f"{name}  {value:8.3f}{_best_before(study)}", highlight=False)
     return value
 
@@ -72,6 +76,13 @@ def _resumable(config: Config) -> Path | None:
         (folder / "config.yaml").unlink()
         return None
     return folder
+
+
+def _leave_traceback(error: Exception, folder: Path) -> str:
+    """Write failure.txt; the reason in one line."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "failure.txt", "".join(traceback.format_exception(error)))
+    return f"{type(error).__name__}: {error}"
 
 
 def _best_before(study: optuna.Study) -> str:

@@ -15,7 +15,7 @@ from snntha import data as datasets
 from snntha.errors import UserError
 from snntha.search import space
 from snntha.search.failures import check_failures
-from snntha.search.report import finish
+from snntha.search.report import finish, print_lines
 from snntha.search.sampler import build_pruner, build_sampler
 from snntha.search.storage import StudyFull
 from snntha.search.study import give_back, join, study_folder, trials_left
@@ -68,7 +68,11 @@ class Loop(OptunaSweeperImpl):
                 raise
             finally:
                 give_back(self.study)
-        finish(self.study, study_folder(search))
+        others = len(self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+        finish(self.study, study_folder(search), pictures=not others)
+        if others:
+            last = f"{others} running in other workers, the last of which draws the pictures"
+            print_lines([("note", f"{last}; snntha search {study_folder(search)} draws them at any time")])
 
     def _sweep_until_full(self, arguments: list[str]) -> None:
         try:

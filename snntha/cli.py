@@ -125,8 +125,9 @@ def train(arguments: list[str]) -> None:
         try:
             return _run(cfg)
         except UserError as error:
-            if cfg.search is None:  # a trial of a search has told its failure
-                _report("train", error)
+            if cfg.search is not None:
+                raise  # the search prints and records it
+            _report("train", error)
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise _Reported from error  # Hydra goes on with the other jobs and raises it at the end
             raise SystemExit(1) from error
@@ -152,7 +153,13 @@ def _run(cfg: DictConfig) -> float | None:
     else:
         folder = Path(cfg.resume)
         changes = [text for text in HydraConfig.get().overrides.task if not text.startswith("resume=")]
-        config = configuration.override(configuration.from_yaml(folder / "config.yaml"), changes)
+        before = configuration.from_yaml(folder / "config.yaml")
+        if before.search is not None:
+            raise UserError(
+                f"resume={folder} is trial {before.search.trial} of a search: start the search's command again, "
+                f"or train with hparams=best.yaml of its folder"
+            )
+        config = configuration.override(before, changes)
 
     from snntha.run import run
 

@@ -119,6 +119,9 @@ class Trial:
         """Replace checkpoints/<which>.pt; tensors and plain data only."""
         _save_tensors(self.checkpoint_path(which), {"format": CHECKPOINT_FORMAT, **state})
 
+    def remove_checkpoint(self, which: str) -> None:
+        self.checkpoint_path(which).unlink(missing_ok=True)
+
     def save_activity(self, when: str, activity: dict[str, Any]) -> None:
         """Replace activity_<when>.pt: what the neurons did, for figures; tensors and plain data only."""
         _save_tensors(self.activity_path(when), activity)
@@ -134,7 +137,7 @@ class Trial:
     def load_checkpoint(self, which: str, device: torch.device) -> dict[str, Any]:
         path = self.checkpoint_path(which)
         if not path.is_file():
-            raise UserError(f"{path} is missing: this trial has not finished an epoch yet")
+            raise UserError(f"{path} is missing: this trial has not finished an epoch, or its search has removed it")
         state = torch.load(path, map_location=device, weights_only=True)
         if state.get("format") != CHECKPOINT_FORMAT:
             raise UserError(

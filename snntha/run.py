@@ -37,7 +37,7 @@ def run(
         report: called after each epoch with the best score of each trial begun and the trial's epoch; may raise.
 
     Raises:
-        UserError: a trial failed, after the others were trained.
+        UserError: a trial failed, after the others were trained (in a search, at once).
         Stopped: Ctrl-C, after a checkpoint was written.
     """
     console = console or Console()
@@ -65,6 +65,8 @@ def run(
             try:
                 entry = _run_trial(network, data, record, number, display, seed, resume is not None, on_epoch)
             except TrialFailed as failure:
+                if config.search is not None:
+                    raise  # the other seeds could not save the mean
                 entry = {"seed": seed, "failed": str(failure)}
                 console.print(f"[red]trial {number + 1} failed[/]: {failure}", soft_wrap=True)
             except Stopped:

@@ -127,6 +127,7 @@ class Search:
     heartbeat_s: float = 0.0  # seconds between a worker's signs of life
     stale_s: float = 0.0  # seconds without one after which a worker counts as dead
     trial: int | None = None  # number of the trial; set by the search
+    claim: str | None = None  # tells a job from an earlier one of the same trial; set by the search
     space: dict[str, Dimension] = field(default_factory=dict)
 
 

@@ -294,7 +294,7 @@ def fit(
         if progress.epoch == 1:
             trial.save_activity("start", {"spike_count_N": evaluation.spike_count_N, "thresholds": progress.thresholds})
         if improved:
-            save_checkpoint(trial, "best", network, optimizer, progress)
+            save_checkpoint(trial, "best", network, None, progress)
         save_checkpoint(trial, "last", network, optimizer, progress)
         display.epoch(metrics)
         on_epoch(progress)
@@ -304,15 +304,15 @@ def fit(
 
 
 def save_checkpoint(
-    trial: Trial, which: str, network: SpikingNetwork, optimizer: torch.optim.Optimizer, progress: Progress
+    trial: Trial, which: str, network: SpikingNetwork, optimizer: torch.optim.Optimizer | None, progress: Progress
 ) -> None:
-    """Weights, optimizer, thresholds, early stopping, random state and position; the schedule follows from these."""
-    state = {
-        "network": network.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "progress": asdict(progress),
-        "random_state": torch.get_rng_state(),
-    }
+    """Weights, thresholds, early stopping and position; to go on from it, also optimizer and random state.
+
+    The schedule follows from these.
+    """
+    state = {"network": network.state_dict(), "progress": asdict(progress)}
+    if optimizer is not None:
+        state |= {"optimizer": optimizer.state_dict(), "random_state": torch.get_rng_state()}
     trial.save_checkpoint(which, state)
 
 

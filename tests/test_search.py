@@ -8,6 +8,7 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 
 from snntha.cli import main
@@ -38,7 +39,7 @@ def search(monkeypatch: pytest.MonkeyPatch, folder: Path, *overrides: str) -> tu
     monkeypatch.setattr("sys.argv", ["snntha", "train", "-m", *SMALL, f"search.dir={folder}", *overrides])
     status = main()
     name = next((text.partition("=")[2] for text in overrides if "study_name" in text), "digits_annealed")
-    return status, open_study(name, default_storage(folder / name))
+    return status, open_study(name, connect(default_storage(folder / name)))
 
 
 def value_at(config: Config, key: str) -> Any:
@@ -182,10 +183,9 @@ def test_a_marked_trial_is_stored_as_pruned(tmp_path: Path) -> None:
         ("sqlite:////nowhere/at/all/study.db", "does not answer: .*unable to open"),
     ],
 )
-def test_a_storage_that_cannot_be_opened_is_named(url: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
+def test_a_storage_that_cannot_be_opened_is_named(url: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        connect(url)
+        connect(url, patience_s=0)
 
 
 def test_a_second_start_must_be_of_the_same_configuration(tmp_path: Path) -> None:
@@ -193,6 +193,19 @@ def test_a_second_start_must_be_of_the_same_configuration(tmp_path: Path) -> Non
     join(config_of(tmp_path, "search.n_trials=900", "threads=2", "search.heartbeat_s=1"))
     with pytest.raises(UserError, match=r"begun with another configuration \(.*epochs=2, there 1"):
         join(config_of(tmp_path, "search.epochs=2"))
+
+
+def test_ranges_of_the_command_line_belong_to_the_configuration(tmp_path: Path) -> None:
+    narrow = ["hparams.lr=tag(log,interval(1e-3,2e-3))", "threads=1"]
+    join(config_of(tmp_path), narrow)
+    join(config_of(tmp_path), [*reversed(narrow), "search.n_trials=3"])
+    with pytest.raises(UserError, match=r"command line=, there hparams\.lr=tag"):
+        join(config_of(tmp_path))
+
+
+def test_a_smaller_number_of_trials_does_not_shrink_the_study(tmp_path: Path) -> None:
+    join(config_of(tmp_path, "search.n_trials=10"))
+    assert join(config_of(tmp_path, "search.n_trials=3")).user_attrs["n_trials"] == 10
 
 
 def test_trials_of_a_lost_storage_are_not_overwritten(tmp_path: Path) -> None:
@@ -292,6 +305,11 @@ def test_a_search_leaves_trial_folders_and_results_and_no_test_accuracy(
     assert status == 0
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
     for trial in study.trials:
+        assert list(trial.intermediate_values) == [1], "pruners compare the first seed"
+        assert "hparams.batch_size" in trial.user_attrs
+        assert "search.dir" not in trial.user_attrs, "nor a storage with its password"
+        weights = (folder / f"trial_{trial.number}").glob("trial_*/checkpoints/*")
+        assert sorted(path.name for path in weights) == ["best.pt", "best.pt"], "one for each seed"
         summary = json.loads((folder / f"trial_{trial.number}" / "summary.json").read_text())
         scores = [entry["validation_accuracy"] for entry in summary["trials"]]
         assert trial.value == pytest.approx(sum(scores) / 2)
@@ -302,6 +320,11 @@ def test_a_search_leaves_trial_folders_and_results_and_no_test_accuracy(
     monkeypatch.setattr("sys.argv", ["snntha", "train", f"hparams={folder}/best.yaml", "--cfg", "job", "--resolve"])
     assert main() == 0
     assert "name: digits_annealed_best" in capsys.readouterr().out
+
+    monkeypatch.setattr("sys.argv", ["snntha", "train", f"resume={folder}/trial_1"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "is trial 1 of a search: start the search's command again" in capsys.readouterr().err
 
     status, study = search(monkeypatch, tmp_path, "search.n_trials=3", "search.seeds=2")
     assert (status, len(study.trials)) == (0, 3)
@@ -320,6 +343,52 @@ def test_a_hopeless_trial_stops_early_and_counts_as_pruned(tmp_path: Path, monke
     assert study.trials[1].value == study.trials[1].intermediate_values[2]
     lines = (tmp_path / "digits_annealed" / "trial_1" / "trial_0" / "metrics.jsonl").read_text().splitlines()
     assert len(lines) == 2
+    assert not list((tmp_path / "digits_annealed" / "trial_1").rglob("*.pt.partial"))
+    assert not list((tmp_path / "digits_annealed" / "trial_1").rglob("checkpoints/*.pt"))
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_job_that_the_storage_fails_is_begun_again(
+    trained: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    def train(config: Config, *arguments: Any) -> float:
+        assert config.search is not None and config.search.trial is not None
+        calls.append(config.search.trial)
+        value = run(config, *arguments) if trained or len(calls) > 1 else 0.0
+        if len(calls) == 1:
+            raise StorageInternalError("the server is away")
+        return value
+
+    run = job.run
+    monkeypatch.setattr(job, "run", train)
+    status, study = search(monkeypatch, tmp_path, "search.n_trials=2")
+    assert status == 0
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 2
+    assert calls == ([0, 1] if trained else [0, 0, 1]), "what was trained to its end is not trained again"
+
+
+def test_a_job_leaves_a_trial_that_was_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a pause of the machine that made the others believe the worker dead."""
+
+    def train(config: Config, resume: Path | None, console: Any, report: Any) -> float:
+        search = config.search
+        assert search is not None and search.trial is not None
+        report([10.0], 1)
+        if not calls:
+            calls.append(search.trial)
+            storage = connect(search.storage)
+            trial = optuna.load_study(study_name=search.study_name, storage=storage).get_trials()[search.trial]
+            storage.release(trial)
+        report([20.0], 2)
+        return 20.0
+
+    calls: list[int] = []
+    monkeypatch.setattr(job, "run", train)
+    status, study = search(monkeypatch, tmp_path, "search.n_trials=2", "search.pruner=none")
+    assert (status, calls) == (0, [0])
+    assert [(trial.state, trial.value) for trial in study.trials] == [(TrialState.COMPLETE, 20.0)] * 2
 
 
 def test_failed_trials_are_recorded_and_the_search_goes_on(
@@ -358,6 +427,12 @@ def test_a_search_that_only_fails_stops_and_its_waiting_trial_can_go_on(
 def test_only_hyperparameters_are_searched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["snntha", "train", *SMALL, f"search.dir={tmp_path}", "mode=bsnn,annealed"])
-    assert main() == 1
-    assert "mode has several values, but a search varies hparams.* alone" in capsys.readouterr().err
+    for override, message in (
+        ("mode=bsnn,annealed", "mode has several values, but a search varies hparams.* alone"),
+        ("hparams.beta=glob(*)", "hparams.beta=glob(*): expected interval(low,high)"),
+        ("epochs=7", "epochs=7: in a search, set search.epochs instead"),
+        ("dataset.limit=7", "dataset.limit=7: in a search, set search.limit instead"),
+    ):
+        monkeypatch.setattr("sys.argv", ["snntha", "train", *SMALL, f"search.dir={tmp_path}", override])
+        assert main() == 1
+        assert message in capsys.readouterr().err

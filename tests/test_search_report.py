@@ -24,7 +24,7 @@ from snntha.search.compare import comparison
 from snntha.search.pictures import PICTURES, Scale, draw_pictures
 from snntha.search.results import write_results
 from snntha.search.snapshot import Snapshot
-from snntha.search.storage import default_storage
+from snntha.search.storage import connect, default_storage
 from snntha.search.study import open_study
 from snntha.search.tables import report_tables, seconds_left
 
@@ -84,22 +84,22 @@ def a_trial(state: TrialState, value: float | None = None, *, minutes: float = 1
     return trial
 
 
+def hparams_of(value: float) -> dict[str, Any]:
+    """What the job of a trial with this value has recorded."""
+    published = configuration.compose(["dataset=shd", "mode=annealed"]).hparams
+    return {**asdict(published), "beta": value / 100, "grad_clip": None, "lr": 1e-5}
+
+
 def add_all_states(study: optuna.Study) -> None:
     """12 complete trials, of which number 3 is the best, and of every other state some."""
     for value in (50.0, 60.0, 55.0, 92.5, 70.0, 71.0, 72.0, 73.0, 74.0, 75.0, 76.0, 77.0):
-        study.add_trial(a_trial(TrialState.COMPLETE, value))
+        study.add_trial(a_trial(TrialState.COMPLETE, value, hparams=hparams_of(value)))
     study.add_trial(a_trial(TrialState.PRUNED, 20.0))
     for reason in ("loss is nan", "killed", "loss is nan"):
         study.add_trial(a_trial(TrialState.FAIL, failure=reason))
     study.add_trial(a_trial(TrialState.RUNNING, 65.0, minutes=4, heartbeat=NOW.timestamp() - 7))
     study.add_trial(a_trial(TrialState.RUNNING, minutes=20))
     study.add_trial(a_trial(TrialState.WAITING))
-
-
-def add_best_folder(folder: Path, number: int, *overrides: str) -> None:
-    trial = folder / f"trial_{number}"
-    trial.mkdir()
-    (trial / "config.yaml").write_text(config_text("shd", "annealed", *overrides))
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +204,6 @@ def test_trials_csv_has_every_trial(study, parent):
 
 
 def test_best_yaml_is_the_best_trials_hparams_under_a_name_of_its_own(study, parent):
-    add_best_folder(parent / NAME, 3, "hparams.beta=0.925", "hparams.grad_clip=null", "epochs=3")
     assert write_results(study, parent / NAME) == [parent / NAME / "trials.csv", parent / NAME / "best.yaml"]
     text = (parent / NAME / "best.yaml").read_text()
     comment = text.splitlines()[0]
@@ -212,34 +211,23 @@ def test_best_yaml_is_the_best_trials_hparams_under_a_name_of_its_own(study, par
         assert said in comment
     found = yaml.safe_load(text)
     assert list(found) == [field.name for field in fields(Hparams)]
-    published = configuration.compose(["dataset=shd", "mode=annealed"]).hparams
-    assert found == {**asdict(published), "name": "shd_annealed_best", "beta": 0.925, "grad_clip": None}
+    assert found == {**hparams_of(92.5), "name": "shd_annealed_best"}
 
 
 def test_best_yaml_gives_the_same_run_again(study, parent, tmp_path):
-    add_best_folder(parent / NAME, 3, "hparams.lr=1e-5", "hparams.threshold.rate.0=3.3e-7")
     write_results(study, parent / NAME)
-    config = yaml.safe_load((parent / NAME / "trial_3/config.yaml").read_text())
+    config = yaml.safe_load(config_text("shd", "annealed"))
     config["hparams"] = yaml.safe_load((parent / NAME / "best.yaml").read_text())
     again = tmp_path / "again.yaml"
     again.write_text(yaml.safe_dump(config))
-    hparams = configuration.from_yaml(again).hparams
-    assert (hparams.lr, hparams.threshold.rate[0]) == (1e-5, 3.3e-7)
-
-
-def test_best_yaml_of_another_machine_is_named_and_left_out(study, parent):
-    notes: list[str] = []
-    assert write_results(study, parent / NAME, notes) == [parent / NAME / "trials.csv"]
-    assert len(notes) == 1
-    assert str(parent / NAME / "trial_3/config.yaml") in notes[0] and "host:1:1" in notes[0]
+    assert asdict(configuration.from_yaml(again).hparams) == {**hparams_of(92.5), "name": "shd_annealed_best"}
 
 
 def test_no_partial_files_remain(study, parent):
-    add_best_folder(parent / NAME, 3)
     for _ in range(2):
         written = write_results(study, parent / NAME) + draw_pictures(study, parent / NAME / "pictures")[0]
     files = {path for path in (parent / NAME).rglob("*") if path.is_file()}
-    assert files == {*written, parent / NAME / "study.db", parent / NAME / "trial_3/config.yaml"}
+    assert files == {*written, parent / NAME / "study.db"}
     assert not list((parent / NAME).rglob(".partial*"))
 
 
@@ -299,7 +287,6 @@ def command(parent: Path, study: str, **values: str) -> None:
 
 @pytest.mark.parametrize("by_path", [False, True])
 def test_command_reports_and_says_what_is_next(study, parent, capsys, by_path):
-    add_best_folder(parent / NAME, 3)
     command(parent, str(parent / NAME) if by_path else NAME)
     said = capsys.readouterr().out
     counts = "12 done, 1 pruned, 3 failed, 2 running, 1 waiting; 16 of 20 ended"
@@ -381,7 +368,7 @@ def test_searches_are_compared_with_the_median_of_repetitions(
     assert {"tpe_1", "tpe_2", "random_1"} <= set(printed.split())
     assert (tmp_path / "comparison.png").stat().st_size > 1000
 
-    studies = [open_study(name, default_storage(tmp_path / name)) for name in ("tpe_1", "tpe_2", "random_1")]
+    studies = [open_study(name, connect(default_storage(tmp_path / name))) for name in ("tpe_1", "tpe_2", "random_1")]
     (ax,) = comparison([Snapshot.of(study) for study in studies]).axes
     curves = {line.get_label(): list(line.get_ydata()) for line in ax.get_lines()}
     assert curves["tpe: median of 2"] == [45.0, 75.0, 80.0]

@@ -1,10 +1,12 @@
 """Workers of a search as processes: together, killed, stopped, on other hosts, through Hydra's launchers."""
 
+import json
 import os
 import pwd
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -24,8 +26,8 @@ from snntha.records import Run, without_passwords
 from snntha.schema import Search
 from snntha.search.failures import TooManyFailures, check_failures
 from snntha.search.storage import StudyFull, connect, default_storage
-from snntha.search.study import give_back, trials_left
-from snntha.search.workers import is_alive, this_worker
+from snntha.search.study import give_back, may_come_back, trials_left
+from snntha.search.workers import is_alive, this_host, this_worker
 
 CHECKOUT = Path(__file__).parents[1]
 COMMAND = "import sys; from snntha.cli import main; sys.argv[0] = 'snntha'; sys.exit(main())"
@@ -157,7 +159,7 @@ def new_study(url: str) -> optuna.Study:
 
 def dead(study: optuna.Study, **attributes: Any) -> FrozenTrial:
     """A running trial of a process that is gone."""
-    worker = f"{socket.gethostname()}:4194304:1"  # one more than the largest pid
+    worker = f"{this_host()}:4194304:1"  # one more than the largest pid
     study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs={}))
     trial = study.get_trials(deepcopy=False)[-1]
     for key, value in {"worker": worker, **attributes}.items():
@@ -165,7 +167,7 @@ def dead(study: optuna.Study, **attributes: Any) -> FrozenTrial:
     return study.get_trials(deepcopy=False)[-1]
 
 
-OPTIONS = Search(n_trials=0, max_deaths=3, stale_s=300)
+OPTIONS = Search(n_trials=0, max_deaths=3, heartbeat_s=30, stale_s=300)
 
 
 def test_a_waiting_trial_is_begun_once(url: str) -> None:
@@ -220,7 +222,7 @@ def test_a_batch_that_the_study_cuts_short_is_given_back(url: str) -> None:
     study.ask()
     with pytest.raises(StudyFull):
         study.ask()
-    give_back(study)
+    give_back(study, stale_s=300)
     assert [trial.state for trial in study.get_trials()] == [TrialState.WAITING]
 
 
@@ -255,6 +257,61 @@ def test_on_another_host_the_heartbeat_counts(url: str) -> None:
     study._storage.set_trial_user_attr(study.get_trials()[0]._trial_id, "heartbeat", time.time() - 400)
     assert trials_left(study, OPTIONS) == 1
     assert study.get_trials()[0].state == TrialState.WAITING
+
+
+def test_a_job_may_outlive_its_worker(url: str) -> None:
+    study = new_study(url)
+    trial = dead(study, job=this_worker())
+    assert is_alive(trial, stale_s=300)
+    assert trials_left(study, OPTIONS) == 0
+    assert may_come_back(study, OPTIONS), "nobody tells what it will find"
+    study._storage.set_trial_user_attr(trial._trial_id, "worker", this_worker())
+    study._storage.set_trial_user_attr(trial._trial_id, "job", "elsewhere:1:1")
+    study._storage.set_trial_user_attr(trial._trial_id, "heartbeat", time.time())
+    assert not may_come_back(study, OPTIONS)
+    give_back(study, stale_s=300)
+    assert study.get_trials()[0].state == TrialState.RUNNING, "the job goes on without its worker"
+    assert study.get_trials()[0].user_attrs["stopped"]
+
+
+@pytest.mark.parametrize(("silence_s", "awaited"), [(0, False), (100, True), (400, False)])
+def test_the_last_worker_waits_for_one_that_has_fallen_silent(url: str, silence_s: float, awaited: bool) -> None:
+    study = new_study(url)
+    dead(study, worker="elsewhere:1:1", heartbeat=time.time() - silence_s)
+    assert may_come_back(study, OPTIONS) is awaited
+
+
+def test_a_stop_is_not_counted_as_a_death(url: str) -> None:
+    study = new_study(url)
+    dead(study, stopped=True)
+    assert trials_left(study, OPTIONS) == 1
+    assert study.get_trials()[0].user_attrs["deaths"] == 0
+
+
+def test_each_begin_of_a_trial_has_its_own_claim(url: str) -> None:
+    study = new_study(url)
+    study.ask()
+    first = study.get_trials()[0].user_attrs["claim"]
+    give_back(study, stale_s=300)
+    study.ask()
+    assert study.get_trials()[0].user_attrs["claim"] != first
+
+
+def test_a_database_may_be_away_for_a_while(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = connect(url)
+    storage.engine.dispose()
+    real, calls = storage.engine.dialect.connect, []
+
+    def connection(*arguments: Any, **options: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) < 3:
+            raise sqlite3.OperationalError("the server is starting up")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(storage.engine.dialect, "connect", connection)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    assert storage.get_all_studies() == []
+    assert len(calls) == 3
 
 
 def test_a_trial_that_kills_its_workers_fails_in_the_end(url: str) -> None:
@@ -373,7 +430,7 @@ def test_trials_that_all_fail_stop_the_search_with_what_they_share(tmp_path: Pat
     arguments = ("search.n_trials=30", "search.failure_window=3", "hparams.lr=1e38", "hparams.threshold.start=[1,1]")
     output = search(tmp_path, *arguments, "mode=flt32", "search.study_name=" + STUDY, status=1)
     assert "3 of the last 3 trials failed" in output
-    assert " x # of # trials failed: NaN or Inf at epoch #, iteration #: " in output
+    assert " x NaN or Inf at epoch #, iteration #: " in output
     assert "Traceback" not in output
     states = [trial.state for trial in trials(tmp_path)]
     assert states[:3] == [TrialState.FAIL] * 3
@@ -413,6 +470,34 @@ def test_a_search_through_a_launcher(tmp_path: Path, launcher: str) -> None:
     search(tmp_path, f"launcher={launcher}", "search.n_trials=4", "search.batch=2", "search.pruner=none")
     assert is_complete(tmp_path, 4)
     assert len({str(values) for values in parameters(tmp_path)}) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("hydra_plugins.hydra_joblib_launcher") is None, reason="needs joblib")
+def test_a_killed_job_of_a_launcher_does_not_end_the_search(tmp_path: Path) -> None:
+    arguments = ("launcher=joblib", "search.n_trials=4", "search.batch=2", "search.pruner=none", "search.epochs=60")
+    process = start(tmp_path, *SEARCH, *arguments)
+    wait_for_trial(tmp_path, 0, process)
+    job = trials(tmp_path)[0].user_attrs["job"]
+    os.kill(int(job.split(":")[1]), signal.SIGKILL)
+    output = finish(process)
+    assert process.returncode == 0, output
+    assert is_complete(tmp_path, 4)
+    assert trials(tmp_path)[0].user_attrs["deaths"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("hydra_plugins.hydra_submitit_launcher") is None, reason="needs submitit")
+def test_a_job_that_outlives_its_worker_is_not_disturbed(tmp_path: Path) -> None:
+    arguments = ("launcher=submitit_local", "search.n_trials=1", "search.epochs=400", "search.heartbeat_s=1")
+    status, output = stop_in_trial(tmp_path, 0, signal.SIGKILL, *arguments)
+    assert status == -signal.SIGKILL, output
+    job = trials(tmp_path)[0].user_attrs["job"]
+    search(tmp_path, *arguments)
+    assert is_complete(tmp_path, 1)
+    assert trials(tmp_path)[0].user_attrs["job"] != job, "a second one found what the first had recorded"
+    lines = (folder(tmp_path) / "trial_0" / "trial_0" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == list(range(1, 401))
 
 
 @pytest.mark.slow

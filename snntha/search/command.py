@@ -75,7 +75,7 @@ def _of_storage(name: str, storage: str, parent: Path) -> tuple[Study, Path]:
     names = optuna.get_all_study_names(connect(storage))
     if name not in names:
         raise _unknown(name, names, f"storage={without_passwords(storage)}")
-    study = open_study(name, storage)
+    study = open_study(name, connect(storage))
     own = Path(study.user_attrs.get("folder", parent / name))
     return study, own if own.is_dir() else parent / name
 
@@ -86,7 +86,7 @@ def _of_folder(study: str, parent: Path) -> tuple[Study, Path]:
     if folder is None:
         raise _unknown(study, [path.name for path in _study_folders(parent)], f"dir={parent}")
     storage = default_storage(folder)
-    return open_study(_only_name(folder, storage), storage), folder
+    return open_study(_only_name(folder, storage), connect(storage)), folder
 
 
 def _only_name(folder: Path, storage: str) -> str:
@@ -109,7 +109,7 @@ def _unknown(name: str, names: Sequence[str], place: str) -> UserError:
 
 def _all_studies(parent: Path, storage: str) -> list[Study]:
     if storage:
-        studies = [open_study(name, storage) for name in optuna.get_all_study_names(connect(storage))]
+        studies = [open_study(name, connect(storage)) for name in optuna.get_all_study_names(connect(storage))]
     else:
         studies = [_of_folder(folder.name, parent)[0] for folder in _study_folders(parent)]
     return [study for study in studies if _is_search(study)]

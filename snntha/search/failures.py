@@ -33,6 +33,11 @@ def check_failures(trials: Sequence[FrozenTrial], search: Search, since: datetim
     )
 
 
+def describe(error: BaseException) -> str:
+    """The reason that a trial's error is recorded with."""
+    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+
+
 def reason(trial: FrozenTrial) -> str:
     """Why a trial failed, in one line."""
     return trial.user_attrs.get("failure", "its value is not a finite number").splitlines()[0]

@@ -2,20 +2,27 @@
 
 import math
 import traceback
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
 
 import optuna
 from omegaconf import DictConfig
+from optuna.exceptions import StorageInternalError
+from optuna.trial import TrialState
 from rich.console import Console
 
 from snntha import config as configuration
 from snntha.errors import UserError
-from snntha.records import write_atomically
+from snntha.records import Run, write_atomically
 from snntha.run import run
 from snntha.schema import Config
+from snntha.search.failures import describe
 from snntha.search.sampler import build_pruner
+from snntha.search.storage import PATIENCE_S, connect
 from snntha.search.study import open_study
+from snntha.search.workers import Heartbeat, this_worker
 
 
 class Pruned(Exception):
@@ -26,43 +33,95 @@ class Pruned(Exception):
         self.score = score
 
 
+class Superseded(Exception):
+    """The trial was begun anew since this job was launched, which must not touch it any more."""
+
+
 def run_trial(cfg: DictConfig) -> float:
     """Train one trial, or go on with one whose worker died, and return its value: the best selection score.
 
     A failed trial's value is nan, which makes it a failed one in the study too; its reason is left there, and where it
     is not the user's to mend, its traceback in failure.txt of the trial's folder.
+
+    Raises:
+        Superseded: another job has the trial.
+        StorageInternalError: the storage does not answer, which says nothing of the trial.
     """
-    console, name = Console(), f"trial {cfg.search.trial:>3}"
-    study = open_study(cfg.search.study_name, cfg.search.storage)
-    trial = optuna.trial.Trial(study, study.get_trials(deepcopy=False)[cfg.search.trial]._trial_id)
+    study = open_study(cfg.search.study_name, connect(cfg.search.storage, PATIENCE_S))
+    folder, number = Path(cfg.output_dir), cfg.search.trial
+    trial = optuna.trial.Trial(study, study.get_trials(deepcopy=False)[number]._trial_id)
+    _check_claim(study, trial, cfg.search.claim)
+    trial.set_user_attr("job", this_worker())
     try:
-        value = _train(configuration.load(cfg), study, trial)
+        with _signs_of_life(study, trial, cfg.search.heartbeat_s):
+            value = _train(configuration.load(cfg), study, trial)
     except Pruned as pruned:
         trial.set_user_attr("pruned", True)
-        console.print(f"{name}  {pruned.score:8.3f}  pruned", highlight=False)
+        _remove_checkpoints(folder, "best", "last")
+        _print(number, f"{pruned.score:8.3f}  pruned")
         return pruned.score
+    except (Superseded, StorageInternalError):
+        raise
     except Exception as error:
-        reason = str(error) if isinstance(error, UserError) else _leave_traceback(error, Path(cfg.output_dir))
-        trial.set_user_attr("failure", reason)
-        console.print(f"{name}  failed: {reason}", style="red", highlight=False, soft_wrap=True, markup=False)
+        if not isinstance(error, UserError):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(folder / "failure.txt", "".join(traceback.format_exception(error)))
+        trial.set_user_attr("failure", describe(error))
+        _remove_checkpoints(folder, "best", "last")
+        print_failure(number, describe(error))
         return math.nan
-    console.print(f"{name}  {value:8.3f}{_best_before(study)}", highlight=False)
+    _remove_checkpoints(folder, "last")
+    _print(number, f"{value:8.3f}{_best_before(study)}")
     return value
 
 
+def print_failure(number: int, reason: str) -> None:
+    _print(number, f"failed: {reason}", style="red")
+
+
+def _print(number: int, text: str, style: str | None = None) -> None:
+    Console().print(f"trial {number:>3}  {text}", style=style, highlight=False, soft_wrap=True, markup=False)
+
+
 def _train(config: Config, study: optuna.Study, trial: optuna.trial.Trial) -> float:
-    """Train as `snntha train` does, and ask the study's pruner after each epoch; raises Pruned."""
-    assert config.search is not None
-    study.pruner = build_pruner(config.search)
+    """Train as `snntha train` does, and ask the study's pruner after each epoch; raises Pruned.
+
+    Of several seeds only the first is asked about: its epochs are comparable between trials.
+    """
+    search = config.search
+    assert search is not None
+    trial.set_user_attr("hparams", asdict(config.hparams))
+    study.pruner = build_pruner(search)
+    known = study._storage.get_trial(trial._trial_id).intermediate_values  # of a worker that died
 
     def report(best_scores: list[float], epoch: int) -> None:
-        """Called with the best score of each seed begun; a step is an epoch of a seed."""
-        score = fmean(best_scores)
-        trial.report(score, (len(best_scores) - 1) * config.epochs + epoch)
+        """Called with the best score of each seed begun; a step is an epoch of the first."""
+        _check_claim(study, trial, search.claim)
+        if len(best_scores) > 1 or epoch in known:
+            return
+        trial.report(best_scores[0], epoch)
         if trial.should_prune():
-            raise Pruned(score)
+            raise Pruned(best_scores[0])
 
-    return run(config, _resumable(config), Console(quiet=True), report)
+    folder = _resumable(config)
+    if folder is not None and (value := _recorded(folder, config)) is not None:
+        return value
+    return run(config, folder, Console(quiet=True), report)
+
+
+def _check_claim(study: optuna.Study, trial: optuna.trial.Trial, claim: str | None) -> None:
+    now = study._storage.get_trial(trial._trial_id)
+    if now.state != TrialState.RUNNING or now.user_attrs.get("claim") != claim:
+        raise Superseded(f"trial {trial.number} was begun anew by another worker")
+
+
+def _signs_of_life(study: optuna.Study, trial: optuna.trial.Trial, interval_s: float) -> Heartbeat | nullcontext:
+    """A heartbeat of this job's own where a launcher has put it into another process, which may outlive the worker."""
+    if trial.user_attrs["worker"] == this_worker():
+        return nullcontext()
+    heartbeat = Heartbeat(study._storage, interval_s)
+    heartbeat.watch(trial._trial_id)
+    return heartbeat
 
 
 def _resumable(config: Config) -> Path | None:
@@ -78,11 +137,20 @@ def _resumable(config: Config) -> Path | None:
     return folder
 
 
-def _leave_traceback(error: Exception, folder: Path) -> str:
-    """Write failure.txt; the reason in one line."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "failure.txt", "".join(traceback.format_exception(error)))
-    return f"{type(error).__name__}: {error}"
+def _recorded(folder: Path, config: Config) -> float | None:
+    """The value of a trial that was trained to its end by a job whose worker could not tell it to the study."""
+    summary = Run.open(folder).summary
+    seeds = summary["trials"] if summary is not None else []
+    return fmean(entry["best_score"] for entry in seeds) if len(seeds) == config.trials else None
+
+
+def _remove_checkpoints(folder: Path, *which: str) -> None:
+    """A search would fill the disk with what nobody goes on from: of a complete trial the best weights stay."""
+    if (folder / "config.yaml").is_file():
+        record = Run.open(folder)
+        for seed in range(record.config.trials):
+            for name in which:
+                record.trial(seed).remove_checkpoint(name)
 
 
 def _best_before(study: optuna.Study) -> str:

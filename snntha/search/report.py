@@ -18,16 +18,14 @@ def finish(study: Study, folder: Path, pictures: bool = True) -> None:
     from snntha.search.pictures import draw_pictures  # matplotlib, which a worker need not wait for at its start
 
     print_report(study)
-    notes: list[str] = []
-    written = write_results(study, folder, notes)
+    written = write_results(study, folder)
     best = folder / "best.yaml"
     lines = [("wrote", str(path)) for path in written]
     if pictures:
         drawn, missing = draw_pictures(study, folder / "pictures")
-        notes += missing
         names = ", ".join(path.name for path in drawn if path.suffix == ".png")
         lines += [("wrote", f"{folder / 'pictures'}: {names}; each as .svg too")] if drawn else []
-    lines += [("note", note) for note in notes]
+        lines += [("note", note) for note in missing]
     if best in written:
         attributes = study.user_attrs
         choices = [f"dataset={attributes['dataset']}", f"mode={attributes['mode']}", *attributes.get("overrides", [])]

@@ -3,40 +3,28 @@
 import csv
 import io
 import re
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
 import yaml
 from optuna.study import Study
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
-from snntha import config as configuration
-from snntha.errors import UserError
 from snntha.records import write_atomically
 from snntha.search.failures import reason
 from snntha.search.snapshot import Snapshot, duration, override_text, score
 
 
-def write_results(study: Study, folder: Path, notes: list[str] | None = None) -> list[Path]:
-    """Replace trials.csv and, as soon as a trial is complete, best.yaml.
-
-    Args:
-        study: finished or not.
-        folder: of the study; holds the trials' folders and receives the files.
-        notes: receives a sentence where best.yaml cannot be written.
-    """
+def write_results(study: Study, folder: Path) -> list[Path]:
+    """Replace trials.csv and, as soon as a trial is complete, best.yaml."""
     snapshot = Snapshot.of(study)
     folder.mkdir(parents=True, exist_ok=True)
-    written = [folder / "trials.csv"]
-    write_atomically(written[0], _trials_csv(snapshot))
-    try:
-        write_atomically(folder / "best.yaml", _best_yaml(snapshot, folder))
-        written.append(folder / "best.yaml")
-    except UserError as error:
-        if notes is not None:
-            notes.append(f"best.yaml was not written: {error}")
-    return written
+    texts = {"trials.csv": _trials_csv(snapshot)}
+    if snapshot.best is not None:
+        texts["best.yaml"] = _best_yaml(snapshot, snapshot.best)
+    for name, text in texts.items():
+        write_atomically(folder / name, text)
+    return [folder / name for name in texts]
 
 
 def _trials_csv(snapshot: Snapshot) -> str:
@@ -62,22 +50,12 @@ def _trials_csv(snapshot: Snapshot) -> str:
     return text.getvalue()
 
 
-def _best_yaml(snapshot: Snapshot, folder: Path) -> str:
-    """The best trial's hyperparameters as a file of conf/hparams; raises UserError where they cannot be had."""
-    best = snapshot.best
-    if best is None:
-        raise UserError("no trial is complete")
-    path = folder / f"trial_{best.number}" / "config.yaml"
-    if not path.is_file():
-        raise UserError(
-            f"{path} of the best trial is missing: its worker was {best.user_attrs.get('worker', 'unknown')}; "
-            f"copy the trial's folder from that machine, or repeat the command there"
-        )
-    config = configuration.from_yaml(path)
+def _best_yaml(snapshot: Snapshot, best: FrozenTrial) -> str:
+    """The best trial's hyperparameters, which its job has recorded, as a file of conf/hparams."""
     name = re.sub(r"\W+", "_", f"{snapshot.study.study_name}_best", flags=re.ASCII)
-    hparams = {**asdict(config.hparams), "name": f"search_{name}" if name[0].isdecimal() else name}
+    hparams = {**best.user_attrs["hparams"], "name": f"search_{name}" if name[0].isdecimal() else name}
     comment = (
         f"# search {snapshot.study.study_name}, trial {best.number}: {score(best):.2f}{snapshot.unit} "
-        f"(selection on {config.selection}), the best of {len(snapshot.ended)} trials so far; {snapshot.setting}"
+        f"(selection on validation), the best of {len(snapshot.ended)} trials so far; {snapshot.setting}"
     )
     return f"{comment}\n{yaml.safe_dump(hparams, sort_keys=False, default_flow_style=None, width=120)}"

@@ -2,6 +2,7 @@
 
 import random
 import time
+import uuid
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb.models import TrialModel, TrialUserAttributeModel
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from snntha.errors import UserError
@@ -18,8 +20,9 @@ from snntha.records import without_passwords
 from snntha.search.workers import this_worker
 
 DATABASE = "study.db"  # in a study's folder, unless it lies in a storage of its own
-LOCK_TIMEOUT_S = 60.0  # how long a worker waits for another one's write to an SQLite file
-_CONNECT_ATTEMPTS = 8
+PATIENCE_S = 600.0  # how long a worker waits for a database that it has worked with: it may be starting anew
+LOCK_TIMEOUT_S = 300.0  # how long it waits for another one's write to an SQLite file
+_FIRST_PATIENCE_S = 3.0  # and for one that it has not: workers that start at once collide, but a wrong URL shows here
 
 
 class StudyFull(Exception):
@@ -30,7 +33,8 @@ class StudyStorage(RDBStorage):
     """Optuna's storage with four additions.
 
     - No trial beyond `limit` is created, however many workers ask at once.
-    - A trial begins together with the name and first heartbeat of its worker, so that there is none without.
+    - A trial begins together with the name and first heartbeat of its worker, so that there is none without, and with
+      a claim, by which a job knows that its trial has not been begun anew.
     - One worker only begins a waiting trial, or takes one from a dead worker. Optuna locks the trial's row, reads its
       state and writes the new one; SQLite has no row locks, and two workers would train the same trial.
     - A trial whose job marked it as pruned is stored as PRUNED: the plugin can only tell complete and failed.
@@ -89,7 +93,7 @@ def _change(trial_id: int, before: TrialState, after: TrialState, session: Any) 
 
 def _signature() -> dict[str, Any]:
     """What marks a trial as this worker's."""
-    return {"worker": this_worker(), "heartbeat": time.time()}
+    return {"worker": this_worker(), "heartbeat": time.time(), "claim": uuid.uuid4().hex, "stopped": False}
 
 
 def default_storage(folder: Path) -> str:
@@ -97,25 +101,44 @@ def default_storage(folder: Path) -> str:
     return f"sqlite:///{folder / DATABASE}"
 
 
-def connect(url: str) -> StudyStorage:
-    """Open a storage, with its tables made if they are missing; workers that start at once may collide there.
+def connect(url: str, patience_s: float = _FIRST_PATIENCE_S) -> StudyStorage:
+    """Open a storage, with its tables made if they are missing.
+
+    Args:
+        url: SQLAlchemy's.
+        patience_s: how long to wait for a database that does not answer; once it has, the wait is PATIENCE_S.
 
     Raises:
         UserError: the URL is none, its driver is missing, or the database does not answer.
     """
     lite = url.startswith("sqlite:")
     options = {"connect_args": {"timeout": LOCK_TIMEOUT_S}} if lite else {"pool_pre_ping": True}
-    for attempt in range(_CONNECT_ATTEMPTS):
+    deadline = time.monotonic() + patience_s
+    while True:
         try:
-            return StudyStorage(url, engine_kwargs=options)
+            storage = StudyStorage(url, engine_kwargs=options)
+            break
         except (ImportError, ArgumentError) as error:
             hint = "pip install 'snntha[postgresql]'" if url.startswith("postgresql") else "install its driver"
             raise UserError(
                 f"search.storage={without_passwords(url)}: {error} Give an SQLAlchemy URL; {hint}"
             ) from error
         except (SQLAlchemyError, StorageInternalError) as error:
-            if attempt + 1 == _CONNECT_ATTEMPTS:
+            if time.monotonic() > deadline:
                 reason = str(error).splitlines()[0]
                 raise UserError(f"search.storage={without_passwords(url)} does not answer: {reason}") from error
             time.sleep(random.uniform(0.1, 0.5))
-    raise AssertionError("the last attempt returns or raises")
+    event.listen(storage.engine, "do_connect", _connect_patiently)
+    return storage
+
+
+def _connect_patiently(dialect: Any, record: Any, arguments: list[Any], options: dict[str, Any]) -> Any:
+    """A connection to a database that may be away for a while; SQLAlchemy asks for one where the last was cut."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return dialect.connect(*arguments, **options)
+        except dialect.loaded_dbapi.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(random.uniform(0.5, 2.0))

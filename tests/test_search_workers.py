@@ -11,7 +11,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -517,9 +518,16 @@ BINARIES = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)  # Debia
 INITDB = shutil.which("initdb") or (BINARIES and shutil.which("initdb", path=str(BINARIES)))
 
 
+@dataclass(frozen=True)
+class Server:
+    """A PostgreSQL that lives as long as the test, its user with the password `secret`."""
+
+    url: str
+    control: Callable[..., object]  # pg_ctl with its last arguments
+
+
 @pytest.fixture
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of a server that lives as long as the test, its user with the password `secret`."""
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     pytest.importorskip("psycopg")
     if INITDB is None:
         pytest.skip("needs PostgreSQL's initdb")
@@ -539,14 +547,17 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     data, binaries = place / "data", Path(INITDB).parent
     initialise = [INITDB, "-D", str(data), "-U", "searcher", "-A", "scram-sha-256", f"--pwfile={place / 'password'}"]
     subprocess.run(initialise, check=True, cwd=place, capture_output=True, **user)
-    control = [str(binaries / "pg_ctl"), "-D", str(data), "-w"]
     options = f"-p {port} -k {place} -c listen_addresses=127.0.0.1 -c fsync=off"
-    log = ["-l", str(place / "log"), "-o", options]
-    subprocess.run([*control, *log, "start"], check=True, cwd=place, stdout=subprocess.DEVNULL, **user)
+
+    def control(*arguments: str) -> None:
+        command = [str(binaries / "pg_ctl"), "-D", str(data), "-w", "-l", str(place / "log"), "-o", options, *arguments]
+        subprocess.run(command, check=True, cwd=place, stdout=subprocess.DEVNULL, **user)
+
+    control("start")
     try:
-        yield f"postgresql+psycopg://searcher:secret@127.0.0.1:{port}/postgres"
+        yield Server(f"postgresql+psycopg://searcher:secret@127.0.0.1:{port}/postgres", control)
     finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], cwd=place, stdout=subprocess.DEVNULL, **user)
+        control("-m", "immediate", "stop")
 
 
 @pytest.mark.parametrize(
@@ -575,13 +586,29 @@ def test_a_password_is_not_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.slow
-def test_two_machines_share_a_study_in_postgresql(tmp_path: Path, postgresql: str) -> None:
+def test_a_server_that_starts_anew_does_not_end_a_search(tmp_path: Path, postgresql: Server) -> None:
+    arguments = ("search.n_trials=6", f"search.storage={postgresql.url}", "search.epochs=30", "search.heartbeat_s=0.2")
+    worker = start(tmp_path, *SEARCH, *arguments)
+    wait_for_trial(tmp_path, 1, worker)
+    postgresql.control("-m", "immediate", "stop")
+    time.sleep(5)
+    assert worker.poll() is None
+    postgresql.control("start")
+    output = finish(worker)
+    assert worker.returncode == 0, output
+    states = [trial.state for trial in trials(tmp_path, postgresql.url)]
+    assert len(states) == 6
+    assert set(states) <= {TrialState.COMPLETE, TrialState.PRUNED}
+
+
+@pytest.mark.slow
+def test_two_machines_share_a_study_in_postgresql(tmp_path: Path, postgresql: Server) -> None:
     folders = [tmp_path / "one", tmp_path / "two"]
-    arguments = ("search.n_trials=8", f"search.storage={postgresql}")
+    arguments = ("search.n_trials=8", f"search.storage={postgresql.url}")
     workers = [start(tmp_path, *SEARCH, *arguments, f"search.dir={path}") for path in folders]
     outputs = [finish(worker) for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], outputs
-    found = trials(tmp_path, postgresql)
+    found = trials(tmp_path, postgresql.url)
     assert [trial.number for trial in found] == list(range(8))
     assert all(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in found)
     names = sorted(path.name for one in folders for path in (one / STUDY).glob("trial_*"))
@@ -590,7 +617,9 @@ def test_two_machines_share_a_study_in_postgresql(tmp_path: Path, postgresql: st
     records = [path.read_text() for one in folders for path in (one / STUDY).glob("trial_*/*.*")]
     assert len(records) >= 3 * 8
     assert not any("searcher:secret" in text for text in records)
-    wrong = search(tmp_path, "search.n_trials=8", f"search.storage={postgresql.replace('secret', 'guess')}", status=1)
+    wrong = search(
+        tmp_path, "search.n_trials=8", f"search.storage={postgresql.url.replace('secret', 'guess')}", status=1
+    )
     assert "does not answer" in wrong
     assert "password authentication failed" in wrong
     assert "guess" not in wrong

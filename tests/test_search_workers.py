@@ -617,9 +617,9 @@ def test_two_machines_share_a_study_in_postgresql(tmp_path: Path, postgresql: Se
     records = [path.read_text() for one in folders for path in (one / STUDY).glob("trial_*/*.*")]
     assert len(records) >= 3 * 8
     assert not any("searcher:secret" in text for text in records)
-    wrong = search(
-        tmp_path, "search.n_trials=8", f"search.storage={postgresql.url.replace('secret', 'guess')}", status=1
-    )
+    assert not any("secret" in str(trial.user_attrs) for trial in found)
+    wrong_url = postgresql.url.replace("secret", "guess")
+    wrong = search(tmp_path, "search.n_trials=8", f"search.storage={wrong_url}", status=1)
     assert "does not answer" in wrong
     assert "password authentication failed" in wrong
     assert "guess" not in wrong

@@ -63,6 +63,12 @@ class Run:
     def write_config(self, config: Config) -> None:
         write_atomically(self.folder / "config.yaml", without_passwords(configuration.to_yaml(config)))
 
+    def add_environment(self, data_fingerprint: str) -> None:
+        """Note with what the run goes on, in the list `resumed` of environment.json."""
+        before = self.environment
+        resumed = [*before.get("resumed", []), describe_environment(data_fingerprint)]
+        write_json(self.folder / "environment.json", {**before, "resumed": resumed})
+
     @property
     def environment(self) -> dict[str, Any]:
         return json.loads((self.folder / "environment.json").read_text())

@@ -163,6 +163,7 @@ def _reopen(folder: Path, config: Config, data_fingerprint: str) -> Run:
             f"{data_fingerprint[:12]}); put the old files back or start a new run"
         )
     record.write_config(config)
+    record.add_environment(data_fingerprint)
     return record
 
 

@@ -197,14 +197,15 @@ def silenced_by_threshold(
 
 @torch.no_grad()
 def sample_activity(network: SpikingNetwork, split: Split, thresholds: list[float]) -> dict[str, Any]:
-    """Everything that the first sample of a split causes: input (T, inputs) and spikes_TN of each layer, as uint8."""
+    """Everything that the first sample of a split causes: input (T, inputs) and spikes_TN of each layer, to 255."""
     network.eval()
     batch = split.batch(torch.zeros(1, dtype=torch.int64))
     inputs = batch.inputs
+    first = inputs.dense()[:, 0].flatten(1).clamp(max=255).byte() if isinstance(inputs, Events) else inputs.image_BX[0]
     result = network(inputs, thresholds, record=True)
     spikes = [layer.spikes_TBX for layer in result.layers]
     return {
-        "input": inputs.dense()[:, 0].flatten(1).to(torch.uint8) if isinstance(inputs, Events) else inputs.image_BX[0],
+        "input": first,
         "label": None if batch.labels_B is None else int(batch.labels_B[0]),
         "spikes_TN": [layer[:, 0].flatten(1).to(torch.uint8).cpu() for layer in spikes if layer is not None],
     }

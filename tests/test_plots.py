@@ -93,6 +93,32 @@ def test_runs_of_one_mode_are_told_apart(folders):
     assert first.label == "annealed (annealed)"
 
 
+def test_runs_keep_their_labels_from_figure_to_figure(folders):
+    opened = [RunFolder(folders["annealed"]), RunFolder(folders["annealed"]), RunFolder(folders["temporal_flt32"])]
+    for _ in range(2):
+        labels = [folder.label for folder in Runs(opened).folders]
+        assert labels == ["digits annealed (annealed)", "digits annealed (annealed)", "temporal_coding flt32"]
+
+
+def test_a_loss_of_more_time_steps_is_not_drawn_beside_that_of_training(copy):
+    text = (copy / "config.yaml").read_text()
+    (copy / "config.yaml").write_text(text.replace("test_time_steps: null", "test_time_steps: 99"))
+    runs = Runs([RunFolder(copy)])
+    figure = plots.draw("curves", runs)
+    assert isinstance(figure, Figure)
+    assert len(figure.axes[0].lines) == 1
+    assert "loss of 99 validation steps" in runs.notes[0]
+
+
+def test_curves_name_every_selection(folders, copy):
+    text = (copy / "config.yaml").read_text()
+    (copy / "config.yaml").write_text(text.replace("\nselection: validation", "\nselection: test"))
+    texts = figure_of("curves", folders["annealed"], copy).legends[0].get_texts()
+    assert texts[1].get_text() == "validation or test"
+    alone = figure_of("curves", folders["temporal_flt32"]).legends[0].get_texts()
+    assert alone[1].get_text() == "evaluation"
+
+
 def test_curves_without_classes_have_no_accuracy(folders):
     assert [ax.get_ylabel() for ax in figure_of("curves", folders["temporal_flt32"]).axes] == ["loss", "threshold θ"]
 

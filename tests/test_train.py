@@ -205,6 +205,8 @@ def test_a_finished_run_can_be_given_more_epochs(tmp_path: Path) -> None:
     resume(tmp_path / "cut", "epochs=4")
     assert results(Run.open(tmp_path / "cut")) == results(whole)
     assert Run.open(tmp_path / "cut").config.epochs == 4
+    (again,) = Run.open(tmp_path / "cut").environment["resumed"]
+    assert again.keys() == Run.open(tmp_path / "whole").environment.keys()
 
 
 def test_resume_refuses_changed_data_and_strange_folders(tmp_path: Path) -> None:

@@ -33,6 +33,9 @@ def curves(runs: Runs, options: Options) -> Figure:
     for folder, _ in found:
         epochs = folder.column("epoch")
         for key, style in (("train_loss", "-"), ("validation_loss", "--")):
+            if key == "validation_loss" and (steps := folder.longer_validation):
+                runs.notes.append(f"{folder.path}: loss of {steps} validation steps, not drawn beside that of training")
+                continue
             panels[0].plot(epochs, folder.column(key), style, color=folder.colour)
             losses += folder.column(key)
         start = folder.config.hparams.threshold.start
@@ -62,9 +65,11 @@ def curves(runs: Runs, options: Options) -> Figure:
 
 def _legend(figure: Figure, theta: Axes, folders: list[RunFolder]) -> None:
     """Line styles in grey, then the layers of a single run or the colours of several."""
+    classes = folders[0].metrics[0].get("validation_accuracy") is not None
+    selections = dict.fromkeys(folder.config.selection if classes else "evaluation" for folder in folders)
     entries = {
         "training": Line2D([], [], color=GREY),
-        folders[0].config.selection: Line2D([], [], color=GREY, ls="--"),
+        " or ".join(selections): Line2D([], [], color=GREY, ls="--"),
     }
     if len(folders) > 1:
         entries["θ, last layer"] = Line2D([], [], color=GREY, ls=":")

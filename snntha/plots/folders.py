@@ -54,11 +54,22 @@ class RunFolder:
         self.number = trial
         self.trial: Trial = self._run.trial(trial)
         self.colour = MODE_COLOURS[self.config.mode.name]
-        self.label = MODE_LABELS[self.config.mode.name]
+        self.label = self.mode
+
+    @property
+    def mode(self) -> str:
+        """The mode as the paper writes it."""
+        return MODE_LABELS[self.config.mode.name]
 
     @cached_property
     def layers(self) -> list[LayerShape]:
         return topology.parse(self.config.model.topology, tuple(self.config.dataset.input_shape))
+
+    @property
+    def longer_validation(self) -> int | None:
+        """Time steps of validation where training has another number: the loss grows with them."""
+        steps = self.config.dataset.test_time_steps
+        return steps if steps != self.config.dataset.time_steps else None
 
     @property
     def final_thresholds(self) -> list[float]:
@@ -109,16 +120,13 @@ class Runs:
         """Runs of one mode get colours of their own, and labels that tell them apart."""
         colours = iter(OTHER_COLOURS)
         seen: set[str] = set()
-        labels = [folder.label for folder in self.folders]
-        datasets = {folder.config.dataset.name for folder in self.folders}
-        for folder in self.folders:
+        several = len({folder.config.dataset.name for folder in self.folders}) > 1
+        labels = [f"{folder.config.dataset.name} {folder.mode}" if several else folder.mode for folder in self.folders]
+        for folder, label in zip(self.folders, labels, strict=True):
             if folder.colour in seen:
                 folder.colour = next(colours, folder.colour)
             seen.add(folder.colour)
-            if len(datasets) > 1:
-                folder.label = f"{folder.config.dataset.name} {folder.label}"
-            elif labels.count(folder.label) > 1:
-                folder.label = f"{folder.label} ({folder.path.name})"
+            folder.label = label if labels.count(label) == 1 else f"{label} ({folder.path.name})"
 
     @property
     def first(self) -> RunFolder:

@@ -369,7 +369,8 @@ def test_a_job_that_the_storage_fails_is_begun_again(
     assert calls == ([0, 1] if trained else [0, 0, 1]), "what was trained to its end is not trained again"
 
 
-def test_a_job_leaves_a_trial_that_was_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("when", ["while it trains", "after its last epoch"])
+def test_a_trial_that_was_taken_away_is_left_alone(when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after a pause of the machine that made the others believe the worker dead."""
 
     def train(config: Config, resume: Path | None, console: Any, report: Any) -> float:
@@ -381,6 +382,8 @@ def test_a_job_leaves_a_trial_that_was_begun_anew(tmp_path: Path, monkeypatch: p
             storage = connect(search.storage)
             trial = optuna.load_study(study_name=search.study_name, storage=storage).get_trials()[search.trial]
             storage.release(trial)
+            if when == "after its last epoch":
+                return 15.0
         report([20.0], 2)
         return 20.0
 

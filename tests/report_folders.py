@@ -29,6 +29,7 @@ def write_run(
     first_seed: int = 0,
     overrides: tuple[str, ...] = (),
     activity: bool = True,
+    fingerprint: str = "f" * 32,
 ) -> dict[str, Any]:
     """A finished run of one trial for each test accuracy; returns its summary."""
     folder.mkdir(parents=True)
@@ -42,7 +43,7 @@ def write_run(
         "python": "3.11.7",
         "versions": {"snntha": "0.1.0", "torch": "2.14.1"},
         "machine": {"processor": "test"},
-        "data_fingerprint": "f" * 8,
+        "data_fingerprint": fingerprint,
     }
     (folder / "environment.json").write_text(json.dumps(environment))
     trials = []

@@ -17,6 +17,7 @@ from snntha.published import published
 from snntha.report import build_tables, collect, report
 from snntha.report.command import main
 from snntha.report.formats import as_csv, as_json, latex, markdown
+from snntha.report.grouping import group
 from snntha.report.page import page
 from snntha.report.plot_data import run_data
 from snntha.report.tables import paper_figures
@@ -99,6 +100,46 @@ def test_a_seed_that_was_run_twice_counts_once_and_the_table_says_so(tmp_path):
     assert table.rows[0]["trials"] == 2
     assert table.rows[0]["mean"] == 25.0
     assert any("run twice" in note for note in table.notes)
+
+
+def test_the_same_seed_on_other_data_is_no_repetition(tmp_path):
+    for number, (data, accuracy) in enumerate({"7770ec482c5f-1325": 60.0, "7770ec482c5f-a3c3": 70.0}.items()):
+        write_run(tmp_path / str(number), [accuracy], fingerprint=data)
+    table = tables_of(tmp_path)["results"]
+    assert [(row["mean"], row["trials"], row["setting"]) for row in table.rows] == [
+        (60.0, 1, "data 7770ec48-1325"),
+        (70.0, 1, "data 7770ec48-a3c3"),
+    ]
+    assert not any("run twice" in note for note in table.notes)
+    (tmp_path / "1/environment.json").unlink()
+    rows = tables_of(tmp_path)["results"].rows
+    assert {row["mean"]: row["setting"] for row in rows} == {60.0: "data 7770ec48-1325", 70.0: "data unknown"}
+
+
+def test_data_that_the_seed_generates_are_one_setting(tmp_path):
+    for seed in range(2):
+        run = {"dataset": "temporal_coding", "mode": "flt32", "first_seed": seed}
+        write_run(tmp_path / str(seed), [0.0], **run, fingerprint=f"generated from seed {seed}")
+    assert [row["trials"] for row in tables_of(tmp_path)["results"].rows] == [2]
+
+
+def test_another_hyperparameter_topology_or_binning_is_unlike_the_published(tmp_path):
+    small = ("model.topology=700Dense100Dense20", "dataset.time_steps=100", "hparams.lr=0.1", "patience=7")
+    write_run(tmp_path / "a", [60.0], overrides=("threads=1", "device=cpu", "seed=3", "selection=test"))
+    write_run(tmp_path / "b", [61.0], overrides=("hparams.beta=0.5",))
+    write_run(tmp_path / "c", [62.0], overrides=small)
+    write_run(tmp_path / "d", [63.0], dataset="digits")  # not in the paper
+    rows = tables_of(tmp_path)["results"].rows
+    told = {row["mean"]: row["unlike_published"].split("; ")[-1] for row in rows}
+    assert told[60.0] == "at most 3 epochs, not 500"
+    assert told[61.0] == "other hparams.beta"
+    assert told[62.0] == "other patience, dataset.time_steps, model.topology and 1 more"
+    assert told[63.0] == ""
+
+
+def test_epochs_of_other_hyperparameters_are_not_the_published(tmp_path):
+    write_run(tmp_path / "run", [60.0], overrides=("hparams.epochs=3",))
+    assert "at most 3 epochs, not 500" in tables_of(tmp_path)["results"].rows[0]["unlike_published"]
 
 
 def test_section_5_1_stands_beside_true_footprints(outputs):
@@ -260,6 +301,30 @@ def test_failed_trial_is_told_and_not_counted(tmp_path):
     (tmp_path / "run/summary.json").write_text(json.dumps(summary))
     assert tables_of(tmp_path)["results"].rows[0]["trials"] == 1
     assert problems_of(tmp_path) == ["trial 2 failed: NaN at epoch 1"]
+
+
+def test_unfinished_and_failed_trials_are_not_averaged_into_those_that_ended(tmp_path):
+    summary = write_run(tmp_path / "run", [50.0, 60.0, 70.0])
+    summary["trials"] = [summary["trials"][0], {"seed": 1, "failed": "NaN at epoch 2"}]
+    (tmp_path / "run/summary.json").write_text(json.dumps(summary))
+    for number in (1, 2):
+        line = {"epoch": 1, "seconds": 1000.0, "thresholds": [99.0, 99.0], "firing_rate": [0.9, 0.9]}
+        (tmp_path / f"run/trial_{number}/metrics.jsonl").write_text(json.dumps(line) + "\n")
+    tables = tables_of(tmp_path)
+    cost, layer = tables["cost"].rows[0], tables["layers"].rows[0]
+    assert (cost["seconds"], cost["epochs"], cost["measured_on"]) == (12.5, "3 of 3", "test")
+    assert (layer["firing_rate"], layer["threshold_best"]) == (0.02, 7.0)
+
+
+def test_a_failed_trial_replaces_no_result_of_its_seed(tmp_path):
+    write_run(tmp_path / "old", [50.0], first_seed=1)
+    for later in (2, 3):
+        summary = write_run(tmp_path / f"run{later}", [0.0, 0.0], first_seed=later)
+        summary["trials"] = [{"seed": seed, "failed": "NaN at epoch 1"} for seed in (1, 9)]
+        (tmp_path / f"run{later}/summary.json").write_text(json.dumps(summary))
+    (result,) = group(collect([tmp_path]))
+    assert [(trial.entry["seed"], trial.failed) for trial in result.trials] == [(1, None), (9, "NaN at epoch 1")]
+    assert result.mean("test_accuracy") == 50.0
 
 
 def test_no_run_says_where_it_looked_and_how_to_make_one(tmp_path):

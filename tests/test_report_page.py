@@ -158,6 +158,18 @@ def _luminance(color: str) -> float:
     return sum(weight * value for weight, value in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
+def test_results_of_one_name_have_a_place_each_in_the_picture(browser, tmp_path):
+    write_run(tmp_path / "validation", [65.0])
+    write_run(tmp_path / "test", [67.0], overrides=("selection=test",), first_seed=1)
+    write_run(tmp_path / "bsnn", [61.0], mode="bsnn")
+    report([tmp_path], html=tmp_path / "page.html")
+    browser.get((tmp_path / "page.html").as_uri())
+    assert find(browser, "#overview .main-svg")
+    places = browser.execute_script("return document.querySelector('#overview .plot').data[0].y")
+    assert [place.strip() for place in places] == ["shd bsnn", "shd annealed (2)", "shd annealed (3)"]
+    assert "shd annealed (3): ours 67" in find(browser, "#overview .plot")[0].get_attribute("aria-label")
+
+
 def test_the_page_asks_for_nothing_from_a_network(page):
     head = page.read_text().split("<body>")[0]
     assert "default-src 'none'" in head

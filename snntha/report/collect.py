@@ -123,6 +123,12 @@ class RunRecord:
         return str(self.environment.get("created") or "")
 
     @property
+    def data_fingerprint(self) -> str | None:
+        """Of the data set's samples; None where it is unknown, and for temporal coding, whose seed makes the data."""
+        value = self.environment.get("data_fingerprint")
+        return value if isinstance(value, str) and self.dataset != "temporal_coding" else None
+
+    @property
     def footprint_bits(self) -> int | None:
         bits = self.summary.get("footprint_bits")
         return bits if isinstance(bits, int) else None

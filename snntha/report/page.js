@@ -244,9 +244,11 @@ const results = JSON.parse(document.getElementById("results-data").textContent);
 if (results.length) requestAnimationFrame(() => setTimeout(() => {
   loadPlotly();
   const bars = results.slice(0, MOST_BARS);
-  const names = bars.map((row, number) => `${row.dataset} ${row.mode}${row.setting ? ` (${number + 1})` : ""} `);
+  const plain = bars.map((row) => `${row.dataset} ${row.mode}`);
+  const repeated = (name) => plain.indexOf(name) !== plain.lastIndexOf(name); // rows of one name would share a place
+  const names = plain.map((name, number) => (repeated(name) ? `${name} (${number + 1})` : name));
   const trace = (name, mean, sigma, number, symbol) => ({
-    y: names, x: bars.map((row) => row[mean]), name, mode: "markers", type: "scatter",
+    y: names.map((name) => `${name} `), x: bars.map((row) => row[mean]), name, mode: "markers", type: "scatter",
     marker: { color: series(number), size: 11, symbol },
     error_x: { type: "data", array: bars.map((row) => row[sigma] ?? 0), color: series(number) },
   });
@@ -255,7 +257,7 @@ if (results.length) requestAnimationFrame(() => setTimeout(() => {
     detail: "Selection, epochs and seeds of each row are in the table below: look there before comparing." +
       (results.length > MOST_BARS ? ` The first ${MOST_BARS} of ${results.length} rows.` : ""),
     x: "percent", y: "", height: 110 + 24 * bars.length,
-    description: bars.map((row) => `${row.dataset} ${row.mode}: ours ${told(row.mean)}, published ${told(row.published_mean)}`).join("; "),
+    description: bars.map((row, number) => `${names[number]}: ours ${told(row.mean)}, published ${told(row.published_mean)}`).join("; "),
     traces: () => [
       trace("ours", "mean", "sigma", 0, "circle"),
       trace("published", "published_mean", "published_sigma", 1, "diamond-open"),

@@ -157,7 +157,7 @@ def _runs_table(runs: list[dict[str, Any]]) -> Table:
 
 def _bars(tables: list[Table]) -> list[dict[str, Any]]:
     """The rows of the results table that have a test accuracy, for the picture above it."""
-    keys = ("dataset", "mode", "setting", "mean", "sigma", "published_mean", "published_sigma")
+    keys = ("dataset", "mode", "mean", "sigma", "published_mean", "published_sigma")
     rows = next(table.rows for table in tables if table.name == "results")
     return [{key: row.get(key) for key in keys} for row in rows if row.get("mean") is not None]
 

@@ -1,19 +1,26 @@
 """The paper's tables, ours beside the published figures, with the conditions in every row."""
 
 import statistics
+from dataclasses import asdict
 from functools import cache
 from importlib import resources
 from typing import Any
 
 import yaml
 
+from snntha.config import compose, flatten
 from snntha.published import published
 from snntha.report.collect import RunRecord
-from snntha.report.grouping import Result, mean_of
+from snntha.report.grouping import Result, mean_of, settings
 from snntha.report.table import Column, Table
 
 PUBLISHED_TRIALS = 5
 PUBLISHED_SELECTION = "test"
+MOST_KEYS = 3  # that are named of those whose value is not the published one
+_PUBLISHED_KEYS = (
+    *("model.", "loss.", "hparams.", "optimizer.", "patience"),
+    *("dataset.time_steps", "dataset.test_time_steps", "dataset.bin_ms"),
+)
 
 IDENTITY = [
     Column("dataset", "data set"),
@@ -78,7 +85,7 @@ def cost_table(results: list[Result]) -> Table:
         rows.append(
             {
                 **result.identity(),
-                "seconds": mean_of(trial.seconds for trial in result.trials),
+                "seconds": mean_of(trial.seconds for trial in result.averaged),
                 "footprint_bits": run.footprint_bits,
                 "weights": sum(layer.weights for layer in run.layers) or None,
                 "published_bits": paper.get("bits"),
@@ -110,7 +117,7 @@ def layers_table(results: list[Result]) -> Table:
         run = result.run
         rates, measured_on = result.per_layer("firing_rate")
         dead, _ = result.per_layer("dead_fraction")
-        final = [trial.best_epoch.get("thresholds") for trial in result.trials]
+        final = [trial.best_epoch.get("thresholds") for trial in result.averaged]
         start = run.setting("hparams.threshold.start", list)
         paper = paper_figures()["dead_neurons"].get(run.dataset, {}).get(run.mode, [])
         for number in range(len(rates or dead or [])):
@@ -161,18 +168,31 @@ def _unlike_published(result: Result) -> list[str]:
         found.append(f"selected on {run.selection or 'unknown'}, not {PUBLISHED_SELECTION}")
     if len(result.ended) != PUBLISHED_TRIALS:
         found.append(f"{len(result.ended)} seeds, not {PUBLISHED_TRIALS}")
-    limit, tuned = run.setting("epochs", int), run.setting("hparams.epochs", int)
-    if limit != tuned:
-        found.append(f"at most {limit} epochs, not {tuned}")
+    tuned = _published_settings(run.dataset, run.mode)
+    limit = run.setting("epochs", int)
+    if limit is not None and limit != tuned["epochs"]:
+        found.append(f"at most {limit} epochs, not {tuned['epochs']}")
     if samples := run.setting("dataset.limit", int):
         found.append(f"only {samples} samples of each split")
+    own = settings(run)
+    keys = [key for key in own if key in tuned and key.startswith(_PUBLISHED_KEYS) and own[key] != tuned[key]]
+    if keys:
+        more = f" and {len(keys) - MOST_KEYS} more" if len(keys) > MOST_KEYS else ""
+        found.append(f"other {', '.join(keys[:MOST_KEYS])}{more}")
     return found
+
+
+@cache
+def _published_settings(dataset: str, mode: str) -> dict[str, Any]:
+    """Flat configuration with the published hyperparameters; no key of _PUBLISHED_KEYS follows from the fidelity."""
+    return dict(flatten(asdict(compose([f"dataset={dataset}", f"mode={mode}"]))))
 
 
 def _repeated_seeds(results: list[Result]) -> list[str]:
     repeated = [result for result in results if len(result.trials) < sum(len(run.trials) for run in result.runs)]
     names = ", ".join(f"{result.run.dataset} {result.run.mode}" for result in repeated)
-    return [f"Some seeds were run twice with the same setting ({names}): the latest run counts."] if names else []
+    note = f"Some seeds were run twice with the same setting ({names}): the latest that did not fail counts."
+    return [note] if names else []
 
 
 def _over_neurons(rates: list[float] | None, run: RunRecord) -> float | None:

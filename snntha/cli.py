@@ -39,8 +39,8 @@ Try now, without a download:
   snntha train                         the same, trained until it is good
   snntha train --help                  all keys"""
 USAGE = {
-    "eval": "snntha eval run=FOLDER [checkpoint=best|last] [trial=0]\n"
-    "Test accuracy, firing rates and dead neurons of a checkpoint.",
+    "eval": "snntha eval run=FOLDER [checkpoint=best|last] [trial=0] [dataset.root=FOLDER]\n"
+    "Test accuracy, firing rates and dead neurons of a checkpoint, on the data where they lay or in dataset.root.",
     "plot": "snntha plot run=FOLDER[,FOLDER...] [figure=NAME,...] [output=FOLDER] [trial=0] [iterations=0,100,400]\n"
     "            [frames=100] [beta=...] [slope=...] [start=...] [final=...]\n"
     "Figures of one run or several as PNG and SVG, animations as GIF and, with ffmpeg, MP4. Without arguments: which.\n"
@@ -59,9 +59,10 @@ USAGE = {
     "What is present, where it was looked for, what is missing and how to get it.",
     "list": "snntha list\nData sets and modes with their published accuracy.",
 }
-MULTIRUN = {"-m", "--multirun"}  # Hydra's flag
+MULTIRUN = {"-m", "--multirun"}  # Hydra's flags
+INSPECTING = {"--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help"}
 DEFAULTS: dict[str, dict[str, str]] = {  # what these sub-commands accept as key=value; train's keys are Hydra's
-    "eval": {"run": "", "checkpoint": "best", "trial": "0"},
+    "eval": {"run": "", "checkpoint": "best", "trial": "0", "dataset.root": ""},
     "plot": dict.fromkeys(
         ("run", "figure", "output", "trial", "iterations", "frames", "beta", "slope", "start", "final"), ""
     ),
@@ -135,8 +136,11 @@ def train(arguments: list[str]) -> None:
     configuration.register()
     Plugins.instance().register(StudySweeper)
     arguments = [_hparams_file(argument) for argument in arguments]
-    if any(argument.startswith("search=") for argument in arguments) and not MULTIRUN & set(arguments):
-        arguments.append("-m")  # a search is a multirun
+    if any(argument.startswith("search=") for argument in arguments):
+        if any(argument.startswith("resume=") for argument in arguments):
+            raise UserError("resume= is for a single run: a search goes on where it stopped by its own command alone")
+        if not (MULTIRUN | INSPECTING) & {argument.partition("=")[0] for argument in arguments}:
+            arguments.append("-m")  # a search is a multirun
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra shall raise its errors, not print them: main() does
     sys.argv = [command_line[0], *arguments]
     hydra.main(config_path=str(configuration.conf_folder()), config_name="train")(job)()
@@ -148,11 +152,12 @@ def _run(cfg: DictConfig) -> float | None:
 
         return run_trial(cfg)
 
+    typed = HydraConfig.get().overrides.task
     if cfg.resume is None:
-        config, folder = configuration.load(cfg), None
+        config, folder = configuration.load(cfg, typed), None
     else:
         folder = Path(cfg.resume)
-        changes = [text for text in HydraConfig.get().overrides.task if not text.startswith("resume=")]
+        changes = [text for text in typed if not text.startswith("resume=")]
         before = configuration.from_yaml(folder / "config.yaml")
         if before.search is not None:
             raise UserError(
@@ -187,7 +192,8 @@ def evaluate(arguments: list[str]) -> None:
 
     from snntha.evaluate import evaluate_run
 
-    show(evaluate_run(Path(values["run"]), trial=int(values["trial"]), checkpoint=values["checkpoint"]))
+    trial, root = int(values["trial"]), values["dataset.root"]
+    show(evaluate_run(Path(values["run"]), trial=trial, checkpoint=values["checkpoint"], root=root or None))
 
 
 def report(arguments: list[str]) -> None:

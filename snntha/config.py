@@ -6,6 +6,7 @@ The only file that knows OmegaConf. Everything after `load` receives the plain d
 import difflib
 import json
 import math
+import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
@@ -57,8 +58,9 @@ def add_hparams(path: Path) -> str:
         node = OmegaConf.load(path)
     except (yaml.YAMLError, OSError) as error:
         raise ConfigError(f"hparams={path} is not YAML: {error}") from error
-    ConfigStore.instance().store(group="hparams", name=path.stem, node=node)
-    return path.stem
+    # A group of its own: of two options with one name Hydra would take that of conf/.
+    ConfigStore.instance().store(group="hparams/file", name=path.stem, node=node, package="hparams")
+    return f"file/{path.stem}"
 
 
 def compose(overrides: Iterable[str] = ()) -> Config:
@@ -66,15 +68,58 @@ def compose(overrides: Iterable[str] = ()) -> Config:
     register()
     try:
         with initialize_config_dir(str(conf_folder())):
-            return load(hydra_compose("train", overrides=list(overrides)))
+            return load(hydra_compose("train", overrides=list(overrides)), overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain(error)) from error
 
 
-def load(cfg: DictConfig) -> Config:
-    """Resolve what Hydra composed, its own part left out, and check it once; raises ConfigError."""
+def load(cfg: DictConfig, overrides: Iterable[str] = ()) -> Config:
+    """Resolve what Hydra composed, its own part left out, and check it once.
+
+    Args:
+        cfg: composed.
+        overrides: of the command line, each of which shall do something.
+
+    Raises:
+        ConfigError: a value is wrong, or an override has no effect.
+    """
     own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-    return _merge(Config(), own)  # over the bare schema, which refuses keys that were added by `+`
+    config = _merge(Config(), own)  # over the bare schema, which refuses keys that were added by `+`
+    _check_effect(own, overrides)
+    return config
+
+
+_COPIED = {  # keys that act only where another key copies them, and that one
+    "hparams.time_steps": "dataset.time_steps",
+    "hparams.bin_ms": "dataset.bin_ms",
+    "hparams.target_peak": "dataset.target_peak",
+    "hparams.optimizer": "optimizer",
+    "hparams.lr": "optimizer.lr",
+    "hparams.momentum": "optimizer.momentum",
+    "hparams.epochs": "epochs",
+    "hparams.patience": "patience",
+    "fidelity.shd_window": "dataset.window",
+    "fidelity.selection": "selection",
+}
+_READ_BY = {  # keys that some data sets alone read
+    "dataset.bin_ms": ("dvs_gesture", "shd"),
+    "dataset.window": ("dvs_gesture", "shd"),
+    "dataset.target_peak": ("temporal_coding",),
+    "dataset.target_step": ("temporal_coding",),
+}
+
+
+def _check_effect(cfg: DictConfig, overrides: Iterable[str]) -> None:
+    """Refuse what would be accepted and do nothing."""
+    copied = set(re.findall(r"\$\{([\w.]+)\}", OmegaConf.to_yaml(cfg)))
+    for text in overrides:
+        key = text.partition("=")[0].lstrip("+")
+        if key in _COPIED and key not in copied:
+            raise ConfigError(f"{text} has no effect: {_COPIED[key]} decides here; set {_COPIED[key]} itself")
+        if cfg.dataset.name not in _READ_BY.get(key, (cfg.dataset.name,)):
+            raise ConfigError(f"{text} has no effect: only dataset={' | '.join(_READ_BY[key])} reads it; leave it out")
+        if key == "fidelity.name":
+            raise ConfigError(f"{text} is the name of what conf/fidelity sets: choose one with fidelity=...")
 
 
 _NOISE = ("object_type=", "reference_type=", "To append to your config use +")  # the schema refuses additions
@@ -102,7 +147,13 @@ def from_yaml(path: Path) -> Config:
     """Read a run's config.yaml back."""
     if not path.is_file():
         raise ConfigError(f"{path} does not exist: name the folder of a run, the one that holds config.yaml")
-    return _merge(Config(), OmegaConf.load(path))
+    try:
+        recorded = OmegaConf.load(path)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is damaged, it is not YAML: {error}") from error
+    if not isinstance(recorded, DictConfig):
+        raise ConfigError(f"{path} is damaged: it holds no keys")
+    return _merge(Config(), recorded)
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -114,7 +165,7 @@ def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield f"{prefix}{key}", value
 
 
-CHANGEABLE = ("epochs", "patience", "trials", "threads", "device", "backend")
+CHANGEABLE = ("epochs", "patience", "trials", "threads", "device", "backend", "dataset.root", "dataset.cache")
 
 
 def override(config: Config, overrides: Iterable[str]) -> Config:
@@ -178,7 +229,7 @@ FRACTION: Rule = (lambda value: 0 <= value <= 1, "0 to 1")
 BELOW_1: Rule = (lambda value: 0 <= value < 1, "0 to less than 1")
 
 RULES: dict[str, Rule] = {  # null passes where the type allows it; of a list, every entry must pass
-    "seed": AT_LEAST_0,
+    "seed": (lambda value: 0 <= value < 2**40, "0 to 2^40"),
     "trials": AT_LEAST_1,
     "epochs": AT_LEAST_1,
     "patience": AT_LEAST_1,
@@ -256,6 +307,12 @@ def _check_match(config: Config) -> None:
             f"but this run has dataset={dataset} mode={mode}: "
             f"pass dataset={hparams.dataset} mode={hparams.mode}, or hparams={dataset}_{mode}"
         )
+    for key, value, expected in (
+        ("mode.binarize", config.mode.binarize, mode != "flt32"),
+        ("mode.anneal", config.mode.anneal, mode == "annealed"),
+    ):
+        if value is not expected:
+            raise ConfigError(f"{key}={str(value).lower()}: this is not mode={mode}; choose another mode instead")
 
 
 def _check_layers(config: Config, layers: list[LayerShape]) -> None:

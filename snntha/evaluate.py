@@ -6,6 +6,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from snntha import config as configuration
 from snntha import data as datasets
 from snntha import kernels
 from snntha.errors import UserError
@@ -15,20 +16,25 @@ from snntha.run import resolve_device
 from snntha.train import Evaluation, evaluate, load_checkpoint
 
 
-def evaluate_run(folder: Path, trial: int, checkpoint: str) -> Group:
+def evaluate_run(folder: Path, trial: int, checkpoint: str, root: str | None = None) -> Group:
     """Evaluate a trial's checkpoint on the test set (on the training sample where there is no test set).
 
     Args:
         folder: of the run.
         trial: its number, from 0.
         checkpoint: best or last.
+        root: folder of the data, where they lie elsewhere now.
+
+    Raises:
+        UserError: no such run, trial or checkpoint, or the data are not those of the run.
     """
     record = Run.open(folder)
-    config = record.config
+    config = record.config if root is None else configuration.override(record.config, [f"dataset.root={root}"])
     if not 0 <= trial < config.trials:
         raise UserError(f"trial={trial}: the run in {folder} has trials 0 to {config.trials - 1}")
     kernels.set_threads(config.threads)
     data = datasets.load(config.dataset, selection=config.selection, seed=config.seed)
+    record.check_data(data.fingerprint)
     network = SpikingNetwork(config, seed=config.seed).to(resolve_device(config.device))
     progress = load_checkpoint(record.trial(trial), checkpoint, network)
     split, name = (

@@ -1,13 +1,16 @@
 """The record of a run is a folder that a stranger can read. Lines are flushed, files are replaced atomically."""
 
+import fcntl
 import json
 import os
+import pickle
 import platform
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -38,10 +41,13 @@ class Run:
             raise UserError(
                 f"output_dir={folder} already holds a run; continue it with resume={folder} or choose another"
             )
-        folder.mkdir(parents=True, exist_ok=True)
         run = cls(folder)
-        run.write_config(config)
-        write_json(folder / "environment.json", describe_environment(data_fingerprint))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / "environment.json", describe_environment(data_fingerprint))
+            run.write_config(config)  # last: with it the folder is a run's
+        except OSError as error:
+            raise UserError(f"output_dir={folder} cannot be written: {error.strerror}; choose another") from error
         return run
 
     @classmethod
@@ -62,6 +68,33 @@ class Run:
 
     def write_config(self, config: Config) -> None:
         write_atomically(self.folder / "config.yaml", without_passwords(configuration.to_yaml(config)))
+
+    def check_data(self, fingerprint: str) -> None:
+        """Raises UserError if these are not the data that the run was trained with."""
+        before = self.environment["data_fingerprint"]
+        if before != fingerprint:
+            raise UserError(
+                f"{self.folder}: the data have changed since this run began (fingerprint {before[:12]}, now "
+                f"{fingerprint[:12]}); put the old files back, name their folder with dataset.root, or start a new run"
+            )
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from training in this folder meanwhile.
+
+        Raises:
+            UserError: another one does.
+        """
+        with (self.folder / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(
+                    f"{self.folder}: another process trains in this folder: wait for it or stop it"
+                ) from error
+            except OSError:  # a file system without locks
+                pass
+            yield
 
     def add_environment(self, data_fingerprint: str) -> None:
         """Note with what the run goes on, in the list `resumed` of environment.json."""
@@ -144,7 +177,11 @@ class Trial:
         path = self.checkpoint_path(which)
         if not path.is_file():
             raise UserError(f"{path} is missing: this trial has not finished an epoch, or its search has removed it")
-        state = torch.load(path, map_location=device, weights_only=True)
+        try:
+            state = torch.load(path, map_location=device, weights_only=True)
+        except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
+            reason = str(error).splitlines()[0] if str(error) else "it is empty"
+            raise UserError(f"{path} is damaged: {reason}") from error
         if state.get("format") != CHECKPOINT_FORMAT:
             raise UserError(
                 f"{path} has checkpoint format {state.get('format')}, this version reads {CHECKPOINT_FORMAT}; "

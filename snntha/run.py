@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from snntha.display import Display
 from snntha.errors import UserError
 from snntha.logger import open_log, require
 from snntha.network import SpikingNetwork
-from snntha.published import published
+from snntha.published import PUBLISHED_SAMPLES, published
 from snntha.records import Run
 from snntha.schema import Config
 from snntha.train import Progress, Stopped, TrialFailed, evaluate, fit, load_checkpoint, sample_activity
@@ -52,7 +53,8 @@ def run(
     network = SpikingNetwork(config, seed=config.seed)
     neurons = [shape.neurons for shape in network.shapes]
     _announce_compilation(network, data, device, console)
-    with Display(config, neurons, console) as display:
+    alone = record.lock() if config.search is None else nullcontext()  # a study's claims say whose a trial is
+    with alone, Display(config, neurons, console) as display:
         for number in range(config.trials):
             seed = config.seed + (number if config.fidelity.trial_seed == "seed_plus_trial" else 0)
             network = SpikingNetwork(config, seed=seed).to(device)
@@ -75,11 +77,11 @@ def run(
                 )
                 raise
             trials.append(entry)
-            record.write_summary(_summary(config, trials, network.footprint_bits))
+            record.write_summary(_summary(config, data.selected_on, trials, network.footprint_bits))
         if config.search is not None and display.stop_requested:
             raise Stopped  # in the last epoch: without this the search would begin its next trial
 
-    console.print(_trial_table(config, trials))
+    console.print(_trial_table(config, data.selected_on, trials))
     if data.test is not None:
         console.print(_accuracy_table(config, trials))
     if config.plots:
@@ -156,12 +158,7 @@ def resolve_device(device: str) -> torch.device:
 def _reopen(folder: Path, config: Config, data_fingerprint: str) -> Run:
     """The record of an interrupted run, whose config.yaml receives what changed."""
     record = Run.open(folder)
-    before = record.environment["data_fingerprint"]
-    if before != data_fingerprint:
-        raise UserError(
-            f"resume={folder}: the data have changed since this run began (fingerprint {before[:12]}, now "
-            f"{data_fingerprint[:12]}); put the old files back or start a new run"
-        )
+    record.check_data(data_fingerprint)
     record.write_config(config)
     record.add_environment(data_fingerprint)
     return record
@@ -184,17 +181,26 @@ def _headline(config: Config, data: Data, record: Run, device: torch.device) -> 
     backend = kernels.fastest_for(device) if config.backend == "auto" else config.backend
     return (
         f"{config.dataset.name} {config.mode.name}: {config.model.topology}, {', '.join(sizes)} samples, "
-        f"selection on {config.selection}, {device.type} ({backend} kernels, {torch.get_num_threads()} threads)\n"
-        f"writing {record.folder}"
+        f"selection on {data.selected_on}, {device.type} ({backend} kernels, {torch.get_num_threads()} threads)\n"
+        f"writing {record.folder}{_other_size(config, data)}"
     )
 
 
-def _summary(config: Config, trials: list[dict[str, Any]], footprint_bits: int) -> dict[str, Any]:
+def _other_size(config: Config, data: Data) -> str:
+    """A line where the data set is only a part of the published one, or another."""
+    expected = PUBLISHED_SAMPLES.get(config.dataset.name)
+    found = len(data.train) + len(data.validation or ()), len(data.test or ())
+    if expected is None or config.dataset.limit is not None or found == expected:
+        return ""
+    return f"\nnote: the published {config.dataset.name} has {expected[0]} training and {expected[1]} test samples"
+
+
+def _summary(config: Config, selected_on: str, trials: list[dict[str, Any]], footprint_bits: int) -> dict[str, Any]:
     return {
         "dataset": config.dataset.name,
         "mode": config.mode.name,
         "fidelity": config.fidelity.name,
-        "selection": config.selection,
+        "selection": selected_on,
         "trials": trials,
         "test_accuracy": _spread([entry.get("test_accuracy") for entry in trials]),
         "footprint_bits": footprint_bits,
@@ -211,9 +217,9 @@ def _spread(values: list[float | None]) -> dict[str, float | None]:
     }
 
 
-def _trial_table(config: Config, trials: list[dict[str, Any]]) -> Table:
-    table = Table(title=f"{config.dataset.name} {config.mode.name}: trials, best epoch selected on {config.selection}")
-    for column in ("trial", "seed", "epochs", "best epoch", f"{config.selection} %", "test %", "seconds"):
+def _trial_table(config: Config, selected_on: str, trials: list[dict[str, Any]]) -> Table:
+    table = Table(title=f"{config.dataset.name} {config.mode.name}: trials, best epoch selected on {selected_on}")
+    for column in ("trial", "seed", "epochs", "best epoch", f"{selected_on} %", "test %", "seconds"):
         table.add_column(column, justify="right")
     for number, entry in enumerate(trials):
         if "failed" in entry:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from omegaconf import MISSING
+
 
 @dataclass
 class Dataset:
@@ -73,18 +75,18 @@ class Hparams:
     name: str = "???"  # what the set is called
     dataset: str = "???"  # what it was tuned for: a mismatch is refused
     mode: str = "???"
-    beta: float = 0.0
-    slope: float = 0.0
-    batch_size: int = 0
+    beta: float = MISSING
+    slope: float = MISSING
+    batch_size: int = MISSING
     dropout: list[float] = field(default_factory=list)  # one per dense layer, input to output; empty: none
     batch_norm: bool = False
     grad_clip: float | None = None  # global norm
     weight_clip: float | None = None
     cosine_epochs: float | None = None  # half period T of Eq. (28) in epochs; null: constant rate
     optimizer: str = "adam"
-    lr: float = 0.0
+    lr: float = MISSING
     momentum: float = 0.0
-    epochs: int = 500
+    epochs: int = MISSING
     patience: int | None = 100  # epochs without a better selection accuracy; null: never stop early
     time_steps: int | None = None  # where the time axis was tuned with the rest (shd)
     bin_ms: float | None = None

@@ -260,6 +260,8 @@ def fit(
                 raise Stopped
 
         evaluation = evaluate(network, selection, progress.thresholds)
+        if not math.isfinite(evaluation.loss):
+            raise TrialFailed(_locate_non_finite(network, selection.batch(torch.arange(1)), progress))
         first_batch = selection.batch(torch.arange(min(len(selection), config.hparams.batch_size)))
         silenced = silenced_by_threshold(network, first_batch, progress.previous_thresholds, progress.thresholds)
         totals = progress.totals
@@ -280,7 +282,7 @@ def fit(
             "train_accuracy": progress.train_accuracy,
             "validation_loss": evaluation.loss,
             "validation_accuracy": evaluation.accuracy,
-            "selection": config.selection,
+            "selection": data.selected_on,
             "learning_rate": optimizer.param_groups[0]["lr"],
             "seconds": progress.seconds,
             "thresholds": progress.thresholds,

@@ -206,6 +206,11 @@ def test_multirun_goes_on_after_a_mistake_and_returns_1(snntha, runs, capsys):
     assert [config.epochs for config, _ in runs] == [1]
 
 
+def test_a_search_can_be_inspected_before_it_begins(snntha, capsys):
+    assert snntha("train", "search=tpe", "--cfg", "job", "--package", "search.n_trials") == 0
+    assert "500" in capsys.readouterr().out
+
+
 def test_resume_keeps_the_configuration_of_the_run(snntha, runs, tmp_path, capsys):
     folder = tmp_path / "run"
     folder.mkdir()
@@ -287,7 +292,7 @@ def test_list_shows_the_published_accuracy(snntha, capsys):
         ("snntha train dataset=shd mode=b", ["mode=bsnn", "mode=bsnn_theta1"]),
         ("snntha train hparams.thr", ["hparams.threshold."]),
         ("snntha train -m dataset=shd hparams.beta=", ["hparams.beta=0.95"]),
-        ("snntha eval ", ["run=", "checkpoint=", "trial="]),
+        ("snntha eval ", ["run=", "checkpoint=", "trial=", "dataset.root="]),
     ],
 )
 def test_completion_answers(snntha, monkeypatch, capsys, line, expected):

@@ -229,6 +229,15 @@ def test_data_and_cache_folders_come_from_the_environment(monkeypatch):
         (["model=shd"], ["model.topology", "700"]),
         (["dataset.root=???"], ["dataset.root", "missing mandatory value"]),
         (["epochs"], ["epochs: expected key=value"]),
+        (["hparams.time_steps=20"], ["hparams.time_steps=20 has no effect", "set dataset.time_steps itself"]),
+        (["dataset=shd", "dataset.time_steps=9", "hparams.time_steps=20"], ["no effect"]),
+        (["optimizer=sgd", "hparams.momentum=0.5"], ["no effect", "set optimizer.momentum itself"]),
+        (["epochs=3", "hparams.epochs=9"], ["no effect", "set epochs itself"]),
+        (["debug=smoke", "hparams.epochs=9"], ["no effect", "set epochs itself"]),
+        (["dataset.bin_ms=2"], ["no effect", "only dataset=dvs_gesture | shd reads it"]),
+        (["fidelity.name=code"], ["fidelity.name=code", "choose one with fidelity="]),
+        (["mode.binarize=false"], ["mode.binarize=false", "not mode=annealed"]),
+        (["seed=20000000000000"], ["seed=20000000000000", "2^40"]),
     ],
     ids=lambda value: " ".join(value) if "=" in value[0] else None,
 )
@@ -237,6 +246,29 @@ def test_a_wrong_configuration_is_refused(overrides, words):
         compose(overrides)
     for word in words:
         assert word in str(error.value)
+
+
+def test_keys_that_another_key_copies_have_their_effect():
+    assert compose(["dataset=shd", "hparams.time_steps=20"]).dataset.time_steps == 20
+    assert compose(["hparams.epochs=9", "hparams.lr=0.5"]).epochs == 9
+    search = compose(["search=tpe", "hparams.epochs=9"]).search
+    assert search is not None
+    assert search.epochs == 9
+
+
+@pytest.mark.parametrize("name", ["digits_annealed", "mine", "5"])
+def test_a_file_of_hyperparameters_is_taken_whatever_its_name(name, tmp_path):
+    shipped = (configuration.conf_folder() / "hparams" / "digits_annealed.yaml").read_text()
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(shipped), "beta": 0.123}))
+    assert compose([f"hparams={configuration.add_hparams(path)}"]).hparams.beta == 0.123
+
+
+def test_a_file_of_hyperparameters_must_name_those_without_a_default(tmp_path):
+    path = tmp_path / "part.yaml"
+    path.write_text("{name: part, dataset: digits, mode: annealed, slope: 1.0, lr: 0.1, batch_size: 8, epochs: 1}")
+    with pytest.raises(ConfigError, match="hparams.beta"):
+        compose([f"hparams={configuration.add_hparams(path)}"])
 
 
 def test_a_composed_configuration_is_plain_and_resolved():
@@ -266,6 +298,10 @@ def test_from_yaml_names_what_is_wrong(tmp_path):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
     with pytest.raises(ConfigError, match="bta"):
         from_yaml(tmp_path / "config.yaml")
+    for damaged in ("- a list", "a: [cut"):
+        (tmp_path / "config.yaml").write_text(damaged)
+        with pytest.raises(ConfigError, match="config.yaml is damaged"):
+            from_yaml(tmp_path / "config.yaml")
 
 
 def test_override_changes_what_a_resumed_run_may_change():

@@ -138,7 +138,9 @@ def test_another_hyperparameter_topology_or_binning_is_unlike_the_published(tmp_
 
 
 def test_epochs_of_other_hyperparameters_are_not_the_published(tmp_path):
-    write_run(tmp_path / "run", [60.0], overrides=("hparams.epochs=3",))
+    write_run(tmp_path / "run", [60.0])
+    path = tmp_path / "run/config.yaml"
+    path.write_text(path.read_text().replace("\n  epochs: 500", "\n  epochs: 3"))
     assert "at most 3 epochs, not 500" in tables_of(tmp_path)["results"].rows[0]["unlike_published"]
 
 
@@ -275,7 +277,16 @@ JSON = st.recursive(
 )
 KEYS = {
     "summary.json": ("dataset", "mode", "fidelity", "selection", "trials", "test_accuracy", "footprint_bits"),
-    "environment.json": ("created", "command", "commit", "python", "versions", "machine", "data_fingerprint"),
+    "environment.json": (
+        "created",
+        "command",
+        "commit",
+        "python",
+        "versions",
+        "machine",
+        "data_fingerprint",
+        "resumed",
+    ),
     "trial_0/metrics.jsonl": ("thresholds", "firing_rate", "train_loss", "selection", "output_membrane"),
 }
 TRIAL_KEYS = ("seed", "epochs", "best_epoch", "best_score", "test_accuracy", "seconds", "failed", "test_firing_rate")
@@ -341,3 +352,21 @@ def test_a_wrong_argument_is_a_users_error():
 
 def test_the_same_run_named_twice_is_read_once(outputs):
     assert len(collect([outputs, outputs / "shd/bsnn/c"])) == 3
+
+
+def test_losses_of_other_lengths_are_kept_apart_on_the_page(tmp_path):
+    write_run(tmp_path / "run", [50.0], overrides=("dataset.test_time_steps=99",))
+    (run,) = collect([tmp_path])
+    (trial,) = run_data(run)["trials"]
+    assert set(trial["validation_loss"]) == {None}
+    assert "99 steps" in trial["loss_note"]
+    assert None not in trial["train_loss"]
+
+
+def test_a_resumed_run_shows_every_command(tmp_path):
+    write_run(tmp_path / "run", [50.0])
+    environment = json.loads((tmp_path / "run/environment.json").read_text())
+    resumed = [{**environment, "command": "snntha train resume=there"}]
+    (tmp_path / "run/environment.json").write_text(json.dumps({**environment, "resumed": resumed}))
+    runs = collect([tmp_path])
+    assert "; then snntha train resume=there" in page(runs, [run_data(run) for run in runs], build_tables(runs))

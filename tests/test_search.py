@@ -433,6 +433,9 @@ def test_only_hyperparameters_are_searched(
     for override, message in (
         ("mode=bsnn,annealed", "mode has several values, but a search varies hparams.* alone"),
         ("hparams.beta=glob(*)", "hparams.beta=glob(*): expected interval(low,high)"),
+        ("optimizer.lr=0.1", "optimizer.lr=0.1: in a search, set hparams.lr instead"),
+        ("optimizer=sgd", "optimizer=sgd: in a search, set hparams.optimizer instead"),
+        ("resume=x", "a search goes on where it stopped by its own command"),
         ("epochs=7", "epochs=7: in a search, set search.epochs instead"),
         ("dataset.limit=7", "dataset.limit=7: in a search, set search.limit instead"),
     ):

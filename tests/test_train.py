@@ -216,10 +216,48 @@ def test_resume_refuses_changed_data_and_strange_folders(tmp_path: Path) -> None
     (tmp_path / "run" / "environment.json").write_text(json.dumps(environment))
     with pytest.raises(UserError, match="the data have changed"):
         runs.run(record.config, resume=tmp_path / "run")
+    with pytest.raises(UserError, match="the data have changed"):
+        evaluate_run(tmp_path / "run", trial=0, checkpoint="best")
     with pytest.raises(UserError, match="config.yaml is missing"):
         Run.open(tmp_path)
     with pytest.raises(UserError, match="already holds a run"):
         train(tmp_path / "run")
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="output_dir=.*cannot be written: Not a directory"):
+        train(tmp_path / "file" / "run")
+
+
+def test_one_process_at_a_time_trains_in_a_folder(tmp_path: Path) -> None:
+    record = train(tmp_path / "run")
+    with record.lock(), pytest.raises(UserError, match="another process trains in it"):
+        resume(tmp_path / "run", "epochs=2")
+    resume(tmp_path / "run", "epochs=2")
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage"])
+def test_a_damaged_checkpoint_is_named(content: bytes, tmp_path: Path) -> None:
+    path = train(tmp_path / "run").trial(0).checkpoint_path("best")
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=f"{path} is damaged: "):
+        evaluate_run(tmp_path / "run", trial=0, checkpoint="best")
+
+
+def test_a_loss_that_is_not_finite_in_evaluation_fails_the_trial(tmp_path: Path) -> None:
+    overrides = ["dataset=temporal_coding", "mode=flt32", "optimizer.lr=1e30", "epochs=1", "backend=reference"]
+    with pytest.raises(UserError, match="2 of 2 trials failed: NaN or Inf at epoch 1"):
+        runs.run(compose([*overrides, "trials=2", "plots=false", f"output_dir={tmp_path / 'run'}"]))
+
+
+def test_without_other_samples_the_record_says_selection_on_training(tmp_path: Path) -> None:
+    overrides = ["dataset=temporal_coding", "model.topology=100Dense9Dense1", "epochs=1", "backend=reference"]
+    runs.run(compose([*overrides, "plots=false", f"output_dir={tmp_path / 'run'}"]))
+    record = Run.open(tmp_path / "run")
+    assert record.summary is not None
+    assert record.summary["selection"] == "training"
+    assert next(record.trial(0).read_metrics())["selection"] == "training"
 
 
 def test_nan_stops_the_trial_and_names_epoch_iteration_and_layer(tmp_path: Path) -> None:

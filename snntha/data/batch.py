@@ -33,3 +33,8 @@ class Data:
     validation: Split | None
     test: Split | None
     fingerprint: str  # of the samples before splitting and binning (or of the generator and its seed)
+
+    @property
+    def selected_on(self) -> str:
+        """What picks the best epoch: validation or test, or training where there is nothing else."""
+        return "validation" if self.validation is not None else "test" if self.test is not None else "training"

@@ -2,7 +2,6 @@
 
 import hashlib
 import http.client
-import logging
 import math
 import tarfile
 import zipfile
@@ -24,15 +23,7 @@ from snntha.data.splits import EventSplit, ImageSplit
 from snntha.data.status import FILE_SETS, status
 from snntha.schema import Dataset
 
-log = logging.getLogger(__name__)
-
 _DOWNLOAD_ERRORS = (OSError, RuntimeError, EOFError, tarfile.TarError, zipfile.BadZipFile, http.client.HTTPException)
-_PUBLISHED_SAMPLES = {  # training, test
-    "mnist": (60_000, 10_000),
-    "fashion_mnist": (60_000, 10_000),
-    "dvs_gesture": (1077, 264),
-    "shd": (8156, 2264),
-}
 _SPLIT_NAMES: tuple[Literal["train", "test"], ...] = ("train", "test")
 
 
@@ -129,10 +120,7 @@ def _load_events(dataset: Dataset, search: Search, reader: ModuleType, selection
 
 
 def _check_samples(dataset: Dataset, train_B: NDArray[np.int64], test_B: NDArray[np.int64]) -> None:
-    """Both sets hold samples, with classes that the network has and that training shows it.
-
-    Other sizes than the published ones are only logged: a part of a data set is useful too.
-    """
+    """Both sets hold samples, with classes that the network has and that training shows it."""
     for name, labels_B in (("training", train_B), ("test", test_B)):
         if len(labels_B) < 2:
             raise DataError(

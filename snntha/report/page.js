@@ -186,7 +186,7 @@ function drawTrial(parent, selection, trial) {
   }
   parent.replaceChildren();
   const over = (caption, y, lines, detail) => addLines(parent, caption, "epoch", y, trial.epoch, lines, detail);
-  over("Loss", "loss", [["training", trial.train_loss], [selection, trial.validation_loss]]);
+  over("Loss", "loss", [["training", trial.train_loss], [selection, trial.validation_loss]], trial.loss_note);
   over("Accuracy", "percent", [["training", trial.train_accuracy], [selection, trial.validation_accuracy]]);
   over("Thresholds", "threshold", byLayer(trial.thresholds));
   over("Firing rate", "spikes / neuron / step", byLayer(trial.firing_rate), `On the ${selection} samples`);

@@ -104,13 +104,20 @@ def _environment(run: RunRecord) -> dict[str, str]:
     versions = {"Python": record.get("python"), **_mapping(record.get("versions"))}
     machine = _mapping(record.get("machine"))
     return {
-        "Command": record.get("command") or "unknown",
+        "Command": "; then ".join([str(record.get("command") or "unknown"), *_resumed(record)]),
         "Seeds": seeds or str(run.setting("seed", int)),
         "Commit": record.get("commit") or "unknown: not run from a git checkout",
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items() if version) or "unknown",
         "Machine": ", ".join(f"{name} {value}" for name, value in machine.items() if value is not None) or "unknown",
         "Data fingerprint": record.get("data_fingerprint") or "unknown",
     }
+
+
+def _resumed(record: dict[str, Any]) -> list[str]:
+    """The commands that went on with the run."""
+    entries = record.get("resumed")
+    known = entries if isinstance(entries, list) else []
+    return [str(_mapping(entry).get("command") or "unknown") for entry in known]
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -33,6 +33,18 @@ def _trial_data(run: RunRecord, trial: TrialRecord) -> dict[str, Any]:
             for epoch in thin([epoch for epoch in trial.metrics if epoch.get("output_membrane")], MOST_TRACES)
         ],
         **_activity(run, trial),
+        **_loss_of_other_length(run, len(epochs)),
+    }
+
+
+def _loss_of_other_length(run: RunRecord, epochs: int) -> dict[str, Any]:
+    """The loss grows with the time steps: where validation has another number, its loss is no match for training's."""
+    steps = run.setting("dataset.test_time_steps", int)
+    if steps is None or steps == run.setting("dataset.time_steps", int):
+        return {"loss_note": ""}
+    return {
+        "validation_loss": [None] * epochs,
+        "loss_note": f"Validation, over {steps} steps, has another scale",
     }
 
 

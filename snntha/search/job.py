@@ -131,9 +131,6 @@ def _resumable(config: Config) -> Path | None:
         return None
     if configuration.from_yaml(folder / "config.yaml").hparams != config.hparams:
         raise UserError(f"{folder} holds another run: it is not overwritten; choose another search.study_name")
-    if not (folder / "environment.json").is_file():  # its worker died while it created the folder
-        (folder / "config.yaml").unlink()
-        return None
     return folder
 
 

@@ -57,7 +57,7 @@ class Loop(OptunaSweeperImpl):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # a trial prints one line of its own, failed or not
         _check_swept(arguments)
         assert self.config is not None
-        self.base = configuration.load(self.config)
+        self.base = configuration.load(self.config, arguments)
         assert self.base.search is not None
         self.search = self.base.search
         _check_cost(self.base)
@@ -167,9 +167,11 @@ class Loop(OptunaSweeperImpl):
 def _check_swept(arguments: list[str]) -> None:
     """Only hyperparameters can be searched: best.yaml holds nothing else."""
     for override in OverridesParser.create().parse_overrides(arguments):
+        key = override.get_key_element()
+        if key.partition(".")[0] == "optimizer":
+            raise UserError(f"{override.input_line}: in a search, set hparams.{key.partition('.')[2] or key} instead")
         if not override.is_sweep_override():
             continue
-        key = override.get_key_element()
         if not key.startswith("hparams."):
             raise UserError(
                 f"{key} has several values, but a search varies hparams.* alone: pass one value, "

@@ -93,7 +93,8 @@ def _change(trial_id: int, before: TrialState, after: TrialState, session: Any) 
 
 def _signature() -> dict[str, Any]:
     """What marks a trial as this worker's."""
-    return {"worker": this_worker(), "heartbeat": time.time(), "claim": uuid.uuid4().hex, "stopped": False}
+    claim = f"c{uuid.uuid4().hex}"  # on the command line no number, whatever its digits
+    return {"worker": this_worker(), "heartbeat": time.time(), "claim": claim, "stopped": False}
 
 
 def default_storage(folder: Path) -> str:

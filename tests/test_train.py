@@ -232,7 +232,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_one_process_at_a_time_trains_in_a_folder(tmp_path: Path) -> None:
     record = train(tmp_path / "run")
-    with record.lock(), pytest.raises(UserError, match="another process trains in it"):
+    with record.lock(), pytest.raises(UserError, match="another process trains in this folder"):
         runs.run(record.config, resume=tmp_path / "run")
     runs.run(record.config, resume=tmp_path / "run")
 

@@ -21,6 +21,7 @@ from snntha.records import without_passwords
 from snntha.schema import Config
 from snntha.search import space
 from snntha.search.failures import check_failures
+from snntha.search.job import print_failure
 from snntha.search.launch import Batches, BatchLost
 from snntha.search.report import finish, print_lines
 from snntha.search.sampler import build_pruner, build_sampler
@@ -130,6 +131,7 @@ class Loop(OptunaSweeperImpl):
         while any(has_live_job(trial, self.search.stale_s) for trial in own_running(self.study)):
             time.sleep(1.0)
         for trial in own_running(self.study) if cause else []:
+            print_failure(trial.number, f"its batch was lost, {cause.splitlines()[0]}")
             count_death(self.study, trial, self.search, cause)
         give_back(self.study, self.search.stale_s)
 

@@ -211,6 +211,18 @@ def test_command_prints_one_table(outputs, capsys):
     assert printed.startswith("# Time, footprint and activity\ndataset,mode,")
 
 
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_a_narrow_terminal_shows_every_number_and_name(width, outputs, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    report([outputs], only="results")
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    text = "\n".join(lines)
+    for word in (f"{statistics.fmean(ACCURACIES):.2f}", "65.68", "66.35", "annealed", "unlike"):
+        assert word in text
+    assert "…" not in text
+
+
 def test_terminal_table_says_selection_and_published(outputs, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     report([outputs])

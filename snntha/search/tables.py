@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
+from snntha.report.formats import fitting
 from snntha.report.table import Column, Table
 from snntha.search.failures import reason
 from snntha.search.snapshot import Snapshot, duration, score, short_name, short_text
@@ -97,24 +98,13 @@ def _best_table(snapshot: Snapshot, now: datetime, width: int) -> Table:
         Column("epochs", "epochs", 0),
         Column("seconds", "seconds", 0),
     ]
-    columns += [Column(name, ".\n".join(short_name(name).split(".", 1)), 0) for name in names]
+    columns += [Column(name, ". ".join(short_name(name).split(".", 1)), 0) for name in names]
     table = Table("best", f"Best trials by {snapshot.measure}", columns, rows).without_empty_columns()
-    shown = _fitting(table, width)
+    shown = fitting(table.columns, table.rows, width)
     if left_out := len(table.columns) - shown:
         table.notes.append(f"{left_out} more {'parameter is' if left_out == 1 else 'parameters are'} in trials.csv")
     table.columns = table.columns[:shown]
     return table
-
-
-def _fitting(table: Table, width: int) -> int:
-    """How many columns, from the left, `terminal` prints within the width: 3 characters between two, 1 at each end."""
-    used = 2 - 3
-    for number, column in enumerate(table.columns):
-        lines = [*column.title.split("\n"), *(column.text(row.get(column.key)) for row in table.rows)]
-        used += 3 + max(map(len, lines))
-        if used > width:
-            return number
-    return len(table.columns)
 
 
 def _running_table(snapshot: Snapshot, now: datetime) -> Table:

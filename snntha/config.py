@@ -89,7 +89,7 @@ def load(cfg: DictConfig, overrides: Iterable[str] = ()) -> Config:
     return config
 
 
-_COPIED = {  # keys that act only where another key copies them, and that one
+COPIED = {  # keys that act only where another key copies them, and that one
     "hparams.time_steps": "dataset.time_steps",
     "hparams.bin_ms": "dataset.bin_ms",
     "hparams.target_peak": "dataset.target_peak",
@@ -114,8 +114,8 @@ def _check_effect(cfg: DictConfig, overrides: Iterable[str]) -> None:
     copied = set(re.findall(r"\$\{([\w.]+)\}", OmegaConf.to_yaml(cfg)))
     for text in overrides:
         key = text.partition("=")[0].lstrip("+")
-        if key in _COPIED and key not in copied:
-            raise ConfigError(f"{text} has no effect: {_COPIED[key]} decides here; set {_COPIED[key]} itself")
+        if key in COPIED and key not in copied:
+            raise ConfigError(f"{text} has no effect: {COPIED[key]} decides here; set {COPIED[key]} itself")
         if cfg.dataset.name not in _READ_BY.get(key, (cfg.dataset.name,)):
             raise ConfigError(f"{text} has no effect: only dataset={' | '.join(_READ_BY[key])} reads it; leave it out")
         if key == "fidelity.name":

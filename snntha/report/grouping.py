@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from snntha.config import CHOICES, flatten
+from snntha.config import CHOICES, COPIED, flatten
 from snntha.report.collect import RunRecord, TrialRecord
 
 # Keys of config.yaml that leave the result of a seed as it is, or that are copied into another key. Of the folders of
@@ -14,8 +14,8 @@ from snntha.report.collect import RunRecord, TrialRecord
 _NOT_A_SETTING = {
     *("seed", "trials", "device", "backend", "threads", "resume", "output_dir", "logger", "plots"),
     *("dataset.root", "dataset.cache", "dataset.download"),
-    *(f"hparams.{key}" for key in ("name", "dataset", "mode", "optimizer", "lr", "momentum", "epochs", "patience")),
-    *(f"hparams.{key}" for key in ("time_steps", "bin_ms", "target_peak")),
+    *("hparams.name", "hparams.dataset", "hparams.mode"),
+    *(key for key in COPIED if key.startswith("hparams.")),
 }
 _OWN_COLUMN = {"dataset.name", "mode.name", "fidelity.name", "selection", "epochs"}
 

@@ -16,15 +16,7 @@ from snntha.search.job import Superseded, print_failure
 
 
 class BatchLost(Exception):
-    """Not every job of a batch brought a value.
-
-    Args:
-        cause: what ended a job, as it may do again; empty where the trial is not to blame.
-    """
-
-    def __init__(self, cause: str = ""):
-        super().__init__(cause)
-        self.cause = cause
+    """Not every job of a batch brought a value. Its text is what ended a job, empty where the trial is not to blame."""
 
 
 class Batches(Launcher):

@@ -114,7 +114,7 @@ class Loop(OptunaSweeperImpl):
         except StudyFull:  # other workers were faster; of a batch, some trials may have been asked for
             self._let_go()
         except BatchLost as lost:
-            self._let_go(lost.cause)
+            self._let_go(str(lost))
         except UserError:
             raise
         except (ValueError, UpdateFinishedTrialError):

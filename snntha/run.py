@@ -46,7 +46,7 @@ def run(
     kernels.set_threads(config.threads)
     device = resolve_device(config.device)
     data = datasets.load(config.dataset, selection=config.selection, seed=config.seed)
-    record = Run.create(config, data.fingerprint) if resume is None else _reopen(resume, config, data.fingerprint)
+    record = Run.create(config, data.fingerprint) if resume is None else _reopen(resume, data.fingerprint)
     console.print(_headline(config, data, record, device), soft_wrap=True, highlight=False)
 
     trials: list[dict[str, Any]] = []
@@ -55,6 +55,9 @@ def run(
     _announce_compilation(network, data, device, console)
     alone = record.lock() if config.search is None else nullcontext()  # a study's claims say whose a trial is
     with alone, Display(config, neurons, console) as display:
+        if resume is not None:
+            record.write_config(config)
+            record.add_environment(data.fingerprint)
         for number in range(config.trials):
             seed = config.seed + (number if config.fidelity.trial_seed == "seed_plus_trial" else 0)
             network = SpikingNetwork(config, seed=seed).to(device)
@@ -155,12 +158,10 @@ def resolve_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def _reopen(folder: Path, config: Config, data_fingerprint: str) -> Run:
-    """The record of an interrupted run, whose config.yaml receives what changed."""
+def _reopen(folder: Path, data_fingerprint: str) -> Run:
+    """The record of an interrupted run, on the same data."""
     record = Run.open(folder)
     record.check_data(data_fingerprint)
-    record.write_config(config)
-    record.add_environment(data_fingerprint)
     return record
 
 

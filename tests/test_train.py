@@ -234,6 +234,7 @@ def test_one_process_at_a_time_trains_in_a_folder(tmp_path: Path) -> None:
     record = train(tmp_path / "run")
     with record.lock(), pytest.raises(UserError, match="another process trains in this folder"):
         runs.run(record.config, resume=tmp_path / "run")
+    assert "resumed" not in record.environment, "the other one's record stays as it is"
     runs.run(record.config, resume=tmp_path / "run")
 
 

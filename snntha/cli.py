@@ -148,7 +148,7 @@ def train(arguments: list[str]) -> None:
 
 def _run(cfg: DictConfig) -> float | None:
     if cfg.search is not None:
-        from snntha.search.job import run_trial
+        from snntha.search.trial_job import run_trial
 
         return run_trial(cfg)
 

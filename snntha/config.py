@@ -217,8 +217,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "fidelity.selection": ("validation", "test"),
     "optimizer.name": ("adam", "sgd"),
     "hparams.optimizer": ("adam", "sgd"),
-    "search.sampler": ("tpe", "random"),
-    "search.pruner": ("none", "median", "hyperband"),
 }
 
 Rule = tuple[Callable[[Any], bool], str]  # of one number: the test, and what it allows in words
@@ -261,8 +259,8 @@ RULES: dict[str, Rule] = {  # null passes where the type allows it; of a list, e
     "search.epochs": AT_LEAST_1,
     "search.limit": AT_LEAST_1,
     "search.seeds": AT_LEAST_1,
-    "search.batch": AT_LEAST_1,
-    "search.max_failure_share": FRACTION,
+    "search.workers": AT_LEAST_1,
+    "search.max_failure_share": BELOW_1,
     "search.failure_window": AT_LEAST_1,
     "search.max_deaths": AT_LEAST_1,
     "search.heartbeat_s": POSITIVE,
@@ -400,6 +398,18 @@ def _check_search(config: Config, search: Search) -> None:
         raise ConfigError(
             f"search.stale_s={search.stale_s}: a worker that gives a sign of life every search.heartbeat_s="
             f"{search.heartbeat_s} seconds would count as dead; pass several times that"
+        )
+    for key, value, own, wanted in (
+        ("epochs", config.epochs, "search.epochs", search.epochs),
+        ("trials", config.trials, "search.seeds", search.seeds),
+        ("dataset.limit", config.dataset.limit, "search.limit", search.limit),
+    ):
+        if value != wanted:  # what a trial costs, which the study's record and the pruner go by
+            raise ConfigError(f"{key}={value}: in a search, set {own} instead")
+    if search.pruner not in search.pruners:
+        raise ConfigError(
+            f"search.pruner={search.pruner}: expected {' | '.join(search.pruners)}"
+            f"{did_you_mean(search.pruner, search.pruners)}"
         )
     for name, dimension in search.space.items():
         key = f"search.space.{name}"

@@ -27,6 +27,10 @@ CHECKPOINT_FORMAT = 1
 _VERSIONS_OF = ("snntha", "torch", "torchvision", "numpy", "numba", "tonic", "snntorch", "hydra-core", "omegaconf")
 
 
+class FolderInUse(UserError):
+    """Another process trains in this folder."""
+
+
 class Run:
     """A run's folder: config.yaml, environment.json, summary.json and one folder a trial."""
 
@@ -83,13 +87,13 @@ class Run:
         """Keep other processes from training in this folder meanwhile.
 
         Raises:
-            UserError: another one does.
+            FolderInUse: another one does.
         """
         with (self.folder / ".lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise UserError(
+                raise FolderInUse(
                     f"{self.folder}: another process trains in this folder: wait for it or stop it"
                 ) from error
             except OSError:  # a file system without locks

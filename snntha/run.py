@@ -2,7 +2,6 @@
 
 import statistics
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +52,7 @@ def run(
     network = SpikingNetwork(config, seed=config.seed)
     neurons = [shape.neurons for shape in network.shapes]
     _announce_compilation(network, data, device, console)
-    alone = record.lock() if config.search is None else nullcontext()  # a study's claims say whose a trial is
-    with alone, Display(config, neurons, console) as display:
+    with record.lock(), Display(config, neurons, console) as display:
         if resume is not None:
             record.write_config(config)
             record.add_environment(data.fingerprint)

@@ -12,9 +12,8 @@ from snntha.records import without_passwords
 from snntha.report.formats import terminal
 from snntha.report.table import Column, Table
 from snntha.search.report import finish, print_lines
+from snntha.search.shared_study import DATABASE, connect, default_storage
 from snntha.search.snapshot import Snapshot, score
-from snntha.search.storage import DATABASE, connect, default_storage
-from snntha.search.study import open_study
 
 START = "snntha train -m search=tpe dataset=digits mode=annealed"
 
@@ -75,7 +74,7 @@ def _of_storage(name: str, storage: str, parent: Path) -> tuple[Study, Path]:
     names = optuna.get_all_study_names(connect(storage))
     if name not in names:
         raise _unknown(name, names, f"storage={without_passwords(storage)}")
-    study = open_study(name, connect(storage))
+    study = optuna.load_study(study_name=name, storage=connect(storage))
     own = Path(study.user_attrs.get("folder", parent / name))
     return study, own if own.is_dir() else parent / name
 
@@ -86,7 +85,7 @@ def _of_folder(study: str, parent: Path) -> tuple[Study, Path]:
     if folder is None:
         raise _unknown(study, [path.name for path in _study_folders(parent)], f"dir={parent}")
     storage = default_storage(folder)
-    return open_study(_only_name(folder, storage), connect(storage)), folder
+    return optuna.load_study(study_name=_only_name(folder, storage), storage=connect(storage)), folder
 
 
 def _only_name(folder: Path, storage: str) -> str:
@@ -109,7 +108,10 @@ def _unknown(name: str, names: Sequence[str], place: str) -> UserError:
 
 def _all_studies(parent: Path, storage: str) -> list[Study]:
     if storage:
-        studies = [open_study(name, connect(storage)) for name in optuna.get_all_study_names(connect(storage))]
+        studies = [
+            optuna.load_study(study_name=name, storage=connect(storage))
+            for name in optuna.get_all_study_names(connect(storage))
+        ]
     else:
         studies = [_of_folder(folder.name, parent)[0] for folder in _study_folders(parent)]
     return [study for study in studies if _is_search(study)]

@@ -34,10 +34,14 @@ def finish(study: Study, folder: Path, pictures: bool = True) -> None:
 
 
 def print_lines(lines: list[tuple[str, str]]) -> None:
-    """A label and what it is about on each line; commands and paths are not broken, so that they can be copied."""
-    console = Console()
+    """A label and what it is about on each line."""
     for label, text in lines:
-        console.print(f"{label:<6} {text}", soft_wrap=True, highlight=False, markup=False)
+        say(f"{label:<6} {text}")
+
+
+def say(text: str, style: str | None = None) -> None:
+    """One line, which is not broken, so that commands and paths in it can be copied."""
+    Console().print(text, style=style, soft_wrap=True, highlight=False, markup=False)
 
 
 def print_report(study: Study) -> None:

@@ -13,7 +13,6 @@ import optuna
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from optuna.exceptions import StorageInternalError, TrialPruned, UpdateFinishedTrialError
-from optuna.trial import TrialState
 from rich.console import Console
 
 from snntha import config as configuration
@@ -28,29 +27,33 @@ LOCKED_POLL_S = 1.0  # between two looks at a folder in which another process tr
 
 
 class Outcome(NamedTuple):
-    """What a job tells its worker. WAITING: the trial was not to blame, and shall be taken up again."""
+    """What a job tells its worker: a trial's value, or that it was pruned, or why it failed."""
 
-    state: TrialState
     value: float = 0.0  # best selection score
-    reason: str = ""
+    pruned: bool = False
+    failure: str = ""
 
 
 def run_trial(cfg: DictConfig) -> Outcome:
     """Train one trial, or go on with one whose process died, and keep only its best checkpoint.
 
     A failure that is not the user's to mend leaves its traceback in failure.txt of the trial's folder.
+
+    Raises:
+        UpdateFinishedTrialError: this process was believed dead, and another one has the trial.
+        StorageInternalError: the storage does not answer, which says nothing of the trial.
     """
     folder, unwanted = Path(cfg.output_dir), ("best", "last")
     try:
-        outcome, unwanted = Outcome(TrialState.COMPLETE, _train(configuration.load(cfg))), ("last",)
+        outcome, unwanted = Outcome(_train(configuration.load(cfg))), ("last",)
     except TrialPruned:
-        outcome = Outcome(TrialState.PRUNED)
-    except (StorageInternalError, UpdateFinishedTrialError) as error:
-        return Outcome(TrialState.WAITING, reason=f"its storage does not answer, or another has it: {error}")
+        outcome = Outcome(pruned=True)
+    except (StorageInternalError, UpdateFinishedTrialError):
+        raise
     except UserError as error:
-        outcome = Outcome(TrialState.FAIL, reason=str(error))
+        outcome = Outcome(failure=str(error))
     except Exception as error:
-        outcome = Outcome(TrialState.FAIL, reason=f"{type(error).__name__}: {error}")
+        outcome = Outcome(failure=f"{type(error).__name__}: {error}")
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "failure.txt", "".join(traceback.format_exception(error)))
     if (folder / "config.yaml").is_file():
@@ -89,21 +92,14 @@ def _train(config: Config) -> float:
         if trial.should_prune():
             raise TrialPruned
 
+    folder = Path(config.output_dir)
     while True:
+        resume = folder if (folder / "config.yaml").is_file() else None
+        if resume and configuration.from_yaml(folder / "config.yaml").hparams != config.hparams:
+            raise UserError(f"{folder} holds another run: it is not overwritten; choose another search.study_name")
+        if resume and (summary := Run.open(folder).summary) and len(summary["trials"]) == config.trials:
+            return fmean(entry["best_score"] for entry in summary["trials"])  # trained, but its worker died
         try:
-            folder = _resumable(config)
-            if folder and (summary := Run.open(folder).summary) and len(summary["trials"]) == config.trials:
-                return fmean(entry["best_score"] for entry in summary["trials"])  # trained, but its worker died
-            return run(config, folder, Console(quiet=True), lambda *args: patiently(lambda: report(*args)))
+            return run(config, resume, Console(quiet=True), lambda *args: patiently(lambda: report(*args)))
         except FolderInUse:  # a process that was believed dead lives: it ends at its next report
             time.sleep(LOCKED_POLL_S)
-
-
-def _resumable(config: Config) -> Path | None:
-    """The trial's folder if it was begun before; refuses a folder that holds something else."""
-    folder = Path(config.output_dir)
-    if not (folder / "config.yaml").is_file():
-        return None
-    if configuration.from_yaml(folder / "config.yaml").hparams != config.hparams:
-        raise UserError(f"{folder} holds another run: it is not overwritten; choose another search.study_name")
-    return folder

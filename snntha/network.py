@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from snntha import kernels, topology
 from snntha.binarize import binarize
+from snntha.config.schema import Config
 from snntha.kernels.spec import BatchNorm, Dropout, Events, Layer, Neuron, Result, Static
-from snntha.schema import Config
 from snntha.topology import LayerShape
 
 FLOAT_BITS = 32

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 
 from snntha import config as configuration
+from snntha.config.schema import Config
 from snntha.errors import UserError
 from snntha.logger import Log
-from snntha.schema import Config
 
 CHECKPOINT_FORMAT = 1
 _VERSIONS_OF = ("snntha", "torch", "torchvision", "numpy", "numba", "tonic", "snntorch", "hydra-core", "omegaconf")

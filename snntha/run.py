@@ -11,6 +11,7 @@ from rich.table import Table
 
 from snntha import data as datasets
 from snntha import kernels
+from snntha.config.schema import Config
 from snntha.data.batch import Data
 from snntha.display import Display
 from snntha.errors import UserError
@@ -18,7 +19,6 @@ from snntha.logger import open_log, require
 from snntha.network import SpikingNetwork
 from snntha.published import PUBLISHED_SAMPLES, published
 from snntha.records import Run
-from snntha.schema import Config
 from snntha.train import Progress, Stopped, TrialFailed, evaluate, fit, load_checkpoint, sample_activity
 
 

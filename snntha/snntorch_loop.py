@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from snntha.config.schema import Config
 from snntha.network import SpikingNetwork
-from snntha.schema import Config
 
 
 class SnnTorchLoop(nn.Module):

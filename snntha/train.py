@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from snntha import optimizer as optimizers
+from snntha.config.schema import Config
 from snntha.data.batch import Batch, Data, Split
 from snntha.display import Display
 from snntha.errors import UserError
@@ -17,7 +18,6 @@ from snntha.kernels.spec import Events, Result
 from snntha.loss import membrane_loss, spike_count_loss
 from snntha.network import SpikingNetwork
 from snntha.records import Trial, load_weights
-from snntha.schema import Config
 from snntha.threshold import anneal_layers
 
 SATURATED_RATE = 0.95  # spikes per neuron and step above which a layer says nothing any more

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 import torch
 
 from snntha import topology
+from snntha.config.schema import Config
 from snntha.errors import UserError
 from snntha.plots.style import MODE_COLOURS, OTHER_COLOURS
 from snntha.records import Run, Trial
-from snntha.schema import Config
 from snntha.topology import LayerShape
 
 Record = TypeVar("Record")

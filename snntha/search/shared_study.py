@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial
 from snntha.config import flatten
 from snntha.errors import UserError
 from snntha.records import without_passwords
-from snntha.schema import Config, Search
+from snntha.config.schema import Config, Search
 
 PATIENCE_S = 600.0  # how long a worker waits for a database that it has worked with: it may be starting anew
 FIRST_PATIENCE_S = 3.0  # and for one that it has not: workers that start at once collide, but a wrong URL shows here
@@ -29,7 +29,7 @@ _FREE = """device backend threads logger plots output_dir resume dataset.root da
 search.n_trials search.storage search.dir search.workers search.max_failure_share search.failure_window
 search.max_deaths search.heartbeat_s search.stale_s search.trial search.attempt""".split()
 # Overrides that `snntha train hparams=best.yaml` must not repeat
-_NOT_IN_BEST = ("search", "launcher", "hydra", "hparams", "dataset=", "mode=", "threads=")
+_NOT_IN_BEST = ("search", "launcher", "hydra", "hparams", "optimizer", "dataset=", "mode=", "threads=")
 
 # Heartbeats, retries and pictures are experimental in Optuna, which no one who searches can do anything about
 warnings.filterwarnings("ignore", category=ExperimentalWarning)
@@ -120,7 +120,7 @@ def join(config: Config, sampler: DictConfig, arguments: Sequence[str] = ()) -> 
         )
     plain = flatten(json.loads(json.dumps(dataclasses.asdict(config))))  # as it comes back from the storage
     shared = {key: value for key, value in plain if key not in _FREE}
-    shared["command line"] = " ".join(sorted(text for text in arguments if text.startswith("hparams.")))
+    shared["command line"] = " ".join(sorted(text for text in arguments if text.startswith(("hparams.", "optimizer."))))
     shared["hydra.sweeper.sampler"] = OmegaConf.to_container(sampler, resolve=True)
     before = json.loads(study.user_attrs["config"]) if "config" in study.user_attrs else shared
     different = [key for key in sorted(before.keys() | shared.keys()) if before.get(key) != shared.get(key)]

@@ -10,10 +10,10 @@ from optuna import Trial
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from snntha.errors import UserError
-from snntha.schema import Config, Dimension, Search
+from snntha.config.schema import Config, Dimension, Search
 from snntha.topology import parse
 
-OPTIMIZER, MOMENTUM = "hparams.optimizer", "hparams.momentum"
+OPTIMIZER, MOMENTUM = "optimizer.name", "optimizer.momentum"
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,15 @@ class SearchSpace:
         fixed: dict[str, str] = {}
         for override in OverridesParser.create().parse_overrides(list(arguments)):
             key, text = override.get_key_element(), str(override.input_line)
-            if key.partition(".")[0] == "optimizer":
-                raise UserError(f"{text}: in a search, set hparams.{key.partition('.')[2] or key} instead")
+            if key == "optimizer":
+                raise UserError(f"{text}: in a search, set optimizer.name instead")
             if not override.is_sweep_override():
                 fixed[key] = text
-            elif key.startswith("hparams."):
+            elif key.startswith(SEARCHED):
                 typed[key] = _distribution(override)
             else:
                 raise UserError(
-                    f"{key} has several values, but a search varies hparams.* alone: pass one value, "
+                    f"{key} has several values, but a search varies hparams.* and optimizer.* alone: pass one value, "
                     f"and run the command once for each of the others"
                 )
         return cls(config, config.search, typed, fixed)
@@ -57,12 +57,16 @@ class SearchSpace:
         """The overrides of a trial: its values, drawn or known since an earlier attempt, and the fixed ones."""
         values = {key: _suggest(trial, key, distribution) for key, distribution in self.typed.items()}
         for key, dimension in dimensions(self.config):
-            if key in values or key in self.fixed or key.rpartition(".")[0] in self.fixed.keys() - {"hparams"}:
+            if (
+                key in values
+                or key in self.fixed
+                or key.rpartition(".")[0] in self.fixed.keys() - {"hparams", "optimizer"}
+            ):
                 continue
             if dimension.when == "sgd" and values.get(OPTIMIZER, self.config.optimizer.name) != "sgd":
                 continue
             values[key] = _suggest(trial, key, _range_of(dimension))
-        if values.get(OPTIMIZER) == "adam" and self.config.hparams.momentum > 0:
+        if values.get(OPTIMIZER) == "adam" and self.config.optimizer.momentum > 0:
             values[MOMENTUM] = 0.0  # Adam takes none
         return [*self.fixed.values(), *(f"{key}={value}" for key, value in values.items())]
 

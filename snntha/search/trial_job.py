@@ -4,7 +4,7 @@ import os
 import socket
 import time
 import traceback
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from snntha import config as configuration
 from snntha.errors import UserError
 from snntha.records import FolderInUse, Run, write_atomically
 from snntha.run import run
-from snntha.schema import Config, Search
+from snntha.config.schema import Config, Search
 from snntha.search.shared_study import PATIENCE_S, connect, patiently
 
 TRUSTED = ("optuna.*", "hydra_plugins.hydra_optuna_sweeper.*")  # what a search's configuration may name as a class
@@ -78,7 +78,8 @@ def _train(config: Config) -> float:
     trial = optuna.trial.Trial(study, trial_id)
     known = set(storage.get_trial(trial_id).intermediate_values)  # reported before the process died
     trial.set_user_attr("worker", f"{socket.gethostname()}:{os.getpid()}")
-    trial.set_user_attr("hparams", asdict(config.hparams))
+    trial.set_user_attr("hparams", configuration.tuned(config))
+    config = replace(config, epochs=search.epochs)  # what best.yaml is trained for is more than a trial is
 
     def report(best_scores: list[float], epoch: int) -> None:
         """Called with the best score of each seed begun. A step is an epoch of the first seed: comparable in all."""
@@ -95,7 +96,8 @@ def _train(config: Config) -> float:
     folder = Path(config.output_dir)
     while True:
         resume = folder if (folder / "config.yaml").is_file() else None
-        if resume and configuration.from_yaml(folder / "config.yaml").hparams != config.hparams:
+        before = configuration.from_yaml(folder / "config.yaml") if resume else config
+        if (before.hparams, before.optimizer) != (config.hparams, config.optimizer):
             raise UserError(f"{folder} holds another run: it is not overwritten; choose another search.study_name")
         if resume and (summary := Run.open(folder).summary) and len(summary["trials"]) == config.trials:
             return fmean(entry["best_score"] for entry in summary["trials"])  # trained, but its worker died

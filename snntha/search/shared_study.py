@@ -17,9 +17,9 @@ from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial
 
 from snntha.config import flatten
+from snntha.config.schema import Config, Search
 from snntha.errors import UserError
 from snntha.records import without_passwords
-from snntha.config.schema import Config, Search
 
 PATIENCE_S = 600.0  # how long a worker waits for a database that it has worked with: it may be starting anew
 FIRST_PATIENCE_S = 3.0  # and for one that it has not: workers that start at once collide, but a wrong URL shows here

@@ -9,10 +9,11 @@ from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Overrid
 from optuna import Trial
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from snntha.errors import UserError
 from snntha.config.schema import Config, Dimension, Search
+from snntha.errors import UserError
 from snntha.topology import parse
 
+SEARCHED = ("hparams.", "optimizer.")  # keys that best.yaml holds
 OPTIMIZER, MOMENTUM = "optimizer.name", "optimizer.momentum"
 
 
@@ -57,11 +58,8 @@ class SearchSpace:
         """The overrides of a trial: its values, drawn or known since an earlier attempt, and the fixed ones."""
         values = {key: _suggest(trial, key, distribution) for key, distribution in self.typed.items()}
         for key, dimension in dimensions(self.config):
-            if (
-                key in values
-                or key in self.fixed
-                or key.rpartition(".")[0] in self.fixed.keys() - {"hparams", "optimizer"}
-            ):
+            settled = {*values, *self.fixed} - {"hparams"}
+            if key in settled or key.rpartition(".")[0] in settled:  # a list is settled with all its entries
                 continue
             if dimension.when == "sgd" and values.get(OPTIMIZER, self.config.optimizer.name) != "sgd":
                 continue

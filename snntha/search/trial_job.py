@@ -16,10 +16,10 @@ from optuna.exceptions import StorageInternalError, TrialPruned, UpdateFinishedT
 from rich.console import Console
 
 from snntha import config as configuration
+from snntha.config.schema import Config, Search
 from snntha.errors import UserError
 from snntha.records import FolderInUse, Run, write_atomically
 from snntha.run import run
-from snntha.config.schema import Config, Search
 from snntha.search.shared_study import PATIENCE_S, connect, patiently
 
 TRUSTED = ("optuna.*", "hydra_plugins.hydra_optuna_sweeper.*")  # what a search's configuration may name as a class

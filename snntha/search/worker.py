@@ -4,12 +4,13 @@ import copy
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from datetime import datetime
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import optuna
-from hydra.core.utils import JobStatus
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.utils import instantiate
@@ -132,13 +133,12 @@ class Worker:
         for _ in range(self.search.max_deaths):
             try:
                 (job,) = launcher.launch([overrides], initial_job_idx=0)
+                with redirect_stderr(StringIO()):  # Hydra prints the overrides of a job that raised
+                    return job.return_value
             except (HydraException, OmegaConfBaseException):
                 raise  # the configuration is wrong, for every trial
             except Exception as error:  # each launcher has its own
                 cause = cause_of(error)
-            else:
-                if job.status == JobStatus.COMPLETED:
-                    return job.return_value
         return Outcome(failure=f"its process ended {self.search.max_deaths} times without an answer. {cause}")
 
     def _after_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:

@@ -108,7 +108,8 @@ def _distribution(override: Override) -> BaseDistribution:
         kind = IntDistribution if all(isinstance(value, int) for value in values) else FloatDistribution
         return kind(min(values), max(values), step=abs(values[1] - values[0]) if len(values) > 1 else 1)
     if isinstance(sweep, ChoiceSweep | RangeSweep):
-        return CategoricalDistribution(list(override.sweep_iterator(transformer=Transformer.encode)))
+        choices: list[Any] = list(override.sweep_iterator(transformer=Transformer.encode))
+        return CategoricalDistribution(choices)
     raise UserError(f"{override.input_line}: expected interval(low,high), range(low,high,step) or choice(a,b)")
 
 

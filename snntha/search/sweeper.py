@@ -11,4 +11,5 @@ class StudySweeper(OptunaSweeper):
         from snntha.search.worker import work
 
         plugin = self.sweeper
+        assert plugin.config is not None and plugin.launcher is not None
         work(plugin.config, plugin.launcher, [f"{k}={value}" for k, value in (plugin.params or {}).items()] + arguments)

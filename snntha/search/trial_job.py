@@ -64,7 +64,12 @@ def run_trial(cfg: DictConfig) -> Outcome:
 
 
 def build_pruner(search: Search) -> optuna.pruners.BasePruner:
-    return instantiate(search.pruners[search.pruner], _execution_whitelist_=TRUSTED)
+    """The pruner that `search.pruner` names; raises UserError where it does not take its arguments."""
+    options = search.pruners[search.pruner]
+    try:
+        return instantiate(options, _execution_whitelist_=TRUSTED)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"search.pruners.{search.pruner}={options}: {error}") from error
 
 
 def _train(config: Config) -> float:

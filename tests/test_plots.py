@@ -51,16 +51,20 @@ def copy(folders: dict[str, Path], tmp_path: Path) -> Path:
     return Path(shutil.copytree(folders["annealed"], tmp_path / "copy"))
 
 
+def drawn(name: str, runs: Runs, **options) -> Figure:
+    figure = plots.FIGURES[name].draw(runs, Options(**options))
+    assert isinstance(figure, Figure)
+    return figure
+
+
 def figure_of(name: str, *paths: Path, **options) -> Figure:
-    drawing = plots.draw(name, Runs([ShownRun(path) for path in paths]), Options(**options))
-    assert isinstance(drawing, Figure)
-    return drawing
+    return drawn(name, Runs([ShownRun(path) for path in paths]), **options)
 
 
 def animation_of(name: str, path: Path, **options) -> Animation:
-    drawing = plots.draw(name, Runs([ShownRun(path)]), Options(**options))
-    assert isinstance(drawing, Animation)
-    return drawing
+    animation = plots.FIGURES[name].draw(Runs([ShownRun(path)]), Options(**options))
+    assert isinstance(animation, Animation)
+    return animation
 
 
 def metrics(path: Path) -> list[dict]:
@@ -110,8 +114,7 @@ def test_a_loss_of_more_time_steps_is_not_drawn_beside_that_of_training(copy):
     text = (copy / "config.yaml").read_text()
     (copy / "config.yaml").write_text(text.replace("test_time_steps: null", "test_time_steps: 99"))
     runs = Runs([ShownRun(copy)])
-    figure = plots.draw("curves", runs)
-    assert isinstance(figure, Figure)
+    figure = drawn("curves", runs)
     assert len(figure.axes[0].lines) == 1
     assert "loss of 99 validation steps" in runs.notes[0]
 
@@ -236,7 +239,7 @@ def test_temporal_iteration_0_is_the_untrained_network(folders):
     animation.update(0)
     assert animation.figure.axes[0].get_title() == "annealed: iteration γ = 0, threshold θ = 5.00"
     membrane = animation.figure.axes[0].lines[1].get_ydata()
-    loss = np.mean((membrane - temporal.target(run)) ** 2)
+    loss = np.mean((membrane - temporal.Recording.read(run).target_T) ** 2)
     assert loss == pytest.approx(run.column("train_loss")[0], rel=1e-5)
 
 
@@ -245,8 +248,7 @@ def test_temporal_without_a_record_of_iteration_0_draws_the_others(folders, tmp_
     record = older / "trial_0/activity_initial.pt"
     record.unlink()
     runs = Runs([ShownRun(older)])
-    figure = plots.draw("temporal", runs, Options(iterations=(0, 2)))
-    assert isinstance(figure, Figure)
+    figure = drawn("temporal", runs, iterations=(0, 2))
     assert [ax.get_title() for ax in figure.axes[:3] if ax.get_visible()] == ["", "γ = 2, θ = 5.45"]
     assert [note for note in runs.notes if note.startswith(f"iteration 0 is not drawn: {record} is missing")]
     assert animation_of("animation", older).frames == 6
@@ -254,16 +256,16 @@ def test_temporal_without_a_record_of_iteration_0_draws_the_others(folders, tmp_
 
 def test_temporal_says_where_a_run_ended_early(folders):
     runs = Runs([ShownRun(folders["temporal_annealed"])])
-    plots.draw("temporal", runs)
+    drawn("temporal", runs)
     assert any("ends at iteration 6: drawn in place of 400" in note for note in runs.notes)
 
 
 def test_strict_spikes_need_more_than_the_threshold(folders):
-    folder = ShownRun(folders["temporal_annealed"])
-    membrane = np.array([0.0, 1.0, 2.0])
-    assert list(temporal.spike_steps(folder, membrane, 1.0)) == [1, 2]
-    folder.config.fidelity.spike = "above_threshold"
-    assert list(temporal.spike_steps(folder, membrane, 1.0)) == [2]
+    run = ShownRun(folders["temporal_annealed"])
+    recording = temporal.Recording(run, np.zeros(3), {1: (np.array([0.0, 1.0, 2.0]), 1.0)})
+    assert list(recording.spikes(1)) == [1, 2]
+    run.config.fidelity.spike = "above_threshold"
+    assert list(recording.spikes(1)) == [2]
 
 
 def test_temporal_refuses_another_data_set(folders):
@@ -281,14 +283,12 @@ def test_neuron_figure_takes_the_numbers_of_the_run_or_the_command_line(folders)
     figure = figure_of("neuron", folders["annealed"])
     assert figure.axes[3].get_title().startswith("(d) θ = 5:")
     assert figure.axes[4].get_title().startswith("(e) θ = 10:")
-    alone = plots.draw("neuron", Runs([]), Options(final=7.0))
-    assert isinstance(alone, Figure)
+    alone = drawn("neuron", Runs([]), final=7.0)
     assert alone.axes[5].get_title() == "(f) θ from 1 to 7: both"
 
 
 def test_surrogate_is_eq_8_clamped_and_moving():
-    figure = plots.draw("surrogate", Runs([]), Options(start=2.0, final=6.0, slope=0.5))
-    assert isinstance(figure, Figure)
+    figure = drawn("surrogate", Runs([]), start=2.0, final=6.0, slope=0.5)
     clamped, moving = figure.axes[4], figure.axes[5]
     for ax, centre in ((clamped, 2.0), (moving, 6.0)):
         u, s = ax.lines[4].get_data()  # curve and point A of each threshold in turn
@@ -381,8 +381,7 @@ def test_an_older_record_leaves_one_panel_empty(copy, tmp_path):
     path = copy / "trial_0" / "metrics.jsonl"
     path.write_text(path.read_text().replace("silenced_by_threshold", "formerly"))
     runs = Runs([ShownRun(copy)])
-    figure = plots.draw("thresholds", runs)
-    assert isinstance(figure, Figure)
+    figure = drawn("thresholds", runs)
     assert len(figure.axes[0].lines) == 4 and not figure.axes[3].lines
     assert runs.notes == [f"{path} has no silenced_by_threshold: an older run or another data set; train it anew"]
 
@@ -403,7 +402,7 @@ def test_a_run_without_an_epoch_draws_nothing(copy):
 
 def test_one_run_at_a_time_is_noted(folders):
     runs = Runs([ShownRun(folders["annealed"]), ShownRun(folders["bsnn"])])
-    plots.draw("weights", runs)
+    drawn("weights", runs)
     assert runs.notes == [f"drawn for one run at a time: {folders['bsnn']} is left out"]
 
 

@@ -134,7 +134,7 @@ def test_both_backends_train_alike(tmp_path: Path) -> None:
 def test_trial_seeds(tmp_path: Path, seed: str, trials: list[int]) -> None:
     record = train(tmp_path / "run", "trials=2", "seed=3", f"fidelity.trial_seed={seed}")
     assert [trial["seed"] for trial in record.summary["trials"]] == trials
-    same = torch.equal(weights(record)["synapses.0.weight"], weights(record, trial=1)["synapses.0.weight"])
+    same = torch.equal(weights(record)["synapses.0.weight"], weights(record, seed=1)["synapses.0.weight"])
     assert same == (seed == "same")
 
 

@@ -17,7 +17,7 @@ from snntha.plots.folders import Missing, Options, Runs, ShownRun
 from snntha.plots.style import Animation, save, styled
 from snntha.plots.terminal import terminal_picture
 
-__all__ = ["FIGURES", "Missing", "Options", "draw", "draw_run", "plot", "terminal_picture"]
+__all__ = ["FIGURES", "Missing", "Options", "draw_run", "plot", "terminal_picture"]
 
 CLASSES, TEMPORAL_CODING = "classes", "temporal_coding"
 
@@ -26,7 +26,7 @@ CLASSES, TEMPORAL_CODING = "classes", "temporal_coding"
 class Entry:
     """One figure of the table."""
 
-    draw: Callable[[Runs, Options], Figure | Animation]
+    draw: Callable[[Runs, Options], Figure | Animation]  # raises Missing if no run holds what it shows
     about: str
     needs_run: bool = True
     only: str | None = None  # data sets that it makes sense for: those with classes, or temporal_coding
@@ -36,8 +36,7 @@ class Entry:
         """Whether to draw it without having been asked for it by name."""
         if not runs:
             return not self.needs_run
-        names = {run.config.dataset.name for run in runs}
-        kinds = {TEMPORAL_CODING if name == TEMPORAL_CODING else CLASSES for name in names}
+        kinds = {TEMPORAL_CODING if run.config.dataset.name == TEMPORAL_CODING else CLASSES for run in runs}
         return self.only is None or self.only in kinds
 
 
@@ -77,24 +76,6 @@ FIGURES = {
 }
 
 
-def draw(name: str, runs: Runs, options: Options | None = None) -> Figure | Animation:
-    """The figure of that name; notes on what the runs lack are appended to `runs.notes`.
-
-    Raises:
-        UserError: there is no such figure.
-        Missing: no run holds what it shows.
-    """
-    check_names([name])
-    return FIGURES[name].draw(runs, options or Options())
-
-
-def check_names(names: Sequence[str]) -> None:
-    """Raises UserError for a name that `FIGURES` lacks."""
-    for name in names:
-        if name not in FIGURES:
-            raise UserError(f"figure={name}: expected {' | '.join(FIGURES)}{did_you_mean(name, FIGURES)}")
-
-
 def plot(
     folders: Sequence[Path],
     names: Sequence[str],
@@ -116,16 +97,18 @@ def plot(
     Raises:
         UserError: a folder is no run, a name is unknown, or nothing at all could be drawn.
     """
+    for name in names:
+        if name not in FIGURES:
+            raise UserError(f"figure={name}: expected {' | '.join(FIGURES)}{did_you_mean(name, FIGURES)}")
     options = options or Options()
     written: list[Path] = []
     notes: list[str] = []
-    check_names(names)
     shown = [ShownRun(folder, options.trial) for folder in folders]
     with styled():
         for name in names or [name for name, entry in FIGURES.items() if entry.suits(shown)]:
             runs = Runs(shown)
             try:
-                written += save(draw(name, runs, options), output, name, kinds)
+                written += save(FIGURES[name].draw(runs, options), output, name, kinds)
             except Missing as error:
                 runs.note(f"not drawn: {error}")
             notes += [f"{name}: {note}" for note in runs.notes]

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from snntha.plots.folders import Options, Runs, ShownRun
-from snntha.plots.style import WIDTH, panel_letters
+from snntha.plots.style import WIDTH, panel_letters, without_frame
 
 BINS = 30
 CELL_NUMBERS = 12  # a confusion matrix of more classes shows colours alone
@@ -41,8 +41,7 @@ def _draw_counts(ax: Axes, present: list[tuple[ShownRun, np.ndarray]]) -> None:
     highest = max(float(count_N.max()) for _, count_N in present)
     edges = np.linspace(0, highest or 1.0, BINS + 1).tolist()
     for run, count_N in present:
-        share = 100 / len(count_N)
-        weights = np.full(len(count_N), share)
+        weights = np.full(len(count_N), 100 / len(count_N))
         ax.hist(count_N, edges, weights=weights, histtype="stepfilled", color=run.colour, alpha=0.3)
         ax.hist(count_N, edges, weights=weights, histtype="step", color=run.colour, lw=1.2)
     ax.set_xlim(0, edges[-1])
@@ -67,25 +66,18 @@ def confusion(runs: Runs, options: Options) -> Figure:
     axes = figure.subplots(rows, columns, squeeze=False)
     for ax in axes.flat[len(found) :]:
         ax.set_visible(False)
-    image = None
     for ax, (run, counts) in zip(axes.flat, found, strict=False):
         percent = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        image = ax.imshow(percent, cmap="Blues", vmin=0, vmax=100)
-        classes = len(counts)
-        if classes <= CELL_NUMBERS:
-            _write_cells(ax, percent)
-        ticks = range(0, classes, 1 if classes <= CELL_NUMBERS else 2)
+        ax.imshow(percent, cmap="Blues", vmin=0, vmax=100)
+        few = len(counts) <= CELL_NUMBERS
+        for (row, column), value in np.ndenumerate(percent):
+            if few and value >= 0.5:
+                colour = "white" if value > 60 else "black"
+                ax.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=7)
         accuracy = 100 * counts.trace() / counts.sum()
-        ax.set(xlabel="predicted class", ylabel="class", title=f"{run.label}: {accuracy:.1f} % correct")
+        without_frame(ax, xlabel="predicted class", ylabel="class", title=f"{run.label}: {accuracy:.1f} % correct")
+        ticks = range(0, len(counts), 1 if few else 2)
         ax.set(xticks=ticks, yticks=ticks)
-        ax.spines[:].set_visible(False)
-    assert image is not None
-    figure.colorbar(image, ax=list(axes.flat[: len(found)]), label="share of the class (%)", shrink=0.8)
+    shown = list(axes.flat[: len(found)])
+    figure.colorbar(shown[0].images[0], ax=shown, label="share of the class (%)", shrink=0.8)
     return figure
-
-
-def _write_cells(ax: Axes, percent: np.ndarray) -> None:
-    for (row, column), value in np.ndenumerate(percent):
-        if value >= 0.5:
-            colour = "white" if value > 60 else "black"
-            ax.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=7)

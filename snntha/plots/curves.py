@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from snntha.optimizer import learning_rate
 from snntha.plots.folders import Missing, Options, Runs, ShownRun
-from snntha.plots.style import GREY, LAYER_COLOURS, LINE_STYLES, WIDTH, log_if_wide, panel_letters
+from snntha.plots.style import GREY, LAYER_COLOURS, LINE_STYLES, WIDTH, is_wide, panel_letters
 from snntha.threshold import theta_after
 
 MARKED = 60  # points that a curve may have to be marked one by one
@@ -21,22 +21,20 @@ def curves(runs: Runs, options: Options) -> Figure:
     Of a single run every layer's threshold is drawn, of several runs the last layer's, as in Fig. 6.
     """
     found = runs.having(lambda run: run.column("epoch"))
-    accurate = [run for run, _ in found if run.has_classes]
+    accurate = [(run, epochs) for run, epochs in found if run.has_classes]
     figure = Figure(figsize=(WIDTH, 2.9))
     panels = figure.subplots(1, 2 if accurate else 1, squeeze=False)[0]
-    theta = panels[0].twinx()
+    loss, theta = panels[0], panels[0].twinx()
     theta.spines["right"].set_visible(True)
     theta.set_ylabel("threshold θ")
     several = len(found) > 1
 
-    losses: list[float] = []
     for run, epochs in found:
-        for key, style in (("train_loss", "-"), ("validation_loss", "--")):
-            if key == "validation_loss" and (steps := run.longer_validation):
-                runs.note(f"{run.folder}: loss of {steps} validation steps, not drawn beside that of training")
-                continue
-            panels[0].plot(epochs, run.column(key), style, color=run.colour)
-            losses += run.column(key)
+        loss.plot(epochs, run.column("train_loss"), "-", color=run.colour)
+        if steps := run.longer_validation:
+            runs.note(f"{run.folder}: loss of {steps} validation steps, not drawn beside that of training")
+        else:
+            loss.plot(epochs, run.column("validation_loss"), "--", color=run.colour)
         start = run.config.hparams.threshold.start
         rows = [start, *run.column("thresholds")]
         for layer in [len(start) - 1] if several else range(len(start)):
@@ -44,33 +42,32 @@ def curves(runs: Runs, options: Options) -> Figure:
             label = None if several else f"θ, layer {layer + 1}"
             width = 1.6 + len(start) - 1 - layer  # equal thresholds stay visible
             theta.plot([0, *epochs], [row[layer] for row in rows], ":", color=colour, lw=width, label=label)
-    log_if_wide(panels[0], losses)
+    if is_wide([value for line in loss.lines for value in line.get_ydata()]):
+        loss.set_yscale("log")
     theta.set_ylim(bottom=0)
-    panels[0].set(xlabel="epoch", ylabel="loss", title="loss and thresholds")
-    panels[0].xaxis.set_major_locator(MaxNLocator(integer=True))
-    _legend(figure, theta, [run for run, _ in found])
-
+    loss.set(ylabel="loss", title="loss and thresholds")
+    for run, epochs in accurate:
+        panels[1].plot(epochs, run.column("train_accuracy"), "-", color=run.colour)
+        panels[1].plot(epochs, run.column("validation_accuracy"), "--", color=run.colour)
     if accurate:
-        for run in accurate:
-            epochs = run.column("epoch")
-            panels[1].plot(epochs, run.column("train_accuracy"), "-", color=run.colour)
-            panels[1].plot(epochs, run.column("validation_accuracy"), "--", color=run.colour)
-        panels[1].set(xlabel="epoch", ylabel="accuracy (%)", title="accuracy")
+        panels[1].set(ylabel="accuracy (%)", title="accuracy")
         panels[1].grid(axis="y", alpha=0.3)
-        panels[1].xaxis.set_major_locator(MaxNLocator(integer=True))
         panel_letters(panels)
+    for ax in panels:
+        ax.set_xlabel("epoch")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend(figure, theta, [run for run, _ in found])
     return figure
 
 
 def _legend(figure: Figure, theta: Axes, shown: list[ShownRun]) -> None:
     """Line styles in grey, then the layers of a single run or the colours of several."""
     selections = dict.fromkeys(run.config.selection if run.has_classes else "evaluation" for run in shown)
-    entries = {
-        "training": Line2D([], [], color=GREY),
-        " or ".join(selections): Line2D([], [], color=GREY, ls="--"),
-    }
+    styles = {"training": "-", " or ".join(selections): "--"}
     if len(shown) > 1:
-        entries["θ, last layer"] = Line2D([], [], color=GREY, ls=":")
+        styles["θ, last layer"] = ":"
+    entries = {name: Line2D([], [], color=GREY, ls=style) for name, style in styles.items()}
+    if len(shown) > 1:
         entries |= {run.label: Line2D([], [], color=run.colour, lw=3) for run in shown}
     else:
         handles, labels = theta.get_legend_handles_labels()
@@ -91,23 +88,26 @@ def thresholds(runs: Runs, options: Options) -> Figure:
     for number, (run, recorded) in enumerate(found):
         iterations = list(range(recorded[-1] + 1))
         threshold = run.config.hparams.threshold
-        for layer, numbers in enumerate(zip(threshold.start, threshold.rise, threshold.rate, strict=True)):
+        shares = _silenced(runs, run)
+        for layer, (start, rise, alpha) in enumerate(zip(threshold.start, threshold.rise, threshold.rate, strict=True)):
             look = _look(found, number, layer)
-            start, rise, alpha = numbers
             values = [theta_after(start, rise, alpha, updates) for updates in iterations]
             theta.plot(iterations, values, **look, label=f"{run.label}, layer {layer + 1}")
             theta.axhline(start + rise, color=look["color"], lw=0.8, ls=(0, (1, 2)))
             step.plot(iterations, [alpha * (start + rise - value) for value in values], **look)
-            _draw_silenced(runs, silenced, run, layer, look)
-        half_period = _half_period(run)
-        lr = run.config.optimizer.lr
-        rates = [learning_rate(lr, iteration, half_period) for iteration in iterations[:-1]]
+            if shares:
+                marker = "." if len(shares) <= MARKED else ""
+                silenced.plot(recorded, [100 * row[layer] for row in shares], **look, marker=marker, ms=4)
+        period = run.config.hparams.cosine_epochs
+        if period is not None:  # T of Eq. (28) in iterations; an epoch's are those of the first recorded line
+            period *= recorded[0] / run.column("epoch")[0]
+        rates = [learning_rate(run.config.optimizer.lr, iteration, period) for iteration in iterations[:-1]]
         rate.plot(iterations[:-1], rates, color=run.colour if len(found) > 1 else GREY)
     theta.set(ylabel="threshold θ", title="threshold; dotted: θ∞")
     step.set(ylabel="Δθ per iteration", title="step of the threshold, Eq. (5)")
     rate.set(ylabel="learning rate", title="learning rate, Eq. (28)", xlabel="iteration γ")
     silenced.set(ylabel="neurons (%)", title="silenced by the last step of an epoch", xlabel="iteration γ")
-    for ax in (theta, step, rate, silenced):
+    for ax in panels.flat:
         top = max(ax.get_ylim()[1], 1.0 if ax is silenced else 0.0)
         ax.set_ylim(-0.03 * top, top)  # what lies at 0 stays visible
         ax.ticklabel_format(axis="y", scilimits=(-3, 4))
@@ -116,24 +116,18 @@ def thresholds(runs: Runs, options: Options) -> Figure:
     return figure
 
 
-def _look(found: list, number: int, layer: int) -> dict[str, Any]:
-    """Colour says the layer of a single run, or the run; later layers are thinner, so that equal lines stay visible."""
-    width = 1.2 + 1.4 * (len(found[number][0].layers) - 1 - layer)
-    if len(found) == 1:
-        return {"color": LAYER_COLOURS[layer], "ls": "-", "lw": width}
-    return {"color": found[number][0].colour, "ls": LINE_STYLES[layer], "lw": 1.5}
-
-
-def _half_period(run: ShownRun) -> float | None:
-    """T of Eq. (28) in iterations; an epoch's iterations are those of the first recorded line."""
-    epochs = run.config.hparams.cosine_epochs
-    return None if epochs is None else epochs * run.column("iteration")[0] / run.column("epoch")[0]
-
-
-def _draw_silenced(runs: Runs, ax: Axes, run: ShownRun, layer: int, look: dict[str, Any]) -> None:
+def _silenced(runs: Runs, run: ShownRun) -> list[list[float]]:
+    """Shares of each epoch and layer; none, with a note, in older runs."""
     try:
-        shares = [100 * row[layer] for row in run.column("silenced_by_threshold")]
+        return run.column("silenced_by_threshold")
     except Missing as error:
         runs.note(str(error))
-        return
-    ax.plot(run.column("iteration"), shares, **look, marker="." if len(shares) <= MARKED else "", ms=4)
+        return []
+
+
+def _look(found: list, number: int, layer: int) -> dict[str, Any]:
+    """Colour says the layer of a single run, or the run; later layers are thinner, so that equal lines stay visible."""
+    run, _ = found[number]
+    if len(found) > 1:
+        return {"color": run.colour, "ls": LINE_STYLES[layer], "lw": 1.5}
+    return {"color": LAYER_COLOURS[layer], "ls": "-", "lw": 1.2 + 1.4 * (len(run.layers) - 1 - layer)}

@@ -16,11 +16,7 @@ __all__ = ["Missing", "Options", "Runs", "ShownRun"]
 
 Record = TypeVar("Record")
 MODE_LABELS = {"flt32": "flt32", "bsnn_theta1": "BSNN θ=1", "bsnn": "BSNN", "annealed": "annealed"}
-WRITTEN = {  # when a run writes activity_<when>.pt
-    "initial": "the start of training, of temporal coding alone",
-    "start": "its first epoch",
-    "end": "its end",
-}
+WRITTEN = {"initial": "its start", "start": "its first epoch", "end": "its end"}  # when it writes activity_<when>.pt
 
 
 @dataclass(frozen=True)
@@ -49,9 +45,7 @@ class ShownRun:
         self.folder = folder
         self.config = record.load_config()
         self.seed = record.seed(seed)
-        self.column = self.seed.column
-        self.layers = record.layers
-        self.problems = record.problems
+        self.column, self.layers, self.problems = self.seed.column, record.layers, record.problems
         self.mode = MODE_LABELS[self.config.mode.name]  # as the paper writes it
         self.colour = MODE_COLOURS[self.config.mode.name]
         self.label = self.mode

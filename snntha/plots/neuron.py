@@ -37,9 +37,8 @@ def neuron(runs: Runs, options: Options) -> Figure:
     beta, _, start, final = _numbers(runs, options, START, FINAL)
     figure = Figure(figsize=(WIDTH, 3.9))
     top, bottom = figure.subplots(2, 3)
-    for ax, current, outcome in zip(
-        top, (0.0, -1.0, 1.0), ("no response", "memory, no spike", "spike, then reset"), strict=True
-    ):
+    outcomes = {0.0: "no response", -1.0: "memory, no spike", 1.0: "spike, then reset"}
+    for ax, (current, outcome) in zip(top, outcomes.items(), strict=True):
         current_T = np.zeros(16)
         current_T[4] = current
         _draw(ax, *respond(current_T, beta, np.ones(16)), np.ones(16))
@@ -86,9 +85,8 @@ def surrogate(runs: Runs, options: Options) -> Figure:
     figure = Figure(figsize=(WIDTH * 0.85, 4.6))
     axes = figure.subplots(3, 2, sharex=True, sharey="row")
     for column, (name, centres) in enumerate({"clamped at θ₀": [start] * 3, "moving with θ": thetas}.items()):
-        for number, (theta, centre) in enumerate(zip(thetas, centres, strict=True)):
-            spike, smooth, gradient = axes[:, column]
-            colour = COLOURS[number]
+        spike, smooth, gradient = axes[:, column]
+        for number, (theta, centre, colour) in enumerate(zip(thetas, centres, COLOURS, strict=True)):
             dashes = "-" if column else (4 * number, (4, 8))  # three colours by turns on one curve
             spike.plot(u, fires(u, theta), color=colour, label=f"θ = {theta:g}")
             smooth.plot(u, fast_sigmoid(u, slope, centre), color=colour, ls=dashes)
@@ -96,20 +94,11 @@ def surrogate(runs: Runs, options: Options) -> Figure:
             gradient.plot(point, surrogate_gradient(point, centre, slope), "o", color=colour, ms=4)
         for ax in axes[:, column]:
             ax.axvline(point, color=GREY, lw=0.8, ls=":")
-        weakest = surrogate_gradient(point, centres[-1], slope)
-        axes[2, column].text(
-            0.98,
-            0.98,
-            f"at A: s = {weakest:.2g} when θ = {final:g}",
-            transform=axes[2, column].transAxes,
-            ha="right",
-            va="top",
-        )
-        axes[2, column].set_ylim(-0.05, 1.45)
-        axes[0, column].text(point, 1.1, "A ", ha="right")
-        axes[0, column].set_ylim(-0.05, 1.3)
-        axes[0, column].set_title(name)
-        axes[2, column].set_xlabel("membrane u")
+        weakest = f"at A: s = {surrogate_gradient(point, centres[-1], slope):.2g} when θ = {final:g}"
+        gradient.text(0.98, 0.98, weakest, transform=gradient.transAxes, ha="right", va="top")
+        gradient.set(ylim=(-0.05, 1.45), xlabel="membrane u")
+        spike.text(point, 1.1, "A ", ha="right")
+        spike.set(ylim=(-0.05, 1.3), title=name)
     for ax, label in zip(axes[:, 0], ("spike z", "surrogate z̃", f"gradient s, k = {slope:g}"), strict=True):
         ax.set_ylabel(label)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
@@ -128,11 +117,8 @@ def _numbers(runs: Runs, options: Options, start: float, final: float) -> tuple[
     values = {"beta": BETA, "slope": SLOPE, "start": start, "final": final}
     if runs.shown:
         hparams = runs.first.config.hparams
-        values = {
-            "beta": hparams.beta,
-            "slope": hparams.slope,
-            "start": hparams.threshold.start[0],
-            "final": runs.first.final_thresholds[0],
-        }
-    chosen = [given if (given := getattr(options, name)) is not None else value for name, value in values.items()]
-    return chosen[0], chosen[1], chosen[2], chosen[3]
+        values = {"beta": hparams.beta, "slope": hparams.slope}
+        values |= {"start": hparams.threshold.start[0], "final": runs.first.final_thresholds[0]}
+    given = {name: number for name in values if (number := getattr(options, name)) is not None}
+    beta, slope, start, final = {**values, **given}.values()
+    return beta, slope, start, final

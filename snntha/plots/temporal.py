@@ -1,5 +1,7 @@
 """The temporal-coding task (Sec. 4.1): membrane and spikes of its output neuron at chosen iterations (Fig. 4)."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -18,76 +20,72 @@ ITERATIONS = {  # of Fig. 4
 SMOOTHING = 5  # width of the running mean, time steps
 
 
-def target(run: ShownRun) -> np.ndarray:
-    """y_t, shape (T,)."""
-    dataset = run.config.dataset
-    if dataset.target_peak is None or dataset.target_step is None:
-        raise Missing(f"{run.folder} is a run of dataset={dataset.name}: this figure needs dataset=temporal_coding")
-    return target_membrane(dataset.target_peak, dataset.target_step, dataset.time_steps).flatten().numpy()
+@dataclass
+class Recording:
+    """What a run recorded of its output neuron."""
 
+    run: ShownRun
+    target_T: np.ndarray  # y_t
+    iterations: dict[int, tuple[np.ndarray, float]]  # its membrane u_t after so many updates, and its threshold
 
-def membranes(run: ShownRun) -> dict[int, tuple[np.ndarray, float]]:
-    """Iteration -> membrane u_t of the output neuron, shape (T,), and its threshold.
+    @classmethod
+    def read(cls, run: ShownRun) -> "Recording":
+        """All iterations but that before the first update."""
+        dataset = run.config.dataset
+        if dataset.target_peak is None or dataset.target_step is None:
+            raise Missing(f"{run.folder} is a run of dataset={dataset.name}: this figure needs dataset=temporal_coding")
+        target_T = target_membrane(dataset.target_peak, dataset.target_step, dataset.time_steps).flatten().numpy()
+        lines = zip(run.column("iteration"), run.column("output_membrane"), run.column("thresholds"), strict=True)
+        return cls(run, target_T, {iteration: (np.array(u), thetas[-1]) for iteration, u, thetas in lines})
 
-    What an iteration's forward pass computes: after that many updates of weights and threshold, from the first on.
-    """
-    target(run)
-    recorded = zip(run.column("iteration"), run.column("output_membrane"), run.column("thresholds"), strict=True)
-    return {iteration: (np.array(membrane), thetas[-1]) for iteration, membrane, thetas in recorded}
+    def add_untrained(self, runs: Runs) -> None:
+        """Iteration 0, before any update, which older runs have not recorded."""
+        try:
+            u, thetas = (self.run.activity("initial", key) for key in ("output_membrane", "thresholds"))
+            self.iterations = {0: (np.array(u), thetas[-1]), **self.iterations}
+        except Missing as error:
+            runs.note(f"iteration 0 is not drawn: {error}")
 
-
-def _with_untrained(runs: Runs, run: ShownRun, recorded: dict[int, tuple[np.ndarray, float]]) -> dict:
-    """The same with iteration 0, before any update, where the run has recorded it; older ones have not."""
-    try:
-        membrane, thetas = (run.activity("initial", key) for key in ("output_membrane", "thresholds"))
-    except Missing as error:
-        runs.note(f"iteration 0 is not drawn: {error}")
-        return recorded
-    return {0: (np.array(membrane), thetas[-1]), **recorded}
-
-
-def spike_steps(run: ShownRun, membrane: np.ndarray, threshold: float) -> np.ndarray:
-    """Time steps at which the output neuron fires, Eq. (2)."""
-    return np.flatnonzero(fires(membrane, threshold, run.config.fidelity.spike == "above_threshold"))
+    def spikes(self, iteration: int) -> np.ndarray:
+        """Time steps at which the output neuron fires, Eq. (2)."""
+        membrane, threshold = self.iterations[iteration]
+        return np.flatnonzero(fires(membrane, threshold, self.run.config.fidelity.spike == "above_threshold"))
 
 
 def temporal(runs: Runs, options: Options) -> Figure:
     """One row a run: its target and three iterations, membrane above and spike raster below (Fig. 4)."""
-    found = runs.having(membranes)
-    columns = 1 + max(len(options.iterations or ITERATIONS[run.config.mode.name]) for run, _ in found)
+    found = runs.having(Recording.read)
+    wanted = [options.iterations or ITERATIONS[run.config.mode.name] for run, _ in found]
+    columns = 1 + max(map(len, wanted))
     figure = Figure(figsize=(WIDTH, 0.5 + 1.75 * len(found)))
     axes = figure.subplots(
         2 * len(found), columns, sharex=True, squeeze=False, gridspec_kw={"height_ratios": [5, 1] * len(found)}
     )
-    for row, (run, recorded) in enumerate(found):
-        wanted = options.iterations or ITERATIONS[run.config.mode.name]
-        if 0 in wanted:
-            recorded = _with_untrained(runs, run, recorded)
+    for row, (run, recording) in enumerate(found):
         above, below = axes[2 * row], axes[2 * row + 1]
-        y = target(run)
+        y = recording.target_T
         _draw_trace(above[0], below[0], y, run.final_thresholds[-1], np.array([y.argmax()]), GREY)
         above[0].set_title(f"({'abcdefghij'[row]}) {run.label}: target", loc="left")
-        for column, iteration in enumerate(wanted, start=1):
-            if iteration < min(recorded):
+        if 0 in wanted[row]:
+            recording.add_untrained(runs)
+        for column in range(1, columns):
+            iteration = wanted[row][column - 1] if column <= len(wanted[row]) else -1
+            nearest = max((number for number in recording.iterations if number <= iteration), default=None)
+            if nearest is None:
                 above[column].set_visible(False)
                 below[column].set_visible(False)
                 continue
-            nearest = max(number for number in recorded if number <= iteration)
             if nearest != iteration:
                 runs.note(f"{run.folder} ends at iteration {nearest}: drawn in place of {iteration}")
-            membrane, threshold = recorded[nearest]
-            _draw_trace(
-                above[column], below[column], membrane, threshold, spike_steps(run, membrane, threshold), run.colour
-            )
+            membrane, threshold = recording.iterations[nearest]
+            _draw_trace(above[column], below[column], membrane, threshold, recording.spikes(nearest), run.colour)
             above[column].plot(y, color=GREY, lw=0.8)
             above[column].set_title(f"γ = {nearest}, θ = {threshold:.3g}")
-        for unused in [*above[len(wanted) + 1 :], *below[len(wanted) + 1 :]]:
-            unused.set_visible(False)
         above[0].set_ylabel("membrane u")
         below[0].set_ylabel("spikes", rotation=0, ha="right", va="center")
     for ax in axes[-1]:
         ax.set_xlabel("time step t")
-    axes[0, 0].set_xticks([0, int(target(found[0][0]).argmax())])
+    axes[0, 0].set_xticks([0, int(found[0][1].target_T.argmax())])
     figure.align_ylabels(axes[:, 0])
     return figure
 
@@ -108,11 +106,11 @@ def animation(runs: Runs, options: Options, *, smooth: bool = False) -> Animatio
     Args:
         smooth: the membrane smoothed over time by a running mean of width 5.
     """
-    run, recorded = runs.single(membranes)
-    recorded = _with_untrained(runs, run, recorded)
-    y = target(run)
-    numbers = sorted(recorded)
-    chosen = [numbers[index] for index in _spread(len(numbers), options.frames)]
+    run, recording = runs.single(Recording.read)
+    recording.add_untrained(runs)
+    y, recorded = recording.target_T, recording.iterations
+    spread = np.linspace(0, len(recorded) - 1, min(len(recorded), options.frames)).round().astype(int)
+    chosen = [sorted(recorded)[index] for index in np.unique(spread)]
     figure = Figure(figsize=(5.6, 3.4))
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[6, 1])
     above.plot(y, color=GREY, label="target")
@@ -132,7 +130,7 @@ def animation(runs: Runs, options: Options, *, smooth: bool = False) -> Animatio
         above.set_title(f"{run.label}: iteration γ = {chosen[frame]}, threshold θ = {threshold:.2f}")
         for old in list(below.collections):
             old.remove()
-        below.vlines(spike_steps(run, membrane, threshold), 0, 1, color=run.colour, lw=1)
+        below.vlines(recording.spikes(chosen[frame]), 0, 1, color=run.colour, lw=1)
 
     update(0)
     return Animation(figure, len(chosen), update)
@@ -142,8 +140,3 @@ def running_mean(values: np.ndarray, width: int = SMOOTHING) -> np.ndarray:
     """Centred mean over `width` steps; at the ends over those that exist. Shape as given."""
     ones = np.ones(width)
     return np.convolve(values, ones, "same") / np.convolve(np.ones_like(values), ones, "same")
-
-
-def _spread(count: int, at_most: int) -> list[int]:
-    """Up to `at_most` of `count` indices, evenly, the first and the last among them."""
-    return np.unique(np.linspace(0, count - 1, min(count, at_most)).round().astype(int)).tolist()

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from snntha.binarize import binarize
 from snntha.plots.folders import Options, Runs
-from snntha.plots.style import BLUE, WIDTH
+from snntha.plots.style import BLUE, WIDTH, without_frame
 
 SHOWN = 60  # rows and columns of a dense layer's matrix
 CMAP = "RdBu_r"
@@ -24,11 +24,10 @@ def weights(runs: Runs, options: Options) -> Figure:
     for ax, (title, values) in zip(axes, pictures.items(), strict=True):
         bound = float(np.abs(values).max())
         image = ax.imshow(mosaic(values), cmap=CMAP, vmin=-bound, vmax=bound)
-        ax.set(title=title, xticks=[], yticks=[])
-        ax.spines[:].set_visible(False)
+        without_frame(ax, title=title)
         if values.ndim == 2:
-            ax.set(xlabel=f"input (first {min(SHOWN, values.shape[1])})")
-            ax.set(ylabel=f"neuron (first {min(SHOWN, values.shape[0])})")
+            rows, columns = mosaic(values).shape
+            ax.set(xlabel=f"input (first {columns})", ylabel=f"neuron (first {rows})")
         figure.colorbar(image, ax=ax, ticks=[-bound, 0, bound], format="%.2g", shrink=0.8)
     histogram.hist(latent.flatten().numpy(), 50, color=BLUE)
     positive = 100 * float((latent >= 0).double().mean())

@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-from snntha.errors import UserError
-from snntha.folder import Damaged, Missing
+from snntha.errors import Damaged, Missing, UserError
 
 CHECKPOINT_FORMAT = 1
 CPU = torch.device("cpu")

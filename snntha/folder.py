@@ -13,23 +13,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from snntha import config as configuration
-from snntha.errors import UserError
+from snntha.errors import Damaged, Missing, UserError
 from snntha.schema import Config
 from snntha.topology import LayerShape, parse
 
 State = Literal["running", "interrupted", "finished", "failed"]
 RECORDS = ("config.yaml", "summary.json")  # a folder that holds one of them is a run
-
-
-class Missing(UserError):
-    """A run's folder lacks what was asked for."""
-
-
-class Damaged(Missing):
-    """A file of a run's folder cannot be read, which is as if it were not there."""
-
-    def __init__(self, path: Path, reason: str):
-        super().__init__(f"{path} is damaged: {' '.join(reason.split())}")
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -23,8 +23,8 @@ import torch
 
 from snntha import checkpoints
 from snntha import config as configuration
-from snntha.errors import UserError
-from snntha.folder import Damaged, RunFolder, SeedPaths, read_epochs, read_json
+from snntha.errors import Damaged, UserError
+from snntha.folder import RunFolder, SeedPaths, read_epochs, read_json
 from snntha.logger import Log
 from snntha.schema import Config
 

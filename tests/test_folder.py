@@ -11,8 +11,8 @@ import pytest
 from report_folders import write_run
 
 from snntha.config import ConfigError, from_yaml
-from snntha.errors import UserError
-from snntha.folder import Damaged, Missing, RunFolder, read_json
+from snntha.errors import Damaged, Missing, UserError
+from snntha.folder import RunFolder, read_json
 from snntha.records import Run, SeedRecord
 from snntha.report import build_tables, collect
 

@@ -345,7 +345,7 @@ def test_flow_lights_the_neurons_that_fire(folders):
 
 @pytest.mark.parametrize("shape", [(3, 2, 4), (7,)])
 def test_layout_places_every_neuron_once(shape):
-    grid = samples._layout(shape)
+    grid = samples.layout(shape)
     assert sorted(grid[grid >= 0]) == list(range(np.prod(shape)))
 
 

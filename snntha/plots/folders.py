@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 import torch
 
 from snntha.checkpoints import load_checkpoint, load_tensors
-from snntha.errors import UserError
-from snntha.folder import Missing, RunFolder
+from snntha.errors import Missing, UserError
+from snntha.folder import RunFolder
 from snntha.plots.style import MODE_COLOURS, OTHER_COLOURS
 
 __all__ = ["Missing", "Options", "Runs", "ShownRun"]

@@ -134,7 +134,7 @@ def flow(runs: Runs, options: Options) -> Animation:
         if spikes_TN is sample.input and sample.is_image:
             _draw_input(ax, sample, GREY)
         else:
-            grid = _layout(shape)
+            grid = layout(shape)
             moving.append((spikes_TN, grid, ax.imshow(grid * 0.0, cmap="Blues", vmin=0, vmax=1)))
         ax.set(xticks=[], yticks=[], title=title)
         ax.spines[:].set_visible(True)
@@ -159,7 +159,7 @@ def flow(runs: Runs, options: Options) -> Animation:
     return Animation(figure, len(chunks), update)
 
 
-def _layout(shape: tuple[int, ...]) -> np.ndarray:
+def layout(shape: tuple[int, ...]) -> np.ndarray:
     """Where a layer's neurons stand in a picture: index of the neuron at each pixel, -1 for none.
 
     Maps of a convolution (C, H, W) lie side by side with a gap of one pixel, dense neurons (N,) in rows.
@@ -167,9 +167,6 @@ def _layout(shape: tuple[int, ...]) -> np.ndarray:
     channels, height, width = shape if len(shape) == 3 else (math.prod(shape), 1, 1)
     gap = int(len(shape) == 3)
     columns = math.ceil(math.sqrt(channels))
-    grid = np.full((math.ceil(channels / columns) * (height + gap), columns * (width + gap)), -1)
-    for channel in range(channels):
-        top, left = (channel // columns) * (height + gap), (channel % columns) * (width + gap)
-        index = np.arange(height * width).reshape(height, width) + channel * height * width
-        grid[top : top + height, left : left + width] = index
-    return grid
+    tiles = np.full((columns * math.ceil(channels / columns), height + gap, width + gap), -1)
+    tiles[:channels, :height, :width] = np.arange(math.prod(shape)).reshape(channels, height, width)
+    return np.block([list(row) for row in tiles.reshape(-1, columns, *tiles.shape[1:])])

@@ -1,12 +1,11 @@
 """First-layer weights before and after binarization."""
 
-import math
-
 import numpy as np
 from matplotlib.figure import Figure
 
 from snntha.binarize import binarize
 from snntha.plots.folders import Options, Runs
+from snntha.plots.samples import layout
 from snntha.plots.style import BLUE, WIDTH, without_frame
 
 SHOWN = 60  # rows and columns of a dense layer's matrix
@@ -42,11 +41,5 @@ def mosaic(values: np.ndarray) -> np.ndarray:
     if values.ndim == 2:
         return values[:SHOWN, :SHOWN]
     kernels = values.reshape(-1, *values.shape[2:])
-    size = kernels.shape[-1] + 1
-    columns = math.ceil(math.sqrt(len(kernels)))
-    rows = math.ceil(len(kernels) / columns)
-    picture = np.full((rows * size - 1, columns * size - 1), np.nan)
-    for number, kernel in enumerate(kernels):
-        top, left = number // columns * size, number % columns * size
-        picture[top : top + size - 1, left : left + size - 1] = kernel
-    return picture
+    place = layout(kernels.shape)[:-1, :-1]
+    return np.where(place < 0, np.nan, kernels.flatten()[place])

@@ -9,7 +9,7 @@ from rich.text import Text
 from snntha import config as configuration
 from snntha import data as datasets
 from snntha import kernels
-from snntha.errors import UserError
+from snntha.folder import RunFolder
 from snntha.network import SpikingNetwork
 from snntha.records import Run
 from snntha.run import resolve_device
@@ -28,15 +28,16 @@ def evaluate_run(folder: Path, trial: int, checkpoint: str, root: str | None = N
     Raises:
         UserError: no such run, trial or checkpoint, or the data are not those of the run.
     """
-    record = Run.open(folder)
-    config = record.config if root is None else configuration.override(record.config, [f"dataset.root={root}"])
-    if not 0 <= trial < config.trials:
-        raise UserError(f"trial={trial}: the run in {folder} has trials 0 to {config.trials - 1}")
+    record = RunFolder(folder)
+    config = record.load_config()
+    record.seed(trial)  # refuses one that the run does not have
+    if root is not None:
+        config = configuration.override(config, [f"dataset.root={root}"])
     kernels.set_threads(config.threads)
     data = datasets.load(config.dataset, selection=config.selection, seed=config.seed)
     record.check_data(data.fingerprint)
     network = SpikingNetwork(config, seed=config.seed).to(resolve_device(config.device))
-    progress = load_checkpoint(record.trial(trial), checkpoint, network)
+    progress = load_checkpoint(Run(folder).seed(trial), checkpoint, network)
     split, name = (
         (data.train, "training sample") if data.test is None else (data.test, f"{len(data.test)} test samples")
     )

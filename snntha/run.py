@@ -101,7 +101,7 @@ def _draw(record: Run, console: Console) -> None:
     """The run's pictures: files in its plots/, and a small one here."""
     from snntha import plots  # imports matplotlib, which a run without pictures need not wait for
 
-    console.print(plots.terminal_picture(record))
+    console.print(plots.terminal_picture(record.folder))
     pictures = plots.draw_run(record.folder)
     if pictures:
         names = ", ".join(path.name for path in pictures)
@@ -122,7 +122,7 @@ def _run_trial(
 
     A hyperparameter search does not look at the test set.
     """
-    trial = record.trial(number)
+    trial = record.seed(number)
     trial.log = open_log(network.config.logger, trial.folder)
     progress = fit(network, data, trial, display, seed=seed, resume=resume, on_epoch=on_epoch)
     classes = data.train.batch(torch.arange(1)).labels_B is not None

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from snntha import optimizer as optimizers
+from snntha.checkpoints import load_weights
 from snntha.data.batch import Batch, Data, Split
 from snntha.display import Display
 from snntha.errors import UserError
 from snntha.kernels.spec import Events, Result
 from snntha.loss import membrane_loss, spike_count_loss
 from snntha.network import SpikingNetwork
-from snntha.records import Trial, load_weights
+from snntha.records import SeedRecord
 from snntha.schema import Config
 from snntha.threshold import anneal_layers
 
@@ -214,7 +215,7 @@ def sample_activity(network: SpikingNetwork, split: Split, thresholds: list[floa
 def fit(
     network: SpikingNetwork,
     data: Data,
-    trial: Trial,
+    trial: SeedRecord,
     display: Display,
     *,
     seed: int,
@@ -246,6 +247,9 @@ def fit(
     half_period = None if cosine_epochs is None else cosine_epochs * batches
     selection = data.validation or data.test or data.train
     display.start_trial(seed, batches, progress)
+    if progress.iteration == 0 and selection.batch(torch.arange(1)).target_TBN is not None:
+        untrained = evaluate(network, selection, start)
+        trial.save_activity("initial", {"output_membrane": untrained.output_membrane, "thresholds": start})
 
     while not is_finished(config, progress):
         started = time.perf_counter() - progress.totals.seconds
@@ -307,7 +311,7 @@ def fit(
 
 
 def save_checkpoint(
-    trial: Trial, which: str, network: SpikingNetwork, optimizer: torch.optim.Optimizer | None, progress: Progress
+    trial: SeedRecord, which: str, network: SpikingNetwork, optimizer: torch.optim.Optimizer | None, progress: Progress
 ) -> None:
     """Weights, thresholds, early stopping and position; to go on from it, also optimizer and random state.
 
@@ -320,7 +324,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    trial: Trial, which: str, network: SpikingNetwork, optimizer: torch.optim.Optimizer | None = None
+    trial: SeedRecord, which: str, network: SpikingNetwork, optimizer: torch.optim.Optimizer | None = None
 ) -> Progress:
     """Fill network (and optimizer with random state, to go on training) and return the position."""
     state = trial.load_checkpoint(which, network.device)

@@ -291,7 +291,7 @@ def test_unfinished_run_is_shown_from_its_epochs(tmp_path):
     assert (row["mode"], row["epochs"], row["trials"], row.get("mean")) == ("annealed", "3 of 3", 0, None)
     assert tables["layers"].rows[0]["firing_rate"] == 0.1
     assert tables["layers"].rows[0]["measured_on"] == "validation"
-    assert problems_of(tmp_path) == ["summary.json is missing: no trial has ended"]
+    assert problems_of(tmp_path) == ["summary.json is missing: no seed has ended"]
 
 
 def test_older_record_without_test_activity_falls_back_to_the_selected_epoch(tmp_path):
@@ -306,14 +306,14 @@ def test_older_record_without_test_activity_falls_back_to_the_selected_epoch(tmp
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
-        ("summary.json", '{"dataset": ', "summary.json cannot be read"),
-        ("summary.json", "[1]", "summary.json holds no mapping"),
+        ("summary.json", '{"dataset": ', "summary.json is damaged"),
+        ("summary.json", "[1]", "summary.json is damaged: it holds no mapping"),
         ("summary.json", '{"trials": 3}', "trials is not a list"),
         ("summary.json", '{"trials": [{"seed": 0, "test_accuracy": "high"}]}', "test_accuracy is not a finite number"),
-        ("config.yaml", "a: [", "config.yaml cannot be read"),
+        ("config.yaml", "a: [", "config.yaml is damaged"),
         ("config.yaml", "model: {topology: nonsense}\ndataset: {input_shape: [3]}", "model.topology='nonsense'"),
         ("config.yaml", "model: 3\ndataset: []\ntrials: many", ""),
-        ("environment.json", "\x00", "environment.json cannot be read"),
+        ("environment.json", "\x00", "environment.json is damaged"),
         ("trial_0/metrics.jsonl", '{"epoch": 1, "firing_rate": 7}\n{"epo', "line 2 of metrics.jsonl is damaged"),
     ],
 )
@@ -368,7 +368,7 @@ def test_failed_trial_is_told_and_not_counted(tmp_path):
     summary["trials"][1] = {"seed": 1, "failed": "NaN at epoch 1"}
     (tmp_path / "run/summary.json").write_text(json.dumps(summary))
     assert tables_of(tmp_path)["results"].rows[0]["trials"] == 1
-    assert problems_of(tmp_path) == ["trial 2 failed: NaN at epoch 1"]
+    assert problems_of(tmp_path) == ["seed 1 failed: NaN at epoch 1"]
 
 
 def test_unfinished_and_failed_trials_are_not_averaged_into_those_that_ended(tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from snntha.neuron import fires, integrate, surrogate_gradient
 from snntha.plots.folders import Options, Runs
 from snntha.plots.style import BLUE, GREY, ORANGE, VERMILION, WIDTH, panel_letters
 
@@ -23,11 +24,11 @@ INPUTS, INPUT_RATE, INPUT_SEED = 12, 0.13, 3  # random spikes on +-1 synapses, f
 def respond(current_T: np.ndarray, beta: float, theta_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Eqs. (1) and (2) for one neuron whose threshold may change with time: u_T before the reset, and z_T."""
     u_T, z_T = np.zeros(len(current_T)), np.zeros(len(current_T), dtype=bool)
-    u, reset = 0.0, 0.0
+    u, z = 0.0, False
     for t, current in enumerate(current_T):
-        u = beta * u + current - reset
-        u_T[t], z_T[t] = u, u >= theta_T[t]
-        reset = theta_T[t] * z_T[t]
+        u = integrate(u, current, z, beta, theta_T[t - 1])
+        z = fires(u, theta_T[t])
+        u_T[t], z_T[t] = u, z
     return u_T, z_T
 
 
@@ -89,13 +90,13 @@ def surrogate(runs: Runs, options: Options) -> Figure:
             spike, smooth, gradient = axes[:, column]
             colour = COLOURS[number]
             dashes = "-" if column else (4 * number, (4, 8))  # three colours by turns on one curve
-            spike.plot(u, u >= theta, color=colour, label=f"θ = {theta:g}")
+            spike.plot(u, fires(u, theta), color=colour, label=f"θ = {theta:g}")
             smooth.plot(u, fast_sigmoid(u, slope, centre), color=colour, ls=dashes)
-            gradient.plot(u, surrogate_gradient(u, slope, centre), color=colour, ls=dashes)
-            gradient.plot(point, surrogate_gradient(np.array(point), slope, centre), "o", color=colour, ms=4)
+            gradient.plot(u, surrogate_gradient(u, centre, slope), color=colour, ls=dashes)
+            gradient.plot(point, surrogate_gradient(point, centre, slope), "o", color=colour, ms=4)
         for ax in axes[:, column]:
             ax.axvline(point, color=GREY, lw=0.8, ls=":")
-        weakest = surrogate_gradient(np.array(point), slope, centres[-1])
+        weakest = surrogate_gradient(point, centres[-1], slope)
         axes[2, column].text(
             0.98,
             0.98,
@@ -116,11 +117,6 @@ def surrogate(runs: Runs, options: Options) -> Figure:
     return figure
 
 
-def surrogate_gradient(u: np.ndarray, slope: float, centre: float) -> np.ndarray:
-    """Eq. (8): 1 / (1 + slope |u - centre|)^2."""
-    return 1 / (1 + slope * np.abs(u - centre)) ** 2
-
-
 def fast_sigmoid(u: np.ndarray, slope: float, centre: float) -> np.ndarray:
     """What Eq. (8) is the derivative of, up to its scale, from 0 to 1: (1 + k x / (1 + k |x|)) / 2, x = u - centre."""
     x = slope * (u - centre)
@@ -130,7 +126,7 @@ def fast_sigmoid(u: np.ndarray, slope: float, centre: float) -> np.ndarray:
 def _numbers(runs: Runs, options: Options, start: float, final: float) -> tuple[float, float, float, float]:
     """beta, slope, first and last threshold: of the command line, else of the run, else the figure's own."""
     values = {"beta": BETA, "slope": SLOPE, "start": start, "final": final}
-    if runs.folders:
+    if runs.shown:
         hparams = runs.first.config.hparams
         values = {
             "beta": hparams.beta,

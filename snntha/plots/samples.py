@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from snntha.plots.folders import Options, RunFolder, Runs
+from snntha.plots.folders import Options, Runs, ShownRun
 from snntha.plots.style import BLUE, GREY, VERMILION, WIDTH, Animation
 
 FRAMES_OF_EVENTS = 4  # into which the recording of an event camera is summed
@@ -15,9 +15,9 @@ ROWS = 150  # neurons in a raster, at most
 TRAIL = 0.6  # of a spike's brightness is left a frame later
 
 
-def recorded_sample(folder: RunFolder) -> dict[str, Any]:
+def recorded_sample(run: ShownRun) -> dict[str, Any]:
     """`input`: (T, inputs) spike counts or a (C, H, W) image; `label`; `spikes_TN`: one array a layer."""
-    sample = folder.activity("end", "sample")
+    sample = run.activity("end", "sample")
     return {**sample, "input": sample["input"].numpy(), "spikes_TN": [layer.numpy() for layer in sample["spikes_TN"]]}
 
 
@@ -32,7 +32,7 @@ def raster(runs: Runs, options: Options) -> Figure:
     rows = 1 + max(len(sample["spikes_TN"]) for _, sample in found)
     figure = Figure(figsize=(max(4.6, min(WIDTH, 3.6 * len(found))), 0.5 + 1.35 * rows))
     axes = figure.subplots(rows, len(found), squeeze=False)
-    for column, (folder, sample) in enumerate(found):
+    for column, (run, sample) in enumerate(found):
         steps = len(sample["spikes_TN"][0])
         first = axes[0, column]
         if is_image(sample):
@@ -40,11 +40,11 @@ def raster(runs: Runs, options: Options) -> Figure:
         else:
             draw_spikes(first, sample["input"], GREY)
             first.set_xlim(0, steps)
-        first.set_title(f"{folder.label}{_label_text(sample)}")
-        for ax, layer, spikes_TN in zip(axes[1:, column], folder.layers, sample["spikes_TN"], strict=False):
-            draw_spikes(ax, spikes_TN, folder.colour)
+        first.set_title(f"{run.label}{_label_text(sample)}")
+        for ax, layer, spikes_TN in zip(axes[1:, column], run.layers, sample["spikes_TN"], strict=False):
+            draw_spikes(ax, spikes_TN, run.colour)
             ax.set_xlim(0, steps)
-            if column == 0 or folder.layers != found[0][0].layers:
+            if column == 0 or run.layers != found[0][0].layers:
                 ax.set_ylabel(f"{layer.kind}, {layer.neurons}")
             ax.set_title(f"{spikes_TN.mean():.3f} per step", loc="left", fontsize=7)
         last = axes[len(sample["spikes_TN"]), column]
@@ -88,11 +88,11 @@ def _label_text(sample: dict[str, Any]) -> str:
 
 def samples(runs: Runs, options: Options) -> Figure:
     """A sample of each data set among the runs: an image, an event recording in four frames, or a raster."""
-    found = {folder.config.dataset.name: (folder, sample) for folder, sample in runs.having(recorded_sample)}
+    found = {run.config.dataset.name: (run, sample) for run, sample in runs.having(recorded_sample)}
     figure = Figure(figsize=(WIDTH, 0.3 + 1.9 * len(found)))
     rows = figure.subfigures(len(found), 1, squeeze=False)[:, 0]
-    for row, (name, (folder, sample)) in zip(rows, found.items(), strict=True):
-        shape = folder.config.dataset.input_shape
+    for row, (name, (run, sample)) in zip(rows, found.items(), strict=True):
+        shape = run.config.dataset.input_shape
         row.suptitle(f"{name}{_label_text(sample)}", fontsize=9)
         if is_image(sample):
             _draw_image(row.subplots(), sample["input"])
@@ -101,12 +101,12 @@ def samples(runs: Runs, options: Options) -> Figure:
         else:
             ax = row.subplots()
             draw_spikes(ax, sample["input"], "black")
-            ax.set(xlim=(0, len(sample["input"])), xlabel=_time_label(folder), ylabel="input channel")
+            ax.set(xlim=(0, len(sample["input"])), xlabel=_time_label(run), ylabel="input channel")
     return figure
 
 
-def _time_label(folder: RunFolder) -> str:
-    bin_ms = folder.config.dataset.bin_ms
+def _time_label(run: ShownRun) -> str:
+    bin_ms = run.config.dataset.bin_ms
     return "time step" if bin_ms is None else f"time step of {bin_ms:g} ms"
 
 
@@ -126,18 +126,18 @@ def _draw_event_frames(axes: np.ndarray, counts_TCHW: np.ndarray) -> None:
 
 def flow(runs: Runs, options: Options) -> Animation:
     """The spikes of a sample flowing through the layers; the output layer also as spike counts so far."""
-    folder, sample = runs.single(recorded_sample)
+    run, sample = runs.single(recorded_sample)
     layers = sample["spikes_TN"]
     chunks = np.array_split(np.arange(len(layers[0])), min(len(layers[0]), options.frames))
-    grids = [_layout(layer.output_shape) for layer in folder.layers]
+    grids = [_layout(layer.output_shape) for layer in run.layers]
     figure = Figure(figsize=(1.9 * (len(layers) + 2), 2.5))
     axes = figure.subplots(1, len(layers) + 2, width_ratios=[1.3] * (len(layers) + 1) + [1])
-    input_shape = tuple(folder.config.dataset.input_shape)
+    input_shape = tuple(run.config.dataset.input_shape)
     moving = [] if is_image(sample) else [(axes[0], sample["input"], _layout(input_shape))]
     if is_image(sample):
         _draw_image(axes[0], sample["input"])
     axes[0].set_title("input")
-    for ax, spikes_TN, grid, layer in zip(axes[1:-1], layers, grids, folder.layers, strict=True):
+    for ax, spikes_TN, grid, layer in zip(axes[1:-1], layers, grids, run.layers, strict=True):
         moving.append((ax, spikes_TN, grid))
         ax.set_title(f"{layer.kind}, {layer.neurons}")
     images = [ax.imshow(grid * 0.0, cmap="Blues", vmin=0, vmax=1) for ax, _, grid in moving]
@@ -159,7 +159,7 @@ def flow(runs: Runs, options: Options) -> Animation:
             image.set_data(np.where(grid < 0, np.nan, light_N[grid]))
         for bar, count in zip(bars, output_TN[: steps[-1] + 1].sum(axis=0), strict=True):
             bar.set_width(count)
-        figure.suptitle(f"{folder.label}{_label_text(sample)}, time step t = {steps[-1]:3d}", fontsize=9)
+        figure.suptitle(f"{run.label}{_label_text(sample)}, time step t = {steps[-1]:3d}", fontsize=9)
 
     update(0)
     return Animation(figure, len(chunks), update)

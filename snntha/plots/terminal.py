@@ -2,29 +2,29 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from snntha.plots.folders import Missing, RunFolder
-from snntha.records import Run
+from snntha.plots.folders import Missing, ShownRun
 
 COLUMNS, ROWS = 36, 4
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # bit of each dot: row, then column of a character
 
 
-def terminal_picture(run: Run, trial: int = 0) -> RenderableType:
+def terminal_picture(folder: Path) -> RenderableType:
     """Selection accuracy (or loss, where there are no classes) beside the thresholds, over the epochs."""
-    folder = RunFolder(run.folder, trial)
+    run = ShownRun(folder)
     try:
-        scores = folder.column("validation_accuracy")
+        scores = run.column("validation_accuracy")
     except Missing as error:
         return Text(str(error))
-    name, unit = f"{folder.config.selection} accuracy", " %"
+    name, unit = f"{run.config.selection} accuracy", " %"
     if None in scores:
-        scores, name, unit = folder.column("validation_loss"), "loss", ""
-    thresholds = folder.column("thresholds")
+        scores, name, unit = run.column("validation_loss"), "loss", ""
+    thresholds = run.column("thresholds")
     layers = [[row[layer] for row in thresholds] for layer in range(len(thresholds[0]))]
 
     table = Table.grid(padding=(0, 4))

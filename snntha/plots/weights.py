@@ -15,9 +15,9 @@ CMAP = "RdBu_r"
 
 def weights(runs: Runs, options: Options) -> Figure:
     """Best epoch, first layer: latent weights, their signs, and the distribution of the latent ones."""
-    folder, latent = runs.single(lambda folder: folder.weights(0))
+    run, latent = runs.single(lambda run: run.weights(0))
     pictures = {"latent weights": latent.numpy()}
-    if folder.config.mode.binarize:
+    if run.config.mode.binarize:
         pictures["after binarization"] = binarize(latent).numpy()
     figure = Figure(figsize=(WIDTH, 2.7))
     *axes, histogram = figure.subplots(1, len(pictures) + 1)
@@ -34,7 +34,7 @@ def weights(runs: Runs, options: Options) -> Figure:
     positive = 100 * float((latent >= 0).double().mean())
     histogram.axvline(0, color="black", lw=0.8)
     histogram.set(title=f"{positive:.0f} % positive", xlabel="latent weight", ylabel=f"of {latent.numel()} weights")
-    figure.suptitle(f"{folder.config.dataset.name}, {folder.label}: layer 1", fontsize=9)
+    figure.suptitle(f"{run.config.dataset.name}, {run.label}: layer 1", fontsize=9)
     return figure
 
 

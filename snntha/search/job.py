@@ -15,6 +15,7 @@ from rich.console import Console
 
 from snntha import config as configuration
 from snntha.errors import UserError
+from snntha.folder import RunFolder
 from snntha.records import Run, write_atomically
 from snntha.run import run
 from snntha.schema import Config
@@ -136,18 +137,16 @@ def _resumable(config: Config) -> Path | None:
 
 def _recorded(folder: Path, config: Config) -> float | None:
     """The value of a trial that was trained to its end by a job whose worker could not tell it to the study."""
-    summary = Run.open(folder).summary
-    seeds = summary["trials"] if summary is not None else []
+    seeds = RunFolder(folder).entries
     return fmean(entry["best_score"] for entry in seeds) if len(seeds) == config.trials else None
 
 
 def _remove_checkpoints(folder: Path, *which: str) -> None:
     """A search would fill the disk with what nobody goes on from: of a complete trial the best weights stay."""
     if (folder / "config.yaml").is_file():
-        record = Run.open(folder)
-        for seed in range(record.config.trials):
+        for seed in range(RunFolder(folder).load_config().trials):
             for name in which:
-                record.trial(seed).remove_checkpoint(name)
+                Run(folder).seed(seed).remove_checkpoint(name)
 
 
 def _best_before(study: optuna.Study) -> str:

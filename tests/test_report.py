@@ -16,7 +16,7 @@ from snntha.errors import UserError
 from snntha.published import published
 from snntha.report import build_tables, collect, report
 from snntha.report.command import main
-from snntha.report.figures import overview, seed_plots
+from snntha.report.figures import overview, seed_figures
 from snntha.report.formats import as_csv, as_json, latex, markdown, terminal
 from snntha.report.grouping import group
 from snntha.report.page import page
@@ -271,9 +271,9 @@ def test_names_in_figures_are_text(tmp_path):
     summary = json.loads((tmp_path / "run/summary.json").read_text())
     (tmp_path / "run/summary.json").write_text(json.dumps({**summary, "selection": "<b></script>", "mode": "<a>"}))
     runs = collect([tmp_path])
-    assert seed_plots(runs[0], runs[0].trials[0])[0].figure["data"][1]["name"] == "&lt;b&gt;&lt;/script&gt;"
+    assert seed_figures(runs[0].seeds[0])[0].data[1].name == "&lt;b&gt;&lt;/script&gt;"
     assert "<b>" not in page(runs).split("<script>")[0]
-    assert "shd &lt;a&gt;" in str(overview(build_tables(runs)[0].rows).figure["data"][0]["y"])
+    assert "shd &lt;a&gt;" in str(overview(build_tables(runs)[0].rows).data[0].y)
 
 
 # ---- incomplete, old and damaged folders ----
@@ -414,10 +414,10 @@ def test_the_same_run_named_twice_is_read_once(outputs):
 def test_losses_of_other_lengths_are_kept_apart_on_the_page(tmp_path):
     write_run(tmp_path / "run", [50.0], overrides=("dataset.test_time_steps=99",))
     (run,) = collect([tmp_path])
-    loss = seed_plots(run, run.trials[0])[0]
-    assert loss.caption == "Loss"
-    assert [trace["name"] for trace in loss.figure["data"]] == ["training"]
-    assert "99 steps" in loss.detail
+    loss = seed_figures(run.seeds[0])[0]
+    assert loss.layout.meta["caption"] == "Loss"
+    assert [trace.name for trace in loss.data] == ["training"]
+    assert "99 steps" in loss.layout.meta["detail"]
 
 
 def test_a_resumed_run_shows_every_command(tmp_path):

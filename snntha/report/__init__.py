@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from snntha.report.collect import RunRecord, collect
+from snntha.report.collect import collect
 from snntha.report.formats import TEXT_FORMATS, terminal
 from snntha.report.tables import build_tables
 
 FORMATS = ("rich", *TEXT_FORMATS)
 TABLES = ("results", "cost", "layers", "lightweight", "problems")
 
-__all__ = ["FORMATS", "TABLES", "build_tables", "collect", "report", "write_page"]
+__all__ = ["FORMATS", "TABLES", "build_tables", "collect", "report"]
 
 
 def report(folders: list[Path], form: str | None = None, only: str | None = None, html: Path | None = None) -> None:
@@ -26,7 +26,10 @@ def report(folders: list[Path], form: str | None = None, only: str | None = None
     """
     runs = collect(folders)
     if html is not None:
-        write_page(runs, html)
+        from snntha.report.page import page  # plotly is loaded for the page alone
+
+        html.parent.mkdir(parents=True, exist_ok=True)
+        html.write_text(page(runs), encoding="utf-8")
         print(f"wrote {html}: {len(runs)} {'run' if len(runs) == 1 else 'runs'}, opens in a browser without a network")
         if form is None:
             return
@@ -35,11 +38,3 @@ def report(folders: list[Path], form: str | None = None, only: str | None = None
         terminal(shown)
     else:
         print(TEXT_FORMATS[form](shown))
-
-
-def write_page(runs: list[RunRecord], path: Path) -> None:
-    """One self-contained HTML file."""
-    from snntha.report.page import page  # plotly is loaded for the page alone
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(runs), encoding="utf-8")

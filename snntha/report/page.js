@@ -42,7 +42,8 @@ for (const input of document.querySelectorAll("[data-filters]")) {
 const drawing = new IntersectionObserver((entries) => {
   for (const { target } of entries.filter((entry) => entry.isIntersecting)) {
     drawing.unobserve(target);
-    Plotly.newPlot(target, JSON.parse(target.nextElementSibling.textContent));
+    const { data, layout } = JSON.parse(target.nextElementSibling.textContent);
+    Plotly.newPlot(target, data, layout, { responsive: true, displayModeBar: false });
   }
 }, { rootMargin: "100000px" });
 for (const plot of document.querySelectorAll(".plot")) drawing.observe(plot);

@@ -13,8 +13,8 @@ import yaml
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from snntha.report.collect import RunRecord, TrialRecord
-from snntha.report.figures import overview, seed_plots
+from snntha.folder import RunFolder, SeedFolder
+from snntha.report.figures import overview, seed_figures
 from snntha.report.formats import template
 from snntha.report.grouping import mean_of
 from snntha.report.table import Table
@@ -25,7 +25,7 @@ LARGEST_PICTURE = 3_000_000  # bytes; a larger file is named, not embedded
 INTERACTIVE = ("curves", "confusion")  # the page draws these itself
 
 
-def page(runs: list[RunRecord]) -> str:
+def page(runs: list[RunFolder]) -> str:
     """The text of the page, with the runs in this order."""
     shown = [_run(number, run) for number, run in enumerate(runs, start=1)]
     tables = build_tables(runs)  # after the runs: drawing may find more that is missing
@@ -40,15 +40,15 @@ def page(runs: list[RunRecord]) -> str:
     )
 
 
-def _run(number: int, run: RunRecord) -> dict[str, Any]:
+def _run(number: int, run: RunFolder) -> dict[str, Any]:
     resumed = run.environment.get("resumed")
     starts = [run.environment, *(resumed if isinstance(resumed, list) else [])]
     return {
         "number": number,
         "record": run,
         "test_mean": _test_mean(run),
-        "seeds": replace(Table.laid_out("seeds", map(_seed, run.trials)), name=f"seeds-{number}"),
-        "plots": {trial.folder.name: plots for trial in run.trials if (plots := seed_plots(run, trial))},
+        "seeds": replace(Table.laid_out("seeds", map(_seed, run.seeds)), name=f"seeds-{number}"),
+        "figures": {seed.folder.name: figures for seed in run.seeds if (figures := seed_figures(seed))},
         "pictures": _pictures(run.folder),
         "commands": [isinstance(start, dict) and start.get("command") or "unknown" for start in starts],
         "draw": shlex.join(["snntha", "plot", f"run={run.folder}"]),
@@ -56,26 +56,26 @@ def _run(number: int, run: RunRecord) -> dict[str, Any]:
     }
 
 
-def _seed(trial: TrialRecord) -> dict[str, Any]:
-    own = {"folder": trial.folder.name, "epochs": trial.epochs, "selection_loss": trial.selection_loss}
-    return {**trial.entry, **own}
+def _seed(seed: SeedFolder) -> dict[str, Any]:
+    own = {"folder": seed.folder.name, "epochs": seed.epochs, "selection_loss": seed.selection_loss}
+    return {**seed.entry, **own}
 
 
-def _listed_run(run: RunRecord) -> dict[str, Any]:
+def _listed_run(run: RunFolder) -> dict[str, Any]:
     return {
         "folder": str(run.folder),
         "dataset": run.dataset,
         "mode": run.mode,
         "selection": run.selection,
-        "trials": len(run.trials),
+        "trials": len(run.seeds),
         "mean": _test_mean(run),
         "begun": run.created,
         "problems": len(run.problems),
     }
 
 
-def _test_mean(run: RunRecord) -> float | None:
-    return mean_of(trial.entry.get("test_accuracy") for trial in run.trials)
+def _test_mean(run: RunFolder) -> float | None:
+    return mean_of(seed.entry.get("test_accuracy") for seed in run.seeds)
 
 
 def _pictures(folder: Path) -> dict[Path, str]:

@@ -6,8 +6,8 @@ from functools import cache
 from typing import Any
 
 from snntha.config import compose, flatten
+from snntha.folder import RunFolder
 from snntha.published import published
-from snntha.report.collect import RunRecord
 from snntha.report.grouping import Result, group, mean_of, settings
 from snntha.report.table import Table, stored
 
@@ -20,7 +20,7 @@ _PUBLISHED_KEYS = (
 )
 
 
-def build_tables(runs: list[RunRecord]) -> list[Table]:
+def build_tables(runs: list[RunFolder]) -> list[Table]:
     """Accuracies, cost, layers, the networks of Section 5.1, and what is missing in the records."""
     results = group(runs)
     layers = [row for result in results for row in _layer_rows(result)]
@@ -151,11 +151,11 @@ def _repeated_seeds(results: list[Result]) -> list[str]:
     return [note] if names else []
 
 
-def _weights(run: RunRecord) -> int | None:
+def _weights(run: RunFolder) -> int | None:
     return sum(layer.weights for layer in run.layers) or None
 
 
-def _over_neurons(rates: list[float] | None, run: RunRecord) -> float | None:
+def _over_neurons(rates: list[float] | None, run: RunFolder) -> float | None:
     """Mean over all neurons of the layers' rates; None where the layers' sizes are unknown."""
     if not rates or len(rates) != len(run.layers):
         return None

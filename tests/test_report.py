@@ -16,11 +16,11 @@ from snntha.errors import UserError
 from snntha.published import published
 from snntha.report import build_tables, collect, report
 from snntha.report.command import main
-from snntha.report.formats import as_csv, as_json, latex, markdown
+from snntha.report.figures import overview, seed_figures
+from snntha.report.formats import as_csv, as_json, latex, markdown, terminal
 from snntha.report.grouping import group
 from snntha.report.page import page
-from snntha.report.plot_data import run_data
-from snntha.report.tables import paper_figures
+from snntha.report.table import Column, Table, stored
 from snntha.topology import parse
 
 ACCURACIES = [65.0, 66.5, 64.2]
@@ -165,7 +165,9 @@ def test_section_5_1_stands_beside_true_footprints(outputs):
     ],
 )
 def test_true_weights_follow_from_the_published_topologies(dataset, topology, shape):
-    assert paper_figures()["annealed"][dataset]["weights"] == sum(layer.weights for layer in parse(topology, shape))
+    assert stored("paper.yaml")["annealed"][dataset]["weight_bits"] == sum(
+        layer.weights for layer in parse(topology, shape)
+    )
 
 
 def test_json_reads_back_in_full_precision(outputs):
@@ -228,6 +230,50 @@ def test_terminal_table_says_selection_and_published(outputs, capsys, monkeypatc
     report([outputs])
     printed = capsys.readouterr().out
     assert "65.23" in printed and "65.68" in printed and "selected on validation, not test" in printed
+
+
+# ---- what a record says is text, in every format ----
+
+EVIL = "\x1b[31m=1+1 [red]a_b[/] <b>&\n|"
+
+
+@pytest.fixture
+def evil() -> list[Table]:
+    return [Table("evil", "Evil", [Column("word", "word"), Column("size", "size", 1)], [{"word": EVIL, "size": -1.5}])]
+
+
+def test_no_record_steers_the_terminal(evil, capsys):
+    terminal([Table(evil[0].name, EVIL, evil[0].columns, evil[0].rows, [EVIL])])
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    assert printed.count("[red]a_b[/]") == 3
+    for form in (markdown, latex, as_csv, as_json):
+        assert "\x1b" not in form(evil)
+
+
+def test_no_record_becomes_a_formula_of_a_spreadsheet(evil):
+    for words in ("=1+1", "+1", "-1", "@A1", "\t=1", "\n@A1"):
+        evil[0].rows[0]["word"] = words
+        _, _, (word, size) = csv.reader(io.StringIO(as_csv(evil)))
+        assert word.startswith("'")
+        assert size == "-1.5"
+
+
+def test_no_record_becomes_markup(evil):
+    assert r"a\_b" in latex(evil) and r"\&" in latex(evil)
+    rows = [line for line in markdown(evil).splitlines() if line.startswith("|")]
+    assert len(rows) == 3
+    assert r"\<b\>" in rows[-1] and r"\|" in rows[-1] and r"a\_b" in rows[-1]
+
+
+def test_names_in_figures_are_text(tmp_path):
+    write_run(tmp_path / "run", [50.0])
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    (tmp_path / "run/summary.json").write_text(json.dumps({**summary, "selection": "<b></script>", "mode": "<a>"}))
+    runs = collect([tmp_path])
+    assert seed_figures(runs[0].seeds[0])[0].data[1].name == "&lt;b&gt;&lt;/script&gt;"
+    assert "<b>" not in page(runs).split("<script>")[0]
+    assert "shd &lt;a&gt;" in str(overview(build_tables(runs)[0].rows).data[0].y)
 
 
 # ---- incomplete, old and damaged folders ----
@@ -314,8 +360,7 @@ def test_no_content_of_a_record_stops_the_report(tmp_path_factory, data):
     if name == "summary.json" and data.draw(st.booleans()):
         content["trials"] = [data.draw(st.fixed_dictionaries({}, optional=dict.fromkeys(TRIAL_KEYS, JSON)))]
     (folder / name).write_text(json.dumps({"epoch": 1, **content}) + "\n")
-    runs = collect([folder])
-    assert "<h1>" in page(runs, [run_data(run) for run in runs], build_tables(runs))
+    assert "<h1>" in page(collect([folder]))
 
 
 def test_failed_trial_is_told_and_not_counted(tmp_path):
@@ -369,10 +414,10 @@ def test_the_same_run_named_twice_is_read_once(outputs):
 def test_losses_of_other_lengths_are_kept_apart_on_the_page(tmp_path):
     write_run(tmp_path / "run", [50.0], overrides=("dataset.test_time_steps=99",))
     (run,) = collect([tmp_path])
-    (trial,) = run_data(run)["trials"]
-    assert set(trial["validation_loss"]) == {None}
-    assert "99 steps" in trial["loss_note"]
-    assert None not in trial["train_loss"]
+    loss = seed_figures(run.seeds[0])[0]
+    assert loss.layout.meta["caption"] == "Loss"
+    assert [trace.name for trace in loss.data] == ["training"]
+    assert "99 steps" in loss.layout.meta["detail"]
 
 
 def test_a_resumed_run_shows_every_command(tmp_path):
@@ -380,5 +425,4 @@ def test_a_resumed_run_shows_every_command(tmp_path):
     environment = json.loads((tmp_path / "run/environment.json").read_text())
     resumed = [{**environment, "command": "snntha train resume=there"}]
     (tmp_path / "run/environment.json").write_text(json.dumps({**environment, "resumed": resumed}))
-    runs = collect([tmp_path])
-    assert "; then snntha train resume=there" in page(runs, [run_data(run) for run in runs], build_tables(runs))
+    assert "; then snntha train resume=there" in page(collect([tmp_path]))

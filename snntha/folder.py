@@ -215,11 +215,6 @@ class RunFolder:
         begun = len(list(self.folder.glob("trial_*/metrics.jsonl")))
         return [SeedFolder(self, number) for number in range(max(len(self.entries), begun))]
 
-    @property
-    def trials(self) -> list[SeedFolder]:
-        """Former name of `seeds`, which the report still uses."""
-        return self.seeds
-
     def seed(self, number: int) -> SeedFolder:
         """One of the seeds that the configuration asks for, begun or not; raises UserError for another number."""
         count = self.load_config().trials

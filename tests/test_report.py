@@ -391,7 +391,7 @@ def test_a_failed_trial_replaces_no_result_of_its_seed(tmp_path):
         summary["trials"] = [{"seed": seed, "failed": "NaN at epoch 1"} for seed in (1, 9)]
         (tmp_path / f"run{later}/summary.json").write_text(json.dumps(summary))
     (result,) = group(collect([tmp_path]))
-    assert [(trial.entry["seed"], trial.failed) for trial in result.trials] == [(1, None), (9, "NaN at epoch 1")]
+    assert [(seed.entry["seed"], seed.failed) for seed in result.seeds] == [(1, None), (9, "NaN at epoch 1")]
     assert result.mean("test_accuracy") == 50.0
 
 

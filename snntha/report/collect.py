@@ -4,13 +4,10 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeAlias
 
 from snntha.errors import UserError
-from snntha.folder import RECORDS, RunFolder, SeedFolder
+from snntha.folder import RECORDS, RunFolder
 
-RunRecord: TypeAlias = RunFolder  # names that the other files of the report still use
-TrialRecord: TypeAlias = SeedFolder
 SEARCH_TRIAL = re.compile(r"trial_\d+")
 
 

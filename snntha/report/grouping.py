@@ -34,11 +34,6 @@ class Result:
         return self.runs[-1]
 
     @property
-    def trials(self) -> list[SeedFolder]:
-        """Former name of `seeds`, which the report still uses."""
-        return self.seeds
-
-    @property
     def ended(self) -> list[SeedFolder]:
         return [seed for seed in self.seeds if seed.state == "finished"]
 

@@ -145,7 +145,7 @@ def _published_settings(dataset: str, mode: str) -> dict[str, Any]:
 
 
 def _repeated_seeds(results: list[Result]) -> list[str]:
-    repeated = [result for result in results if len(result.trials) < sum(len(run.trials) for run in result.runs)]
+    repeated = [result for result in results if len(result.seeds) < sum(len(run.seeds) for run in result.runs)]
     names = ", ".join(f"{result.run.dataset} {result.run.mode}" for result in repeated)
     note = f"Some seeds were run twice with the same setting ({names}): the latest that did not fail counts."
     return [note] if names else []

@@ -28,7 +28,7 @@ _VERSIONS_OF = ("snntha", "torch", "torchvision", "numpy", "numba", "tonic", "sn
 
 
 class Run:
-    """A run's folder: config.yaml, environment.json, summary.json and one folder a trial."""
+    """A run's folder: config.yaml, environment.json, summary.json and one folder a seed."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -108,19 +108,19 @@ class Run:
 
     @property
     def summary(self) -> dict[str, Any] | None:
-        """None until the first trial has ended."""
+        """None until the first seed has ended."""
         path = self.folder / "summary.json"
         return json.loads(path.read_text()) if path.exists() else None
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         write_json(self.folder / "summary.json", summary)
 
-    def trial(self, number: int) -> "Trial":
-        return Trial(self.folder / f"trial_{number}")
+    def seed(self, number: int) -> "SeedRecord":
+        return SeedRecord(self.folder / f"trial_{number}")
 
 
-class Trial:
-    """One trial's folder: metrics.jsonl and checkpoints."""
+class SeedRecord:
+    """One seed's folder: metrics.jsonl and checkpoints."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -149,7 +149,7 @@ class Trial:
                 yield json.loads(line)
 
     def forget_after(self, epoch: int) -> None:
-        """Drop lines of later epochs, which a resumed trial writes again."""
+        """Drop lines of later epochs, which a resumed seed writes again."""
         kept = [json.dumps(metrics) + "\n" for metrics in self.read_metrics() if metrics["epoch"] <= epoch]
         if self.metrics_path.exists():
             write_atomically(self.metrics_path, "".join(kept))
@@ -176,7 +176,7 @@ class Trial:
     def load_checkpoint(self, which: str, device: torch.device) -> dict[str, Any]:
         path = self.checkpoint_path(which)
         if not path.is_file():
-            raise UserError(f"{path} is missing: this trial has not finished an epoch, or its search has removed it")
+            raise UserError(f"{path} is missing: this seed has not finished an epoch, or its search has removed it")
         try:
             state = torch.load(path, map_location=device, weights_only=True)
         except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
@@ -188,21 +188,6 @@ class Trial:
                 f"use the version of snntha that environment.json names"
             )
         return state
-
-
-def load_weights(network: torch.nn.Module, weights: dict[str, torch.Tensor], source: Path) -> None:
-    """Fill the network, or say which names or shapes differ."""
-    own = network.state_dict()
-    differences = [f"{name} is missing" for name in own.keys() - weights.keys()]
-    differences += [f"{name} is unknown" for name in weights.keys() - own.keys()]
-    differences += [
-        f"{name} has shape {tuple(weights[name].shape)}, expected {tuple(own[name].shape)}"
-        for name in own.keys() & weights.keys()
-        if weights[name].shape != own[name].shape
-    ]
-    if differences:
-        raise UserError(f"{source} does not fit the network of its config.yaml: {'; '.join(sorted(differences))}")
-    network.load_state_dict(weights)
 
 
 def _save_tensors(path: Path, content: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from snntha.config import compose
 from snntha.errors import UserError
 from snntha.logger import open_log, require, scalars
-from snntha.records import Trial
+from snntha.records import SeedRecord
 from snntha.run import run
 
 METRICS = {
@@ -34,7 +34,7 @@ def events_of(folder):
 def test_training_writes_both(tmp_path):
     pytest.importorskip("tensorboard")
     run(compose(["debug=smoke", "backend=reference", "epochs=2", "logger=tensorboard", f"output_dir={tmp_path}/run"]))
-    trial = Trial(tmp_path / "run/trial_0")
+    trial = SeedRecord(tmp_path / "run/trial_0")
     events = events_of(trial.folder / "tensorboard")
     for metrics in trial.read_metrics():
         for name, value in scalars(metrics):

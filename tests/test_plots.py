@@ -21,7 +21,7 @@ from snntha.plots.style import Animation
 from snntha.plots.terminal import braille
 from snntha.records import Run
 from snntha.run import run
-from snntha.threshold import theta_after
+from snntha.threshold import Annealing
 
 DIGITS = ("model.topology=32Conv3-AP2-288Dense10", "hparams.threshold.start=[5.0,5.0]")
 ANNEALED = (*DIGITS, "hparams.threshold.rise=[5.0,5.0]", "hparams.threshold.rate=[0.005,0.005]")
@@ -62,7 +62,7 @@ def animation_of(name: str, path: Path, **options) -> Animation:
 
 
 def metrics(path: Path) -> list[dict]:
-    return list(Run.open(path).trial(0).read_metrics())
+    return list(Run.open(path).seed(0).read_metrics())
 
 
 def test_curves_show_loss_accuracy_and_every_threshold(folders):
@@ -127,7 +127,7 @@ def test_thresholds_follow_eq_4_and_meet_the_record(folders):
     theta, step, rate, silenced = figure_of("thresholds", folders["annealed"]).axes
     lines = metrics(folders["annealed"])
     iterations, values = theta.lines[0].get_data()
-    assert list(values) == [theta_after(5.0, 5.0, 0.005, updates) for updates in range(lines[-1]["iteration"] + 1)]
+    assert list(values) == [Annealing(5.0, 5.0, 0.005).after(updates) for updates in range(lines[-1]["iteration"] + 1)]
     for line in lines:
         assert values[line["iteration"]] == pytest.approx(line["thresholds"][0])
         assert rate.lines[0].get_ydata()[line["iteration"] - 1] == pytest.approx(line["learning_rate"])
@@ -139,7 +139,7 @@ def test_thresholds_follow_eq_4_and_meet_the_record(folders):
 @pytest.mark.parametrize("name, when", [("spike_counts", "end"), ("spike_counts_start", "start")])
 def test_spike_counts_are_a_distribution_with_the_dead_share(folders, name, when):
     figure = figure_of(name, folders["annealed"], folders["bsnn"])
-    counts = [Run.open(folders[mode]).trial(0).load_activity(when)["spike_count_N"] for mode in ("annealed", "bsnn")]
+    counts = [Run.open(folders[mode]).seed(0).load_activity(when)["spike_count_N"] for mode in ("annealed", "bsnn")]
     above, below = figure.axes[:2], figure.axes[2:]
     assert above[0].get_title() == "(a) layer 1 (conv, 288)"
     for layer in range(2):
@@ -153,7 +153,7 @@ def test_spike_counts_are_a_distribution_with_the_dead_share(folders, name, when
 
 def test_confusion_shows_percent_of_each_class(folders):
     ax = figure_of("confusion", folders["annealed"]).axes[0]
-    counts = Run.open(folders["annealed"]).trial(0).load_activity("end")["confusion"].numpy()
+    counts = Run.open(folders["annealed"]).seed(0).load_activity("end")["confusion"].numpy()
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     np.testing.assert_allclose(ax.images[0].get_array(), shares)
     assert ax.get_title() == f"annealed: {100 * counts.trace() / counts.sum():.1f} % correct"
@@ -161,7 +161,7 @@ def test_confusion_shows_percent_of_each_class(folders):
 
 def test_raster_marks_the_recorded_spikes(folders):
     figure = figure_of("raster", folders["annealed"])
-    sample = Run.open(folders["annealed"]).trial(0).load_activity("end")["sample"]
+    sample = Run.open(folders["annealed"]).seed(0).load_activity("end")["sample"]
     np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), sample["input"][0])
     for ax, spikes_TN in zip(figure.axes[1:], sample["spikes_TN"], strict=True):
         stride = -(-spikes_TN.shape[1] // samples.ROWS)
@@ -172,7 +172,7 @@ def test_raster_marks_the_recorded_spikes(folders):
 
 def test_raster_of_an_event_input(folders):
     figure = figure_of("raster", folders["temporal_annealed"])
-    sample = Run.open(folders["temporal_annealed"]).trial(0).load_activity("end")["sample"]
+    sample = Run.open(folders["temporal_annealed"]).seed(0).load_activity("end")["sample"]
     assert len(figure.axes[0].collections[0].get_offsets()) == int(sample["input"].sum())
 
 
@@ -312,7 +312,7 @@ def test_animation_file_has_the_wanted_frames(folders, tmp_path):
 
 def test_flow_lights_the_neurons_that_fire(folders):
     animation = animation_of("flow", folders["annealed"], frames=1000)
-    sample = Run.open(folders["annealed"]).trial(0).load_activity("end")["sample"]
+    sample = Run.open(folders["annealed"]).seed(0).load_activity("end")["sample"]
     assert animation.frames == len(sample["spikes_TN"][0])
     for frame in range(10):
         animation.update(frame)
@@ -418,7 +418,7 @@ def test_training_ends_with_pictures(tmp_path, capsys):
 def test_terminal_picture_names_score_and_thresholds(folders):
     console = Console(width=100, file=io.StringIO())
     with console.capture() as captured:
-        console.print(plots.terminal_picture(Run.open(folders["annealed"])))
+        console.print(plots.terminal_picture(folders["annealed"]))
     text = captured.get()
     lines = metrics(folders["annealed"])
     assert f"→ {lines[-1]['validation_accuracy']:.4g} %" in text

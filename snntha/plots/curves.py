@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from snntha.optimizer import learning_rate
 from snntha.plots.folders import Missing, Options, RunFolder, Runs
 from snntha.plots.style import GREY, LAYER_COLOURS, LINE_STYLES, WIDTH, log_if_wide, panel_letters
-from snntha.threshold import theta_after
+from snntha.threshold import Annealing
 
 MARKED = 60  # points that a curve may have to be marked one by one
 
@@ -96,7 +96,7 @@ def thresholds(runs: Runs, options: Options) -> Figure:
         for layer, numbers in enumerate(zip(threshold.start, threshold.rise, threshold.rate, strict=True)):
             look = _look(found, number, layer)
             start, rise, alpha = numbers
-            values = [theta_after(start, rise, alpha, updates) for updates in iterations]
+            values = [Annealing(start, rise, alpha).after(updates) for updates in iterations]
             theta.plot(iterations, values, **look, label=f"{folder.label}, layer {layer + 1}")
             theta.axhline(start + rise, color=look["color"], lw=0.8, ls=(0, (1, 2)))
             step.plot(iterations, [alpha * (start + rise - value) for value in values], **look)

@@ -11,7 +11,7 @@ import torch
 from snntha import topology
 from snntha.errors import UserError
 from snntha.plots.style import MODE_COLOURS, OTHER_COLOURS
-from snntha.records import Run, Trial
+from snntha.records import Run, SeedRecord
 from snntha.schema import Config
 from snntha.topology import LayerShape
 
@@ -52,7 +52,7 @@ class RunFolder:
         if not 0 <= trial < self.config.trials:
             raise UserError(f"trial={trial}: the run in {path} has trials 0 to {self.config.trials - 1}")
         self.number = trial
-        self.trial: Trial = self._run.trial(trial)
+        self.trial: SeedRecord = self._run.seed(trial)
         self.colour = MODE_COLOURS[self.config.mode.name]
         self.label = self.mode
 

@@ -2,21 +2,21 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from snntha.plots.folders import Missing, RunFolder
-from snntha.records import Run
 
 COLUMNS, ROWS = 36, 4
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # bit of each dot: row, then column of a character
 
 
-def terminal_picture(run: Run, trial: int = 0) -> RenderableType:
+def terminal_picture(path: Path) -> RenderableType:
     """Selection accuracy (or loss, where there are no classes) beside the thresholds, over the epochs."""
-    folder = RunFolder(run.folder, trial)
+    folder = RunFolder(path)
     try:
         scores = folder.column("validation_accuracy")
     except Missing as error:

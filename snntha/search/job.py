@@ -106,7 +106,7 @@ def _train(config: Config, study: optuna.Study, trial: optuna.trial.Trial) -> fl
     folder = _resumable(config)
     if folder is not None and (value := _recorded(folder, config)) is not None:
         return value
-    return run(config, folder, Console(quiet=True), report)
+    return run(config, folder, Console(quiet=True), report).score
 
 
 def _check_claim(study: optuna.Study, trial: optuna.trial.Trial, claim: str | None) -> None:
@@ -147,7 +147,7 @@ def _remove_checkpoints(folder: Path, *which: str) -> None:
         record = Run.open(folder)
         for seed in range(record.config.trials):
             for name in which:
-                record.trial(seed).remove_checkpoint(name)
+                record.seed(seed).remove_checkpoint(name)
 
 
 def _best_before(study: optuna.Study) -> str:

@@ -107,7 +107,7 @@ def _train(config: Config, study: optuna.Study, trial: optuna.trial.Trial) -> fl
     folder = _resumable(config)
     if folder is not None and (value := _recorded(folder, config)) is not None:
         return value
-    return run(config, folder, Console(quiet=True), report)
+    return run(config, folder, Console(quiet=True), report).score
 
 
 def _check_claim(study: optuna.Study, trial: optuna.trial.Trial, claim: str | None) -> None:

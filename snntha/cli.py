@@ -135,6 +135,7 @@ def train(arguments: list[str]) -> None:
 
     configuration.register()
     Plugins.instance().register(StudySweeper)
+    configuration.check_names(arguments)
     arguments = [_hparams_file(argument) for argument in arguments]
     if any(argument.startswith("search=") for argument in arguments):
         if any(argument.startswith("resume=") for argument in arguments):

@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from snntha.schema import Config
+from snntha.config.schema import Config
 
 if TYPE_CHECKING:
     from snntha.kernels.spec import Result

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from snntha import config as configuration
+from snntha.config.schema import Config
 from snntha.errors import Damaged, Missing, UserError
-from snntha.schema import Config
 from snntha.topology import LayerShape, parse
 
 State = Literal["running", "interrupted", "finished", "failed"]

@@ -6,8 +6,8 @@ Network, kernels, benchmark, report and export read these rows; nothing else pai
 from dataclasses import dataclass
 
 from snntha import topology
+from snntha.config.schema import Config
 from snntha.neuron import Neuron
-from snntha.schema import Config
 from snntha.threshold import Annealing
 from snntha.topology import LayerShape
 

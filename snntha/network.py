@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from snntha import layers
 from snntha.binarize import binarize
+from snntha.config.schema import Config
 from snntha.errors import UserError
 from snntha.kernels.backend import run_network
 from snntha.kernels.spec import BatchNorm, Dropout, Events, Layer, Result, Static
 from snntha.layers import LayerSpec
-from snntha.schema import Config
 
 
 class Synapse(nn.Module):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from snntha import optimizer as optimizers
+from snntha.config.schema import Config
 from snntha.data.batch import Batch, Data, Split
 from snntha.diagnostics import layer_warnings, locate_non_finite, silenced_by_threshold
 from snntha.errors import UserError
@@ -17,7 +18,6 @@ from snntha.kernels.spec import Result
 from snntha.loss import membrane_loss, spike_count_loss
 from snntha.network import SpikingNetwork
 from snntha.progress import Progress, Recorder, Totals, load_checkpoint, save_checkpoint
-from snntha.schema import Config
 
 
 class SeedFailed(UserError):

@@ -116,8 +116,8 @@ def test_hydra_help_works(snntha, capsys):
 FIXED_KEYS = """
 seed trials epochs patience device backend threads selection resume output_dir
 dataset.name dataset.root dataset.time_steps dataset.bin_ms dataset.limit model.topology mode.name mode.binarize
-fidelity.name fidelity.surrogate fidelity.spike fidelity.init fidelity.weight_clip fidelity.shd_window
-fidelity.trial_seed fidelity.selection optimizer.name optimizer.lr optimizer.momentum
+fidelity.name fidelity.surrogate fidelity.spike fidelity.init fidelity.weight_clip dataset.window
+fidelity.trial_seed optimizer.name optimizer.betas optimizer.lr optimizer.momentum
 hparams.name hparams.beta hparams.slope hparams.batch_size hparams.dropout hparams.batch_norm hparams.grad_clip
 hparams.weight_clip hparams.cosine_epochs hparams.threshold.start hparams.threshold.rise hparams.threshold.rate
 """.split()

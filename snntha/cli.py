@@ -167,9 +167,9 @@ def _run(cfg: DictConfig) -> float | None:
             )
         config = configuration.override(before, changes)
 
-    from snntha.run import run
+    from snntha.closing import train_and_show
 
-    return run(config, resume=folder)
+    return train_and_show(config, resume=folder)
 
 
 def _hparams_file(argument: str) -> str:

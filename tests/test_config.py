@@ -12,7 +12,7 @@ from snntha import config as configuration
 from snntha.config import CHOICES, Config, ConfigError, compose, conf_folder, from_yaml, override
 from snntha.config.schema import Optimizer
 from snntha.published import published
-from snntha.threshold import theta_after
+from snntha.threshold import Annealing
 
 DATASETS = CHOICES["dataset.name"]
 MODES = CHOICES["mode.name"]
@@ -119,7 +119,7 @@ def test_annealed_sets_have_the_digits_of_the_reference_code(composed):
 def test_temporal_coding_anneals_as_the_notebook(composed):
     threshold = composed["temporal_coding", "annealed"].hparams.threshold
     start, rise, rate = threshold.start[0], threshold.rise[0], threshold.rate[0]
-    assert [round(theta_after(start, rise, rate, n), 2) for n in (100, 400, 1000)] == [22.74, 43.94, 49.70]
+    assert [round(Annealing(start, rise, rate).after(n), 2) for n in (100, 400, 1000)] == [22.74, 43.94, 49.70]
 
 
 @pytest.mark.parametrize("dataset", DATASETS)

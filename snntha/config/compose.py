@@ -104,9 +104,32 @@ def to_yaml(config: Config) -> str:
 
 def from_yaml(path: Path) -> Config:
     """Read a run's config.yaml back, also one of an earlier version."""
+    return _merge(Config(), read_recorded(path))
+
+
+def read_recorded(path: Path) -> dict[str, Any]:
+    """The values of a run's config.yaml, also one of an earlier version, without a check against the schema.
+
+    A run that is read is data, perhaps a stranger's: an interpolation, which could read this machine's environment, is
+    refused and never resolved.
+    """
     if not path.is_file():
         raise ConfigError(f"{path} does not exist: name the folder of a run, the one that holds config.yaml")
-    return _merge(Config(), OmegaConf.create(without_replaced(_read(path, f"{path} is damaged, it"))))
+    try:
+        recorded = yaml.load(path.read_bytes(), _YAML_LOADER)
+    except (yaml.YAMLError, ValueError, OSError) as error:
+        raise ConfigError(f"{path} is damaged, it is not YAML: {error}") from error
+    if not isinstance(recorded, dict):
+        raise ConfigError(f"{path} is damaged: it holds no keys")
+    for key, value in flatten(recorded):
+        if "${" in str(value):
+            raise ConfigError(
+                f"{path}: {key}={value} is an interpolation, which no run records: write the value itself"
+            )
+    return without_replaced(recorded)
+
+
+_YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times faster, where it was built in
 
 
 def _read(path: Path, subject: str) -> dict[str, Any]:
@@ -148,10 +171,10 @@ def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield f"{prefix}{key}", value
 
 
-def _merge(config: Config, changes: DictConfig | ListConfig) -> Config:
+def _merge(config: Config, changes: DictConfig | ListConfig | dict[str, Any]) -> Config:
     """Changes over a configuration, resolved, spelt out and checked."""
     try:
-        plain = OmegaConf.to_container(changes, resolve=True)
+        plain = changes if isinstance(changes, dict) else OmegaConf.to_container(changes, resolve=True)
         assert isinstance(plain, dict)
         merged = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(config), plain))
     except OmegaConfBaseException as error:

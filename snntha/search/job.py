@@ -16,6 +16,7 @@ from rich.console import Console
 from snntha import config as configuration
 from snntha.config.schema import Config
 from snntha.errors import UserError
+from snntha.folder import RunFolder
 from snntha.records import Run, write_atomically
 from snntha.run import run
 from snntha.search.failures import describe
@@ -107,7 +108,7 @@ def _train(config: Config, study: optuna.Study, trial: optuna.trial.Trial) -> fl
     folder = _resumable(config)
     if folder is not None and (value := _recorded(folder, config)) is not None:
         return value
-    return run(config, folder, Console(quiet=True), report)
+    return run(config, folder, Console(quiet=True), report).score
 
 
 def _check_claim(study: optuna.Study, trial: optuna.trial.Trial, claim: str | None) -> None:
@@ -138,18 +139,16 @@ def _resumable(config: Config) -> Path | None:
 
 def _recorded(folder: Path, config: Config) -> float | None:
     """The value of a trial that was trained to its end by a job whose worker could not tell it to the study."""
-    summary = Run.open(folder).summary
-    seeds = summary["trials"] if summary is not None else []
+    seeds = RunFolder(folder).entries
     return fmean(entry["best_score"] for entry in seeds) if len(seeds) == config.trials else None
 
 
 def _remove_checkpoints(folder: Path, *which: str) -> None:
     """A search would fill the disk with what nobody goes on from: of a complete trial the best weights stay."""
     if (folder / "config.yaml").is_file():
-        record = Run.open(folder)
-        for seed in range(record.config.trials):
+        for seed in range(RunFolder(folder).load_config().trials):
             for name in which:
-                record.trial(seed).remove_checkpoint(name)
+                Run(folder).seed(seed).remove_checkpoint(name)
 
 
 def _best_before(study: optuna.Study) -> str:

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from snntha import cli
-from snntha.arguments import parse
+from snntha import arguments, cli
 from snntha.bench import breakdown, floor, memory, parity, result, sweeps, timing
 from snntha.bench.cases import Case, dense, events_of
 from snntha.bench.floor import Activity, Peaks
@@ -191,5 +190,5 @@ def test_command_prints_json(monkeypatch, capsys) -> None:
 )
 def test_mistakes_are_named(argument: str, message: str) -> None:
     with pytest.raises(UserError) as error:
-        cli.bench(**parse("bench", [argument]))
+        cli.bench(**arguments.parse("bench", [argument]))
     assert message in str(error.value)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snntha.data.binning import Binning, Recording, bin_events
-from snntha.data.source import DataError
+from snntha.data.files import DataError
 
 log = logging.getLogger(__name__)
 

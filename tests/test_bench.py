@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from snntha import cli
+from snntha.arguments import parse
 from snntha.bench import breakdown, floor, memory, parity, result, sweeps, timing
 from snntha.bench.cases import Case, dense, events_of
 from snntha.bench.floor import Activity, Peaks
@@ -190,5 +191,5 @@ def test_command_prints_json(monkeypatch, capsys) -> None:
 )
 def test_mistakes_are_named(argument: str, message: str) -> None:
     with pytest.raises(UserError) as error:
-        cli.bench([argument])
+        cli.bench(**parse("bench", [argument]))
     assert message in str(error.value)

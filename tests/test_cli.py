@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from snntha import cli
+from snntha.arguments import COMMANDS, parse
 from snntha.config import Config, compose, to_yaml
 from snntha.errors import UserError
 
@@ -68,10 +69,36 @@ def test_help_names_exactly_the_commands_that_exist():
     assert {line.split()[1] for line in cli.HELP.splitlines() if line.startswith("  snntha")} == set(cli.COMMANDS)
 
 
-@pytest.mark.parametrize("command", ["eval", "data", "list"])
+@pytest.mark.parametrize("command", sorted(set(cli.COMMANDS) - {"train"}))
 def test_help_of_a_command(snntha, capsys, command):
     assert snntha(command, "--help") == 0
-    assert capsys.readouterr().out.startswith(f"snntha {command}")
+    output = capsys.readouterr().out
+    assert output.startswith(f"snntha {command}")
+    assert all(f"  {argument.name}" in output for argument in COMMANDS[command].arguments)
+    assert max(map(len, output.splitlines())) <= 120
+
+
+def test_arguments_are_read_by_their_kind():
+    plot = parse("plot", ["run=a,b", "iterations=0,40", "slope=2", "output="])
+    assert (plot["run"], plot["iterations"], plot["slope"]) == ([Path("a"), Path("b")], [0, 40], 2.0)
+    assert (plot["figure"], plot["output"], plot["frames"], plot["beta"]) == ([], None, 100, None)
+    report = parse("report", ["a", "b/lr=1", "--html", "page.html", "--format=csv"])
+    assert report["folder"] == [Path("a"), Path("b/lr=1")]
+    assert (report["html"], report["format"], report["table"]) == (Path("page.html"), "csv", None)
+    assert parse("report", [])["folder"] == [Path("outputs")]
+    search = parse("search", ["mine", "pictures=false"])
+    assert search == {"study": "mine", "storage": "", "dir": Path("outputs/search"), "pictures": False}
+    assert parse("bench", ["--json"])["json"] is True
+
+
+def test_choices_of_arguments_are_those_of_the_code():
+    from snntha import report
+    from snntha.bench.cases import TRAINING_SAMPLES
+
+    arguments = {argument.name: argument for name in ("report", "bench") for argument in COMMANDS[name].arguments}
+    assert arguments["--format"].choices == report.FORMATS
+    assert arguments["--table"].choices == report.TABLES
+    assert arguments["case"].choices == tuple(TRAINING_SAMPLES)
 
 
 def test_unknown_command_names_the_nearest(snntha, capsys):
@@ -252,7 +279,14 @@ def test_a_programming_error_keeps_its_traceback(snntha, monkeypatch):
         (["eval", "rn=x"], "unknown argument 'rn=x'; did you mean 'run'?"),
         (["eval", "run=nowhere"], "nowhere is not the folder of a run"),
         (["eval", "run=x", "checkpoint=first"], "checkpoint=first: expected best | last"),
-        (["eval", "run=x", "trial=one"], "trial=one: expected the number of a trial"),
+        (["eval", "run=x", "trial=one"], "trial=one: expected a whole number, 0 or more"),
+        (["eval", "run"], "run: expected run=FOLDER"),
+        (["report", "--format", "word"], "--format=word: expected rich | markdown | csv | json | latex"),
+        (["report", "--html"], "--html: expected --html=FILE"),
+        (["report", "--tabel=cost"], "unknown argument '--tabel=cost'; did you mean '--table'?"),
+        (["search", "one", "two"], "one two: name one study"),
+        (["search", "pictures=no"], "pictures=no: expected true | false"),
+        (["bench", "--jsn"], "unknown argument '--jsn'; did you mean '--json'?"),
         (["data", "dataset=shd2"], "did you mean 'shd'?"),
         (["list", "all"], "unknown argument 'all'"),
     ],
@@ -293,6 +327,9 @@ def test_list_shows_the_published_accuracy(snntha, capsys):
         ("snntha train hparams.thr", ["hparams.threshold."]),
         ("snntha train -m dataset=shd hparams.beta=", ["hparams.beta=0.95"]),
         ("snntha eval ", ["run=", "checkpoint=", "trial=", "dataset.root="]),
+        ("snntha eval run=x che", ["checkpoint="]),
+        ("snntha eval checkpoint=", ["checkpoint=best", "checkpoint=last"]),
+        ("snntha report --f", ["--format="]),
     ],
 )
 def test_completion_answers(snntha, monkeypatch, capsys, line, expected):

@@ -216,7 +216,10 @@ def test_data_and_cache_folders_come_from_the_environment(monkeypatch):
         (["hparams.threshold.start=[0,1]"], ["hparams.threshold.start=[0.0, 1.0]", "more than 0 in every entry"]),
         (["hparams.threshold.rise=[-1,1]"], ["hparams.threshold.rise", "0 or more in every entry"]),
         (["mode=bsnn", "hparams.threshold.rise=[1,1]"], ["hparams.threshold.rise", "pass mode=annealed"]),
-        (["mode=bsnn", "hparams.threshold.rise.0=9"], ["hparams.threshold.rise.0=9: the list is shorter", "pass all"]),
+        (
+            ["mode=bsnn", "hparams.threshold.rise.0=9"],
+            ["threshold.rise.0=9", "the list is shorter: pass all"],
+        ),
         (["mode=bsnn_theta1", "hparams.threshold.start=[2,2]"], ["hparams.threshold.start", "pass mode=bsnn"]),
         (["hparams=shd_annealed"], ["hparams=shd_annealed", "pass dataset=shd mode=annealed"]),
         (["hparams=digits_bsnn"], ["hparams=digits_bsnn", "pass dataset=digits mode=bsnn"]),

@@ -15,7 +15,6 @@ from report_folders import write_run
 from snntha.errors import UserError
 from snntha.published import published
 from snntha.report import build_tables, collect, report
-from snntha.report.command import main
 from snntha.report.figures import overview, seed_figures
 from snntha.report.formats import as_csv, as_json, latex, markdown, terminal
 from snntha.report.grouping import group
@@ -208,7 +207,7 @@ def test_latex_reads_back(outputs):
 
 
 def test_command_prints_one_table(outputs, capsys):
-    main([str(outputs), "--format", "csv", "--table", "cost"])
+    report([outputs], "csv", "cost")
     printed = capsys.readouterr().out
     assert printed.startswith("# Time, footprint and activity\ndataset,mode,")
 
@@ -400,11 +399,6 @@ def test_no_run_says_where_it_looked_and_how_to_make_one(tmp_path):
         report([tmp_path])
     with pytest.raises(UserError, match="nowhere is not a folder"):
         report([tmp_path / "nowhere"])
-
-
-def test_a_wrong_argument_is_a_users_error():
-    with pytest.raises(UserError, match="usage: snntha report"):
-        main(["--format", "word"])
 
 
 def test_the_same_run_named_twice_is_read_once(outputs):

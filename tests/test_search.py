@@ -67,18 +67,22 @@ def test_every_published_value_lies_inside_its_range(dataset: str, mode: str) ->
 @pytest.mark.parametrize(
     ("dataset", "mode", "searched"),
     [
-        ("shd", "bsnn_theta1", "beta slope lr grad_clip weight_clip dropout.0 dropout.1"),
-        ("shd", "bsnn", "beta slope lr grad_clip weight_clip dropout.0 dropout.1 threshold.start.0 threshold.start.1"),
+        ("shd", "bsnn_theta1", "beta slope optimizer.lr grad_clip weight_clip dropout.0 dropout.1"),
+        (
+            "shd",
+            "bsnn",
+            "beta slope optimizer.lr grad_clip weight_clip dropout.0 dropout.1 threshold.start.0 threshold.start.1",
+        ),
         (
             "fashion_mnist",
             "flt32",
-            "beta slope lr grad_clip weight_clip batch_norm dropout.0 optimizer momentum "
+            "beta slope optimizer.lr grad_clip weight_clip batch_norm dropout.0 optimizer.name optimizer.momentum "
             "threshold.start.0 threshold.start.1 threshold.start.2",
         ),
         (
             "digits",
             "annealed",
-            "beta slope lr grad_clip weight_clip batch_norm dropout.0 threshold.start.0 threshold.start.1 "
+            "beta slope optimizer.lr grad_clip weight_clip batch_norm dropout.0 threshold.start.0 threshold.start.1 "
             "threshold.rise.0 threshold.rise.1 threshold.rate.0 threshold.rate.1",
         ),
     ],
@@ -199,7 +203,7 @@ def test_ranges_of_the_command_line_belong_to_the_configuration(tmp_path: Path) 
     narrow = ["optimizer.lr=tag(log,interval(1e-3,2e-3))", "threads=1"]
     join(config_of(tmp_path), narrow)
     join(config_of(tmp_path), [*reversed(narrow), "search.n_trials=3"])
-    with pytest.raises(UserError, match=r"command line=, there hparams\.lr=tag"):
+    with pytest.raises(UserError, match=r"command line=, there optimizer\.lr=tag"):
         join(config_of(tmp_path))
 
 
@@ -431,12 +435,10 @@ def test_only_hyperparameters_are_searched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for override, message in (
-        ("mode=bsnn,annealed", "mode has several values, but a search varies hparams.* alone"),
+        ("mode=bsnn,annealed", "mode has several values, but a search varies hparams.* and optimizer.* alone"),
         ("hparams.beta=glob(*)", "hparams.beta=glob(*): expected interval(low,high)"),
-        ("optimizer.lr=0.1", "optimizer.lr=0.1: in a search, set optimizer.lr instead"),
         ("optimizer=sgd", "optimizer=sgd: in a search, set optimizer.name instead"),
         ("resume=x", "a search goes on where it stopped by its own command"),
-        ("epochs=7", "epochs=7: in a search, set search.epochs instead"),
         ("dataset.limit=7", "dataset.limit=7: in a search, set search.limit instead"),
     ):
         monkeypatch.setattr("sys.argv", ["snntha", "train", *SMALL, f"search.dir={tmp_path}", override])

@@ -4,7 +4,6 @@ import csv
 import math
 import random
 import shutil
-from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,8 @@ import pytest
 import yaml
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from report_folders import config_text
 
 from snntha import config as configuration
-from snntha.config.schema import Hparams
 from snntha.errors import UserError
 from snntha.search.command import run_command
 from snntha.search.compare import comparison
@@ -86,8 +83,10 @@ def a_trial(state: TrialState, value: float | None = None, *, minutes: float = 1
 
 def hparams_of(value: float) -> dict[str, Any]:
     """What the job of a trial with this value has recorded."""
-    published = configuration.compose(["dataset=shd", "mode=annealed"]).hparams
-    return {**asdict(published), "beta": value / 100, "grad_clip": None, "lr": 1e-5}
+    tuned = configuration.tuned(configuration.compose(["dataset=shd", "mode=annealed"]))
+    tuned["hparams"] |= {"beta": value / 100, "grad_clip": None}
+    tuned["optimizer"] |= {"lr": 1e-5}
+    return tuned
 
 
 def add_all_states(study: optuna.Study) -> None:
@@ -206,21 +205,22 @@ def test_trials_csv_has_every_trial(study, parent):
 def test_best_yaml_is_the_best_trials_hparams_under_a_name_of_its_own(study, parent):
     assert write_results(study, parent / NAME) == [parent / NAME / "trials.csv", parent / NAME / "best.yaml"]
     text = (parent / NAME / "best.yaml").read_text()
-    comment = text.splitlines()[0]
+    header, comment = text.splitlines()[:2]
+    assert header == "# @package _global_"
     for said in (NAME, "trial 3", "92.50 %", "selection on validation", "16 trials so far", "3 epochs", "2 seeds"):
         assert said in comment
     found = yaml.safe_load(text)
-    assert list(found) == [field.name for field in fields(Hparams)]
-    assert found == {**hparams_of(92.5), "name": "shd_annealed_best"}
+    recorded = hparams_of(92.5)
+    assert list(found) == list(recorded)
+    assert found == {**recorded, "hparams": {**recorded["hparams"], "name": "shd_annealed_best"}}
 
 
 def test_best_yaml_gives_the_same_run_again(study, parent, tmp_path):
     write_results(study, parent / NAME)
-    config = yaml.safe_load(config_text("shd", "annealed"))
-    config["hparams"] = yaml.safe_load((parent / NAME / "best.yaml").read_text())
-    again = tmp_path / "again.yaml"
-    again.write_text(yaml.safe_dump(config))
-    assert asdict(configuration.from_yaml(again).hparams) == {**hparams_of(92.5), "name": "shd_annealed_best"}
+    best = configuration.add_hparams(parent / NAME / "best.yaml")
+    again = configuration.compose(["dataset=shd", "mode=annealed", f"hparams={best}"])
+    recorded = hparams_of(92.5)
+    assert configuration.tuned(again) == {**recorded, "hparams": {**recorded["hparams"], "name": "shd_annealed_best"}}
 
 
 def test_no_partial_files_remain(study, parent):
@@ -269,8 +269,8 @@ def test_history_shows_each_trial_once_and_the_best_so_far(study):
 def test_slices_are_logarithmic_where_the_search_was(study):
     figure = PICTURES["slices"](Snapshot.of(study))
     scales = {ax.get_xlabel(): ax.get_xscale() for ax in figure.axes if ax.get_xlabel()}
-    assert scales.pop("lr") == "log"
-    assert set(scales) == {name.removeprefix("hparams.") for name in SPACE} - {"lr"}
+    assert scales.pop("optimizer.lr") == "log"
+    assert set(scales) == {name.removeprefix("hparams.") for name in SPACE} - {"optimizer.lr"}
     assert set(scales.values()) == {"linear"}
 
 
@@ -281,8 +281,8 @@ def test_place_on_a_scale():
     assert Scale.of(FloatDistribution(2, 2)).marks() == {0.5: "2"}
 
 
-def command(parent: Path, study: str, **values: str) -> None:
-    run_command(study, {"storage": "", "dir": str(parent), "pictures": "false", **values})
+def command(parent: Path, study: str, storage: str = "", pictures: bool = False) -> None:
+    run_command(study, storage, parent, pictures=pictures)
 
 
 @pytest.mark.parametrize("by_path", [False, True])
@@ -298,7 +298,7 @@ def test_command_reports_and_says_what_is_next(study, parent, capsys, by_path):
 
 
 def test_command_draws_when_asked(study, parent, capsys):
-    command(parent, NAME, pictures="true")
+    command(parent, NAME, pictures=True)
     assert (parent / NAME / "pictures/history.png").is_file()
     assert "history.png, importances.png" in capsys.readouterr().out
 
@@ -328,13 +328,11 @@ def test_unknown_study_names_those_that_exist(study, parent):
         command(parent / "empty", NAME)
 
 
-def test_foreign_study_and_wrong_value_are_refused(study, parent):
+def test_a_foreign_study_is_refused(study, parent):
     url = default_storage(parent / NAME)
     optuna.create_study(study_name="foreign", storage=url)
     with pytest.raises(UserError, match="foreign: this study was not begun by snntha"):
         command(parent, "foreign", storage=url)
-    with pytest.raises(UserError, match=r"pictures=no: expected true \| false"):
-        command(parent, NAME, pictures="no")
 
 
 def test_table_of_all_studies(study, parent, capsys):
@@ -363,7 +361,7 @@ def test_searches_are_compared_with_the_median_of_repetitions(
             study.set_user_attr(key, value)
         for value in values:
             study.add_trial(optuna.create_trial(value=value))
-    run_command("tpe_1,tpe_2,random_1", {"storage": "", "dir": str(tmp_path), "pictures": "true"})
+    command(tmp_path, "tpe_1,tpe_2,random_1", pictures=True)
     printed = capsys.readouterr().out
     assert {"tpe_1", "tpe_2", "random_1"} <= set(printed.split())
     assert (tmp_path / "comparison.png").stat().st_size > 1000

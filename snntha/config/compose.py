@@ -90,9 +90,8 @@ def explain(error: Exception) -> str:
         return f"{group}={name}: expected {' | '.join(error.options)}{did_you_mean(name, error.options)}"
     if isinstance(error, OverrideParseException):
         return f"{error.override}: expected key=value, such as dataset=shd, without spaces around the ="
-    if "list index out of range" in str(error):
-        return f"{str(error).splitlines()[0]}: the list is shorter; pass all of it, one entry per layer"
     text = f"{error}\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else str(error)
+    text = text.replace("list index out of range", "the list is shorter: pass all of it, one entry per layer")
     first, *others = dict.fromkeys(line.strip() for line in text.splitlines() if line.strip())  # the cause repeats some
     kept = [line for line in others if not line.startswith(_NOISE) and line.removeprefix("full_key: ") not in first]
     return "\n  ".join([first, *kept])

@@ -19,19 +19,18 @@ from snntha.search.study import open_study
 START = "snntha train -m search=tpe dataset=digits mode=annealed"
 
 
-def run_command(study: str, values: dict[str, str]) -> None:
+def run_command(study: str, storage: str, parent: Path, *, pictures: bool) -> None:
     """Print a study's report and write its results; of several, compare them; without a study, a table of all.
 
     Args:
         study: name of a study, or path of its folder; several with commas between; "" for the table.
-        values: text of storage ("" for the study.db of the folder), dir (folder of the studies) and pictures.
+        storage: URL; "" for the study.db of the folder.
+        parent: folder of the studies.
+        pictures: whether to draw.
 
     Raises:
-        UserError: no such study, or pictures is neither true nor false.
+        UserError: no such study.
     """
-    if values["pictures"] not in ("true", "false"):
-        raise UserError(f"pictures={values['pictures']}: expected true | false")
-    parent, storage = Path(values["dir"]), values["storage"]
     if not study:
         place = f"storage={without_passwords(storage)}" if storage else f"dir={parent}"
         studies = _all_studies(parent, storage)
@@ -43,7 +42,7 @@ def run_command(study: str, values: dict[str, str]) -> None:
         _compare([_find(name, storage, parent)[0] for name in study.split(",")], parent)
         return
     found, folder = _find(study, storage, parent)
-    finish(found, folder, pictures=values["pictures"] == "true")
+    finish(found, folder, pictures=pictures)
     print_lines([("live", f"optuna-dashboard {storage or default_storage(folder)}  (pip install optuna-dashboard)")])
 
 

@@ -67,4 +67,4 @@ def _draw(key: str, dimension: Dimension, trial: Trial) -> None:
 def _is_settled(key: str, trial: Trial) -> bool:
     """The command line gave this key a value or a range of its own, or gave the list that it is an entry of."""
     parent = key.rpartition(".")[0]
-    return key in trial.params or key in trial.user_attrs or parent in trial.user_attrs
+    return key in trial.params or key in trial.user_attrs or (parent != "hparams" and parent in trial.user_attrs)

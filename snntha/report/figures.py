@@ -15,7 +15,7 @@ from snntha.folder import Missing, SeedFolder
 from snntha.plots.style import BLUE, GREEN, GREY, PURPLE, VERMILION
 
 MOST_RESULTS = 40  # rows of the overview
-MARKED = 60  # points that a curve may have to be marked one by one
+MARKED = 20  # points that a curve may have to be marked one by one
 LOGARITHMIC = 100  # greatest over smallest value from which on an axis is logarithmic
 COLOURS = (BLUE, VERMILION, GREEN, PURPLE, GREY)  # seen on white and on black
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
@@ -93,7 +93,7 @@ def _confusion(seed: SeedFolder) -> go.Figure | None:
     try:
         counts = load_tensors(seed.activity_path("end")).get("confusion")
     except Missing as error:
-        if seed.entry and not seed.failed:
+        if seed.state == "finished":
             sentence = str(error).removeprefix(f"{seed.run.folder}/")
             seed.run.problems.append(f"{sentence}: there is no confusion matrix")
         return None

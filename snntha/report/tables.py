@@ -36,13 +36,13 @@ def build_tables(runs: list[RunFolder]) -> list[Table]:
 
 
 def _accuracies(result: Result) -> dict[str, Any]:
-    known = [value for trial in result.ended if (value := trial.entry.get("test_accuracy")) is not None]
+    known = [value for seed in result.ended if (value := seed.entry.get("test_accuracy")) is not None]
     paper = published(result.run.dataset, result.run.mode)
     best, mean, sigma = paper or (None, None, None)
     return {
         **result.identity(),
         "selection_accuracy": result.mean("validation_accuracy"),
-        "selection_loss": mean_of(trial.selection_loss for trial in result.ended),
+        "selection_loss": mean_of(seed.selection_loss for seed in result.ended),
         "best": max(known, default=None),
         "mean": mean_of(known),
         "sigma": statistics.stdev(known) if len(known) > 1 else None,
@@ -59,7 +59,7 @@ def _cost(result: Result) -> dict[str, Any]:
     paper = stored("paper.yaml")["annealed"].get(run.dataset, {}) if run.mode == "annealed" else {}
     return {
         **result.identity(),
-        "seconds": mean_of(trial.seconds for trial in result.averaged),
+        "seconds": mean_of(seed.seconds for seed in result.averaged),
         "footprint_bits": run.footprint_bits,
         "weights": _weights(run),
         "published_bits": paper.get("printed_bits"),
@@ -73,7 +73,7 @@ def _layer_rows(result: Result) -> list[dict[str, Any]]:
     rates, measured_on = result.per_layer("firing_rate")
     dead, _ = result.per_layer("dead_fraction")
     start = run.setting("hparams.threshold.start", list)
-    final = [trial.best_epoch.get("thresholds") for trial in result.averaged]
+    final = [seed.best_epoch.get("thresholds") for seed in result.averaged]
     paper = stored("paper.yaml")["dead_neurons"].get(run.dataset, {}).get(run.mode)
     return [
         {

@@ -19,7 +19,7 @@ MARKED = 20  # points that a curve may have to be marked one by one
 LOGARITHMIC = 100  # greatest over smallest value from which on an axis is logarithmic
 COLOURS = (BLUE, VERMILION, GREEN, PURPLE, GREY)  # seen on white and on black
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
-AXIS = {"rangemode": "nonnegative", "gridcolor": "rgba(128,128,128,0.25)", "zeroline": False, "automargin": True}
+AXIS = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False, "automargin": True}
 LAYOUT = {
     "template": "none",
     "paper_bgcolor": "rgba(0,0,0,0)",
@@ -79,7 +79,7 @@ def _lines(caption: str, unit: str, x: list[int] | Curves, curves: Curves, detai
     words = [caption, ". ".join(filter(None, [detail, "Logarithmic scale" * logarithmic])), told]
     figure = _figure(words, "epoch" if over_epochs else "threshold", unit, showlegend=len(known) > 1)
     figure.update_xaxes(dtick=1 if over_epochs and len(x) <= 10 else None)
-    figure.update_yaxes(type="log" if logarithmic else "linear")
+    figure.update_yaxes(type="log" if logarithmic else "linear", rangemode="nonnegative")
     for number, (name, values) in enumerate(known.items()):
         mode = "lines" if len(values) > MARKED else "lines+markers"
         look = {"color": COLOURS[number % len(COLOURS)], "dash": DASHES[number % len(DASHES)]}

@@ -37,21 +37,6 @@ def load_checkpoint(path: Path, device: torch.device = CPU) -> dict[str, Any]:
     return state
 
 
-def load_weights(network: torch.nn.Module, weights: dict[str, torch.Tensor], source: Path) -> None:
-    """Fill the network, or say which names or shapes differ."""
-    own = network.state_dict()
-    differences = [f"{name} is missing" for name in own.keys() - weights.keys()]
-    differences += [f"{name} is unknown" for name in weights.keys() - own.keys()]
-    differences += [
-        f"{name} has shape {tuple(weights[name].shape)}, expected {tuple(own[name].shape)}"
-        for name in own.keys() & weights.keys()
-        if weights[name].shape != own[name].shape
-    ]
-    if differences:
-        raise UserError(f"{source} does not fit the network of its config.yaml: {'; '.join(sorted(differences))}")
-    network.load_state_dict(weights)
-
-
 def save_tensors(path: Path, content: dict[str, Any]) -> None:
     """Replace a file atomically; tensors and plain data only."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -135,6 +135,7 @@ def train(arguments: list[str]) -> None:
 
     configuration.register()
     Plugins.instance().register(StudySweeper)
+    configuration.check_names(arguments)
     arguments = [_hparams_file(argument) for argument in arguments]
     if any(argument.startswith("search=") for argument in arguments):
         if any(argument.startswith("resume=") for argument in arguments):
@@ -166,9 +167,9 @@ def _run(cfg: DictConfig) -> float | None:
             )
         config = configuration.override(before, changes)
 
-    from snntha.run import run
+    from snntha.closing import train_and_show
 
-    return run(config, resume=folder)
+    return train_and_show(config, resume=folder)
 
 
 def _hparams_file(argument: str) -> str:

@@ -1,5 +1,7 @@
 """What a user can mend: printed as one message, without a traceback."""
 
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -16,3 +18,13 @@ class Damaged(Missing):
 
     def __init__(self, path: Path, reason: str):
         super().__init__(f"{path} is damaged: {' '.join(reason.split())}")
+
+
+class ConfigError(UserError):
+    """A configuration that cannot run: names the key, its value and what is allowed."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the nearest known word, else nothing."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from snntha import config as configuration
+from snntha.config.schema import Config
 from snntha.errors import Damaged, Missing, UserError
-from snntha.schema import Config
 from snntha.topology import LayerShape, parse
 
 State = Literal["running", "interrupted", "finished", "failed"]
@@ -326,7 +326,8 @@ _NUMBERS = {
     *("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"),
 }
 _LISTS = {
-    *("thresholds", "firing_rate", "dead_fraction", "silenced_by_threshold", "silenced_bound", "output_membrane"),
+    *("thresholds", "firing_rate", "dead_fraction", "output_membrane"),
+    *("silenced_by_threshold", "violates_eq5", "violates_eq6", "violates_eq7"),
     *("test_firing_rate", "test_dead_fraction"),
 }
 

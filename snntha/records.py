@@ -23,10 +23,10 @@ import torch
 
 from snntha import checkpoints
 from snntha import config as configuration
+from snntha.config import Config
 from snntha.errors import Damaged, UserError
 from snntha.folder import RunFolder, SeedPaths, read_epochs, read_json
 from snntha.logger import Log
-from snntha.schema import Config
 
 _VERSIONS_OF = ("snntha", "torch", "torchvision", "numpy", "numba", "tonic", "snntorch", "hydra-core", "omegaconf")
 _LOOK_S = 0.05  # longer than a reader holds the lock to see whether somebody trains

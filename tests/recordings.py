@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from snntha.schema import Dataset
+from snntha.config.schema import Dataset
 
 SENSOR_SIDE = 128
 SHD_CHANNELS = 700

@@ -45,7 +45,7 @@ def snntha(monkeypatch, tmp_path):
 @pytest.fixture
 def runs(monkeypatch) -> list[tuple[Config, Path | None]]:
     """What `snntha train` would have run, instead of running it."""
-    from snntha import run
+    from snntha import closing
 
     seen: list[tuple[Config, Path | None]] = []
 
@@ -53,7 +53,7 @@ def runs(monkeypatch) -> list[tuple[Config, Path | None]]:
         seen.append((config, resume))
         return 50.0
 
-    monkeypatch.setattr(run, "run", record)
+    monkeypatch.setattr(closing, "train_and_show", record)
     return seen
 
 
@@ -116,8 +116,8 @@ def test_hydra_help_works(snntha, capsys):
 FIXED_KEYS = """
 seed trials epochs patience device backend threads selection resume output_dir
 dataset.name dataset.root dataset.time_steps dataset.bin_ms dataset.limit model.topology mode.name mode.binarize
-fidelity.name fidelity.surrogate fidelity.spike fidelity.init fidelity.weight_clip fidelity.shd_window
-fidelity.trial_seed fidelity.selection optimizer.name optimizer.lr optimizer.momentum
+fidelity.name fidelity.surrogate fidelity.spike fidelity.init fidelity.weight_clip dataset.window
+fidelity.trial_seed optimizer.name optimizer.betas optimizer.lr optimizer.momentum
 hparams.name hparams.beta hparams.slope hparams.batch_size hparams.dropout hparams.batch_norm hparams.grad_clip
 hparams.weight_clip hparams.cosine_epochs hparams.threshold.start hparams.threshold.rise hparams.threshold.rate
 """.split()
@@ -168,10 +168,10 @@ def test_train_hands_over_the_configuration(snntha, runs):
 
 
 def test_the_record_shows_the_command_as_typed(snntha, monkeypatch):
-    from snntha import run
+    from snntha import closing
 
     commands = []
-    monkeypatch.setattr(run, "run", lambda config, resume: commands.append(list(sys.argv)))
+    monkeypatch.setattr(closing, "train_and_show", lambda config, resume: commands.append(list(sys.argv)))
     assert snntha("train", "seed=3") == 0
     assert commands == [["snntha", "train", "seed=3"]]
 
@@ -224,23 +224,23 @@ def test_resume_keeps_the_configuration_of_the_run(snntha, runs, tmp_path, capsy
 
 @pytest.mark.parametrize("error, status", [(UserError("data are missing"), 1), (KeyboardInterrupt(), 130)])
 def test_exit_status_of_an_error_in_the_run(snntha, monkeypatch, capsys, error, status):
-    from snntha import run
+    from snntha import closing
 
     def fail(config: Config, resume: Path | None) -> float:
         raise error
 
-    monkeypatch.setattr(run, "run", fail)
+    monkeypatch.setattr(closing, "train_and_show", fail)
     assert snntha("train") == status
     assert capsys.readouterr().err == ("snntha train: data are missing\n" if status == 1 else "")
 
 
 def test_a_programming_error_keeps_its_traceback(snntha, monkeypatch):
-    from snntha import run
+    from snntha import closing
 
     def fail(config: Config, resume: Path | None) -> float:
         raise ValueError("a bug")
 
-    monkeypatch.setattr(run, "run", fail)
+    monkeypatch.setattr(closing, "train_and_show", fail)
     with pytest.raises(ValueError, match="a bug"):
         snntha("train")
 

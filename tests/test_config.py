@@ -1,14 +1,18 @@
 """The shipped configurations against the paper's tables, and the checks that refuse others."""
 
+from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from snntha import config as configuration
 from snntha.config import CHOICES, Config, ConfigError, compose, conf_folder, from_yaml, override
+from snntha.config.schema import Optimizer
 from snntha.published import published
-from snntha.threshold import theta_after
+from snntha.threshold import Annealing
 
 DATASETS = CHOICES["dataset.name"]
 MODES = CHOICES["mode.name"]
@@ -71,12 +75,13 @@ def composed() -> dict[tuple[str, str], Config]:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: "_".join(row[:2]))
 def test_hyperparameters_are_the_published_ones(composed, row):
     dataset, mode, beta, theta, slope, lr, grad_clip, weight_clip, batch_norm, first, second = row
-    hparams = composed[dataset, mode].hparams
+    config = composed[dataset, mode]
+    hparams = config.hparams
     annealed = mode == "annealed"
     equal = as_printed if annealed else float  # the annealed sets are the reference code's, which the tables round
     assert hparams.beta == equal(beta)
     assert hparams.slope == equal(slope)
-    assert hparams.lr == equal(lr)
+    assert config.optimizer.lr == equal(lr)
     assert hparams.grad_clip == (1.0 if grad_clip == "1" else None)
     assert hparams.weight_clip == (1.0 if weight_clip == "1" else None)
     assert hparams.batch_norm == (batch_norm == "1")
@@ -97,15 +102,15 @@ def test_thresholds_are_the_published_ones(composed, dataset):
 
 
 def test_annealed_sets_have_the_digits_of_the_reference_code(composed):
-    mnist = composed["mnist", "annealed"].hparams
-    assert (mnist.slope, mnist.lr, mnist.dropout) == (10.22, 9.97e-3, [0.02856])
-    assert mnist.threshold.start == [11.666, 14.105, 0.6656]
+    mnist = composed["mnist", "annealed"]
+    assert (mnist.hparams.slope, mnist.optimizer.lr, mnist.hparams.dropout) == (10.22, 9.97e-3, [0.02856])
+    assert mnist.hparams.threshold.start == [11.666, 14.105, 0.6656]
     fashion = composed["fashion_mnist", "annealed"]
     assert (fashion.optimizer.name, fashion.optimizer.momentum, fashion.optimizer.lr) == ("sgd", 0.855, 8.4e-4)
     assert fashion.hparams.threshold.rise == [7.1456, 12.826, 9.936668]
-    dvs = composed["dvs_gesture", "annealed"].hparams
-    assert (dvs.beta, dvs.slope, dvs.lr) == (0.9297, 0.24, 1.765e-3)
-    assert dvs.threshold.rate == [0.00333, 0.0061, 0.173]
+    dvs = composed["dvs_gesture", "annealed"]
+    assert (dvs.hparams.beta, dvs.hparams.slope, dvs.optimizer.lr) == (0.9297, 0.24, 1.765e-3)
+    assert dvs.hparams.threshold.rate == [0.00333, 0.0061, 0.173]
     shd = composed["shd", "annealed"].hparams
     assert shd.dropout == [0.186, 0.0176]
     assert shd.threshold.rise == [31.767, 39.92]
@@ -114,7 +119,7 @@ def test_annealed_sets_have_the_digits_of_the_reference_code(composed):
 def test_temporal_coding_anneals_as_the_notebook(composed):
     threshold = composed["temporal_coding", "annealed"].hparams.threshold
     start, rise, rate = threshold.start[0], threshold.rise[0], threshold.rate[0]
-    assert [round(theta_after(start, rise, rate, n), 2) for n in (100, 400, 1000)] == [22.74, 43.94, 49.70]
+    assert [round(Annealing(start, rise, rate).after(n), 2) for n in (100, 400, 1000)] == [22.74, 43.94, 49.70]
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
@@ -151,9 +156,7 @@ def test_fidelity_switches():
         "spike": "above_threshold",
         "init": "glorot",
         "weight_clip": "all_before_step",
-        "shd_window": "first_T_ms",
         "trial_seed": "same",
-        "selection": "test",
     }
     assert (code.selection, code.dataset.window) == ("test", "first_T_ms")
     paper = compose(["dataset=shd"])
@@ -174,8 +177,9 @@ def test_every_hparams_file_names_its_source():
     files = sorted((conf_folder() / "hparams").iterdir())
     assert [file.stem for file in files] == sorted(f"{dataset}_{mode}" for dataset in DATASETS for mode in MODES)
     for file in files:
-        first = file.read_text().splitlines()[0]
-        assert first.startswith("# our own" if file.stem.startswith("digits") else "# Table "), file
+        header, source = file.read_text().splitlines()[:2]
+        assert header == "# @package _global_"
+        assert source.startswith("# our own" if file.stem.startswith("digits") else "# Table "), file
 
 
 def test_conf_holds_nothing_but_configs():
@@ -212,6 +216,7 @@ def test_data_and_cache_folders_come_from_the_environment(monkeypatch):
         (["hparams.threshold.start=[0,1]"], ["hparams.threshold.start=[0.0, 1.0]", "more than 0 in every entry"]),
         (["hparams.threshold.rise=[-1,1]"], ["hparams.threshold.rise", "0 or more in every entry"]),
         (["mode=bsnn", "hparams.threshold.rise=[1,1]"], ["hparams.threshold.rise", "pass mode=annealed"]),
+        (["mode=bsnn", "hparams.threshold.rise.0=9"], ["hparams.threshold.rise.0=9: the list is shorter", "pass all"]),
         (["mode=bsnn_theta1", "hparams.threshold.start=[2,2]"], ["hparams.threshold.start", "pass mode=bsnn"]),
         (["hparams=shd_annealed"], ["hparams=shd_annealed", "pass dataset=shd mode=annealed"]),
         (["hparams=digits_bsnn"], ["hparams=digits_bsnn", "pass dataset=digits mode=bsnn"]),
@@ -229,11 +234,10 @@ def test_data_and_cache_folders_come_from_the_environment(monkeypatch):
         (["model=shd"], ["model.topology", "700"]),
         (["dataset.root=???"], ["dataset.root", "missing mandatory value"]),
         (["epochs"], ["epochs: expected key=value"]),
-        (["hparams.time_steps=20"], ["hparams.time_steps=20 has no effect", "set dataset.time_steps itself"]),
-        (["dataset=shd", "dataset.time_steps=9", "hparams.time_steps=20"], ["no effect"]),
-        (["optimizer=sgd", "hparams.momentum=0.5"], ["no effect", "set optimizer.momentum itself"]),
-        (["epochs=3", "hparams.epochs=9"], ["no effect", "set epochs itself"]),
-        (["debug=smoke", "hparams.epochs=9"], ["no effect", "set epochs itself"]),
+        (["hparams.time_steps=20"], ["hparams.time_steps=20: this key is dataset.time_steps now", "pass dataset.time"]),
+        (["hparams.optimizer=sgd"], ["this key is optimizer.name now: pass optimizer.name=sgd"]),
+        (["++hparams.epochs=9"], ["++hparams.epochs=9: this key is epochs now: pass epochs=9"]),
+        (["fidelity.selection=test"], ["this key is selection now: pass selection=test"]),
         (["dataset.bin_ms=2"], ["no effect", "only dataset=dvs_gesture | shd reads it"]),
         (["fidelity.name=code"], ["fidelity.name=code", "choose one with fidelity="]),
         (["mode.binarize=false"], ["mode.binarize=false", "not mode=annealed"]),
@@ -248,27 +252,82 @@ def test_a_wrong_configuration_is_refused(overrides, words):
         assert word in str(error.value)
 
 
-def test_keys_that_another_key_copies_have_their_effect():
-    assert compose(["dataset=shd", "hparams.time_steps=20"]).dataset.time_steps == 20
-    assert compose(["hparams.epochs=9", "hparams.lr=0.5"]).epochs == 9
-    search = compose(["search=tpe", "hparams.epochs=9"]).search
-    assert search is not None
-    assert search.epochs == 9
+def test_a_search_keeps_the_epochs_of_a_training_for_its_best_set():
+    config = compose(["search=tpe", "search.epochs=9"])
+    assert config.search is not None
+    assert (config.search.epochs, config.epochs, configuration.tuned(config)["epochs"]) == (9, 30, 30)
+    published = compose(["search=tpe"]).search
+    assert published is not None
+    assert published.epochs == 30
 
 
 @pytest.mark.parametrize("name", ["digits_annealed", "mine", "5"])
 def test_a_file_of_hyperparameters_is_taken_whatever_its_name(name, tmp_path):
-    shipped = (configuration.conf_folder() / "hparams" / "digits_annealed.yaml").read_text()
+    shipped = yaml.safe_load((conf_folder() / "hparams" / "digits_annealed.yaml").read_text())
+    shipped["hparams"]["beta"] = 0.123
     path = tmp_path / f"{name}.yaml"
-    path.write_text(yaml.safe_dump({**yaml.safe_load(shipped), "beta": 0.123}))
-    assert compose([f"hparams={configuration.add_hparams(path)}"]).hparams.beta == 0.123
+    path.write_text(yaml.safe_dump(shipped))
+    config, published = compose([f"hparams={configuration.add_hparams(path)}"]), compose()
+    assert config.hparams == replace(published.hparams, beta=0.123)
+    assert (config.optimizer, config.epochs, config.patience) == (published.optimizer, 30, None)
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("mode", ["flt32", "annealed"])
+def test_what_is_tuned_makes_the_same_run_again_as_a_file(composed, dataset, mode, tmp_path):
+    config = composed[dataset, mode]
+    path = tmp_path / "best.yaml"
+    path.write_text(yaml.safe_dump(configuration.tuned(config)))
+    overrides = (f"dataset={dataset}", f"mode={mode}", f"output_dir={config.output_dir}")
+    assert compose([*overrides, f"hparams={configuration.add_hparams(path)}"]) == config
+
+
+FLAT = {  # a file of hyperparameters as earlier versions wrote it
+    **{"name": "flat", "dataset": "shd", "mode": "bsnn", "beta": 0.5, "slope": 1.0, "batch_size": 8},
+    **{"optimizer": "sgd", "lr": 0.25, "momentum": 0.5, "epochs": 7, "patience": None, "cosine_epochs": None},
+    **{"time_steps": 40, "bin_ms": 25.0, "target_peak": None, "threshold": {"start": [2, 3], "rise": [], "rate": []}},
+}
+
+
+def compose_file(tmp_path: Path, values: dict[str, Any], *overrides: str) -> Config:
+    path = tmp_path / "flat.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return compose(["dataset=shd", "mode=bsnn", f"hparams={configuration.add_hparams(path)}", *overrides])
+
+
+def test_a_flat_file_of_an_earlier_version_is_taken(tmp_path):
+    config = compose_file(tmp_path, FLAT)
+    assert (config.hparams.beta, config.hparams.threshold.start) == (0.5, [2.0, 3.0])
+    assert config.optimizer == Optimizer("sgd", 0.25, 0.5, [0.9, 0.999])
+    assert (config.epochs, config.patience, config.hparams.cosine_epochs) == (7, None, None)
+    assert (config.dataset.time_steps, config.dataset.bin_ms) == (40, 25.0)
+
+
+def test_what_a_flat_file_leaves_out_is_as_it_was(tmp_path):
+    needed = ("name", "dataset", "mode", "beta", "slope", "batch_size", "lr", "epochs", "threshold")
+    config = compose_file(tmp_path, {key: FLAT[key] for key in needed})
+    assert (config.optimizer.name, config.optimizer.momentum, config.patience) == ("adam", 0.0, 100)
+    assert (config.hparams.cosine_epochs, config.hparams.dropout) == (None, [0.0, 0.0])
+
+
+def test_the_command_line_wins_over_a_file_of_hyperparameters(tmp_path):
+    config = compose_file(tmp_path, FLAT, "optimizer=adam", "optimizer.lr=0.125", "epochs=3", "dataset.time_steps=9")
+    assert config.optimizer == Optimizer("adam", 0.125, 0.0, [0.9, 0.999])
+    assert (config.epochs, config.dataset.time_steps, config.dataset.bin_ms) == (3, 9, 25.0)
+
+
+@pytest.mark.parametrize("text", ["a: [cut", "- a list"])
+def test_a_damaged_file_of_hyperparameters_is_named(text, tmp_path):
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"hparams=.*mine\.yaml (is not YAML|holds no keys)"):
+        configuration.add_hparams(tmp_path / "mine.yaml")
 
 
 def test_a_file_of_hyperparameters_must_name_those_without_a_default(tmp_path):
-    path = tmp_path / "part.yaml"
-    path.write_text("{name: part, dataset: digits, mode: annealed, slope: 1.0, lr: 0.1, batch_size: 8, epochs: 1}")
     with pytest.raises(ConfigError, match="hparams.beta"):
-        compose([f"hparams={configuration.add_hparams(path)}"])
+        compose_file(tmp_path, {key: value for key, value in FLAT.items() if key != "beta"})
+    with pytest.raises(ConfigError, match="optimizer.lr"):
+        compose_file(tmp_path, {key: value for key, value in FLAT.items() if key != "lr"})
 
 
 def test_a_composed_configuration_is_plain_and_resolved():
@@ -287,6 +346,16 @@ def test_output_dirs_differ():
 def test_config_yaml_reads_back(tmp_path):
     config = compose(["dataset=fashion_mnist", "hparams.threshold.start.0=7.5"])
     (tmp_path / "config.yaml").write_text(configuration.to_yaml(config))
+    assert from_yaml(tmp_path / "config.yaml") == config
+
+
+def test_config_yaml_of_an_earlier_version_reads_back(tmp_path):
+    config = compose(["dataset=shd", "fidelity=code", "optimizer.lr=0.5"])
+    values = yaml.safe_load(configuration.to_yaml(config))
+    values["hparams"] |= {"optimizer": "adam", "lr": 6.54e-4, "momentum": 0.0, "epochs": 500, "patience": 100}
+    values["hparams"] |= {"time_steps": 333, "bin_ms": 3.0, "target_peak": None}
+    values["fidelity"] |= {"shd_window": "first_T_ms", "selection": "test"}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
     assert from_yaml(tmp_path / "config.yaml") == config
 
 
@@ -310,8 +379,8 @@ def test_override_changes_what_a_resumed_run_may_change():
     assert (changed.epochs, changed.patience, changed.threads) == (7, None, 1)
     assert config.epochs == 5
     assert changed.output_dir == config.output_dir
-    with pytest.raises(ConfigError, match="hparams.lr=1: a resumed run keeps its configuration"):
-        override(config, ["hparams.lr=1"])
+    with pytest.raises(ConfigError, match="optimizer.lr=1: a resumed run keeps its configuration"):
+        override(config, ["optimizer.lr=1"])
     with pytest.raises(ConfigError, match="epochs=0: expected 1 or more"):
         override(config, ["epochs=0"])
 

@@ -26,10 +26,10 @@ from recordings import (
 from rich.console import Console
 from torchvision.datasets import MNIST
 
+from snntha.config.schema import Dataset
 from snntha.data import DataError, dvs_gesture, idx, load, shd, status, status_table
 from snntha.data.splits import ImageSplit
 from snntha.kernels.spec import Static
-from snntha.schema import Dataset
 
 FILE_SETS = ("mnist", "fashion_mnist", "shd", "dvs_gesture")
 
@@ -313,7 +313,7 @@ def test_status_table_has_a_tick_or_a_cross_for_each(tmp_path: Path):
 
 def test_status_needs_neither_torch_nor_tonic():
     code = (
-        "import sys, snntha.data as data; from snntha.schema import Dataset; "
+        "import sys, snntha.data as data; from snntha.config.schema import Dataset; "
         "data.status_table([Dataset(name=name, root='nowhere') for name in ('mnist', 'shd', 'dvs_gesture')]); "
         "print({'torch', 'tonic', 'torchvision', 'h5py', 'sklearn'} & set(sys.modules))"
     )

@@ -2,6 +2,7 @@
 
 import io
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from rich.console import Console
 from snntha import cli, plots
 from snntha.binarize import binarize
 from snntha.checkpoints import load_tensors
+from snntha.closing import train_and_show
 from snntha.config import compose
 from snntha.errors import UserError
 from snntha.folder import RunFolder
@@ -23,7 +25,7 @@ from snntha.plots.folders import Runs, ShownRun
 from snntha.plots.style import Animation
 from snntha.plots.terminal import braille
 from snntha.run import run
-from snntha.threshold import theta_after
+from snntha.threshold import Annealing
 
 DIGITS = ("model.topology=32Conv3-AP2-288Dense10", "hparams.threshold.start=[5.0,5.0]")
 ANNEALED = (*DIGITS, "hparams.threshold.rise=[5.0,5.0]", "hparams.threshold.rate=[0.005,0.005]")
@@ -136,7 +138,7 @@ def test_thresholds_follow_eq_4_and_meet_the_record(folders):
     theta, step, rate, silenced = figure_of("thresholds", folders["annealed"]).axes
     lines = metrics(folders["annealed"])
     iterations, values = theta.lines[0].get_data()
-    assert list(values) == [theta_after(5.0, 5.0, 0.005, updates) for updates in range(lines[-1]["iteration"] + 1)]
+    assert list(values) == [Annealing(5.0, 5.0, 0.005).after(updates) for updates in range(lines[-1]["iteration"] + 1)]
     for line in lines:
         assert values[line["iteration"]] == pytest.approx(line["thresholds"][0])
         assert rate.lines[0].get_ydata()[line["iteration"] - 1] == pytest.approx(line["learning_rate"])
@@ -264,7 +266,7 @@ def test_strict_spikes_need_more_than_the_threshold(folders):
     run = ShownRun(folders["temporal_annealed"])
     recording = temporal.Recording(run, np.zeros(3), {1: (np.array([0.0, 1.0, 2.0]), 1.0)})
     assert list(recording.spikes(1)) == [1, 2]
-    run.config.fidelity.spike = "above_threshold"
+    run.layers = (replace(run.layers[-1], strict=True),)
     assert list(recording.spikes(1)) == [2]
 
 
@@ -429,7 +431,7 @@ def test_pictures_of_a_run_that_ended(folders, name, expected):
 
 
 def test_training_ends_with_pictures(tmp_path, capsys):
-    run(compose(["debug=smoke", "backend=reference", "plots=true", f"output_dir={tmp_path / 'run'}"]))
+    train_and_show(compose(["debug=smoke", "backend=reference", "plots=true", f"output_dir={tmp_path / 'run'}"]))
     assert (tmp_path / "run" / "plots" / "curves.png").is_file()
     assert "validation accuracy:" in capsys.readouterr().out
 

@@ -124,7 +124,7 @@ def test_data_that_the_seed_generates_are_one_setting(tmp_path):
 
 
 def test_another_hyperparameter_topology_or_binning_is_unlike_the_published(tmp_path):
-    small = ("model.topology=700Dense100Dense20", "dataset.time_steps=100", "hparams.lr=0.1", "patience=7")
+    small = ("model.topology=700Dense100Dense20", "dataset.time_steps=100", "optimizer.lr=0.1", "patience=7")
     write_run(tmp_path / "a", [60.0], overrides=("threads=1", "device=cpu", "seed=3", "selection=test"))
     write_run(tmp_path / "b", [61.0], overrides=("hparams.beta=0.5",))
     write_run(tmp_path / "c", [62.0], overrides=small)

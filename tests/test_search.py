@@ -13,8 +13,8 @@ from optuna.trial import TrialState
 
 from snntha.cli import main
 from snntha.config import ConfigError, compose
+from snntha.config.schema import Config
 from snntha.errors import UserError
-from snntha.schema import Config
 from snntha.search import job
 from snntha.search.failures import check_failures
 from snntha.search.sampler import build_pruner, build_sampler
@@ -57,7 +57,7 @@ def test_every_published_value_lies_inside_its_range(dataset: str, mode: str) ->
         published = value_at(config, key)
         if dimension.choices:
             assert published in [None if choice == "null" else choice for choice in dimension.choices], key
-        elif key == "hparams.momentum" and config.hparams.optimizer == "adam":
+        elif key == "optimizer.momentum" and config.optimizer.name == "adam":
             assert published == 0
         else:
             assert dimension.low is not None and dimension.high is not None
@@ -98,15 +98,15 @@ def ask(config: Config, study: optuna.Study, settled: tuple[str, ...] = ()) -> o
 
 def test_momentum_is_drawn_only_with_sgd_and_adam_gets_none() -> None:
     config = compose(["search=tpe", "dataset=fashion_mnist", "mode=annealed"])
-    assert config.search is not None and config.hparams.momentum > 0
+    assert config.search is not None and config.optimizer.momentum > 0
     study = optuna.create_study(sampler=build_sampler(config.search, seed=0))
     trials = [ask(config, study) for _ in range(20)]
-    chosen = {trial.params["hparams.optimizer"] for trial in trials}
+    chosen = {trial.params["optimizer.name"] for trial in trials}
     assert chosen == {"adam", "sgd"}
     for trial in trials:
-        adam = trial.params["hparams.optimizer"] == "adam"
-        assert ("hparams.momentum" in trial.params) is not adam
-        assert implied(config, trial) == (["hparams.momentum=0.0"] if adam else [])
+        adam = trial.params["optimizer.name"] == "adam"
+        assert ("optimizer.momentum" in trial.params) is not adam
+        assert implied(config, trial) == (["optimizer.momentum=0.0"] if adam else [])
 
 
 def test_what_the_command_line_settles_is_not_searched() -> None:
@@ -196,7 +196,7 @@ def test_a_second_start_must_be_of_the_same_configuration(tmp_path: Path) -> Non
 
 
 def test_ranges_of_the_command_line_belong_to_the_configuration(tmp_path: Path) -> None:
-    narrow = ["hparams.lr=tag(log,interval(1e-3,2e-3))", "threads=1"]
+    narrow = ["optimizer.lr=tag(log,interval(1e-3,2e-3))", "threads=1"]
     join(config_of(tmp_path), narrow)
     join(config_of(tmp_path), [*reversed(narrow), "search.n_trials=3"])
     with pytest.raises(UserError, match=r"command line=, there hparams\.lr=tag"):
@@ -252,14 +252,14 @@ def test_a_trial_that_kills_its_workers_fails_in_the_end(tmp_path: Path) -> None
 def trials_with(failed_lr: list[float], complete_lr: list[float]) -> list[optuna.trial.FrozenTrial]:
     study = optuna.create_study(direction="maximize")
     ranges = {
-        "hparams.lr": optuna.distributions.FloatDistribution(0.0, 1.0),
+        "optimizer.lr": optuna.distributions.FloatDistribution(0.0, 1.0),
         "hparams.batch_norm": optuna.distributions.CategoricalDistribution([True, False]),
     }
     for lr in complete_lr:
-        params = {"hparams.lr": lr, "hparams.batch_norm": False}
+        params = {"optimizer.lr": lr, "hparams.batch_norm": False}
         study.add_trial(optuna.create_trial(params=params, distributions=ranges, value=50.0))
     for lr in failed_lr:
-        params = {"hparams.lr": lr, "hparams.batch_norm": True}
+        params = {"optimizer.lr": lr, "hparams.batch_norm": True}
         failure = {"failure": f"NaN or Inf at epoch 1, iteration {100 * lr:.0f}"}
         fail = TrialState.FAIL
         study.add_trial(optuna.create_trial(state=fail, params=params, distributions=ranges, user_attrs=failure))
@@ -277,7 +277,7 @@ def test_too_many_failures_are_told_with_what_they_share() -> None:
     assert "3 of the last 4 trials failed" in message
     assert "3 x NaN or Inf at epoch #, iteration #" in message
     assert "all had hparams.batch_norm=True, no complete trial had" in message
-    assert "all had hparams.lr from 0.1 to 0.3, no complete trial had" in message
+    assert "all had optimizer.lr from 0.1 to 0.3, no complete trial had" in message
 
 
 @pytest.mark.parametrize(
@@ -433,8 +433,8 @@ def test_only_hyperparameters_are_searched(
     for override, message in (
         ("mode=bsnn,annealed", "mode has several values, but a search varies hparams.* alone"),
         ("hparams.beta=glob(*)", "hparams.beta=glob(*): expected interval(low,high)"),
-        ("optimizer.lr=0.1", "optimizer.lr=0.1: in a search, set hparams.lr instead"),
-        ("optimizer=sgd", "optimizer=sgd: in a search, set hparams.optimizer instead"),
+        ("optimizer.lr=0.1", "optimizer.lr=0.1: in a search, set optimizer.lr instead"),
+        ("optimizer=sgd", "optimizer=sgd: in a search, set optimizer.name instead"),
         ("resume=x", "a search goes on where it stopped by its own command"),
         ("epochs=7", "epochs=7: in a search, set search.epochs instead"),
         ("dataset.limit=7", "dataset.limit=7: in a search, set search.limit instead"),

@@ -17,8 +17,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from report_folders import config_text
 
 from snntha import config as configuration
+from snntha.config.schema import Hparams
 from snntha.errors import UserError
-from snntha.schema import Hparams
 from snntha.search.command import run_command
 from snntha.search.compare import comparison
 from snntha.search.pictures import PICTURES, Scale, draw_pictures
@@ -32,10 +32,10 @@ NOW = datetime(2026, 1, 1, 12)
 NAME = "shd_annealed"
 SPACE: dict[str, BaseDistribution] = {
     "hparams.beta": FloatDistribution(0.05, 0.999),
-    "hparams.lr": FloatDistribution(1e-5, 1e-1, log=True),
+    "optimizer.lr": FloatDistribution(1e-5, 1e-1, log=True),
     "hparams.grad_clip": CategoricalDistribution(["null", 1.0]),
-    "hparams.optimizer": CategoricalDistribution(["adam", "sgd"]),
-    "hparams.momentum": FloatDistribution(0, 0.99),
+    "optimizer.name": CategoricalDistribution(["adam", "sgd"]),
+    "optimizer.momentum": FloatDistribution(0, 0.99),
     "hparams.threshold.start.0": FloatDistribution(0.5, 25),
 }
 
@@ -63,13 +63,13 @@ def a_trial(state: TrialState, value: float | None = None, *, minutes: float = 1
     generator = random.Random(str(value))
     params: dict[str, Any] = {
         "hparams.beta": 0.5 if value is None else value / 100,
-        "hparams.lr": math.exp(generator.uniform(math.log(1e-5), math.log(1e-1))),
+        "optimizer.lr": math.exp(generator.uniform(math.log(1e-5), math.log(1e-1))),
         "hparams.grad_clip": generator.choice(["null", 1.0]),
-        "hparams.optimizer": generator.choice(["adam", "sgd"]),
+        "optimizer.name": generator.choice(["adam", "sgd"]),
         "hparams.threshold.start.0": generator.uniform(0.5, 25),
     }
-    if params["hparams.optimizer"] == "sgd":
-        params["hparams.momentum"] = 0.9
+    if params["optimizer.name"] == "sgd":
+        params["optimizer.momentum"] = 0.9
     reported = {} if value is None else {1: value / 2, 2: value}
     trial = create_trial(
         state=state,
@@ -195,12 +195,12 @@ def test_trials_csv_has_every_trial(study, parent):
     assert [row["number"] for row in rows] == [str(number) for number in range(19)]
     best, pruned, failed, running, waiting = rows[3], rows[12], rows[13], rows[16], rows[18]
     assert (best["state"], best["value"], best["pruned_at_epoch"], best["seconds"]) == ("COMPLETE", "92.5", "", "600.0")
-    assert float(best["hparams.lr"]) == study.trials[3].params["hparams.lr"]
+    assert float(best["optimizer.lr"]) == study.trials[3].params["optimizer.lr"]
     assert (pruned["state"], pruned["value"], pruned["pruned_at_epoch"]) == ("PRUNED", "20.0", "2")
     assert (failed["value"], failed["failure"], failed["worker"]) == ("", "loss is nan", "host:1:1")
     assert (running["state"], running["value"], waiting["seconds"]) == ("RUNNING", "", "")
-    without = [row for row in rows if row["hparams.optimizer"] == "adam"]
-    assert without and all(row["hparams.momentum"] == "" for row in without)
+    without = [row for row in rows if row["optimizer.name"] == "adam"]
+    assert without and all(row["optimizer.momentum"] == "" for row in without)
 
 
 def test_best_yaml_is_the_best_trials_hparams_under_a_name_of_its_own(study, parent):
@@ -275,7 +275,7 @@ def test_slices_are_logarithmic_where_the_search_was(study):
 
 
 def test_place_on_a_scale():
-    assert Scale.of(SPACE["hparams.lr"]).fraction(1e-3) == pytest.approx(0.5)
+    assert Scale.of(SPACE["optimizer.lr"]).fraction(1e-3) == pytest.approx(0.5)
     assert Scale.of(SPACE["hparams.grad_clip"]).marks() == {0.0: "null", 1.0: "1.0"}
     assert Scale.of(CategoricalDistribution([True, False])).fraction(False) == 1.0
     assert Scale.of(FloatDistribution(2, 2)).marks() == {0.5: "2"}

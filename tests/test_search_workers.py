@@ -23,8 +23,8 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from snntha.config import compose
+from snntha.config.schema import Search
 from snntha.records import Run, without_passwords
-from snntha.schema import Search
 from snntha.search.failures import TooManyFailures, check_failures
 from snntha.search.storage import StudyFull, connect, default_storage
 from snntha.search.study import give_back, may_come_back, trials_left
@@ -428,7 +428,7 @@ def test_a_search_goes_on_with_more_trials_but_not_with_another_setting(tmp_path
 
 @pytest.mark.slow
 def test_trials_that_all_fail_stop_the_search_with_what_they_share(tmp_path: Path) -> None:
-    arguments = ("search.n_trials=30", "search.failure_window=3", "hparams.lr=1e38", "hparams.threshold.start=[1,1]")
+    arguments = ("search.n_trials=30", "search.failure_window=3", "optimizer.lr=1e38", "hparams.threshold.start=[1,1]")
     output = search(tmp_path, *arguments, "mode=flt32", "search.study_name=" + STUDY, status=1)
     assert "3 of the last 3 trials failed" in output
     assert " x NaN or Inf at epoch #, iteration #: " in output

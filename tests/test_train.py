@@ -11,17 +11,22 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from snntha import data as datasets
 from snntha import run as runs
 from snntha.checkpoints import load_checkpoint
 from snntha.config import compose, from_yaml
+from snntha.diagnostics import layer_warnings, silenced_by_threshold
 from snntha.errors import UserError
 from snntha.evaluate import evaluate_run
 from snntha.folder import RunFolder
+from snntha.kernels import reference
 from snntha.network import SpikingNetwork
+from snntha.neuron import Neuron
 from snntha.records import Run
-from snntha.train import Evaluation, layer_warnings, silenced_by_threshold
+from snntha.threshold import survives_update
 
 TINY = [
     "backend=reference",
@@ -82,8 +87,8 @@ def test_a_run_is_a_folder_a_stranger_can_read(tmp_path: Path) -> None:
     summary = record.summary
     assert (summary["dataset"], summary["mode"], summary["fidelity"]) == ("digits", "annealed", "paper")
     assert summary["selection"] == "validation"
-    assert [trial["seed"] for trial in summary["trials"]] == [7, 8]
-    accuracies = [trial["test_accuracy"] for trial in summary["trials"]]
+    assert [seed["seed"] for seed in summary["trials"]] == [7, 8]
+    accuracies = [seed["test_accuracy"] for seed in summary["trials"]]
     assert summary["test_accuracy"]["mean"] == pytest.approx(sum(accuracies) / 2)
     assert summary["test_accuracy"]["std"] == pytest.approx(abs(accuracies[0] - accuracies[1]) / math.sqrt(2))
     # 36 + 360 binary weights; BatchNorm scale and shift of 4 channels, 10 biases and 2 thresholds as floats
@@ -133,7 +138,7 @@ def test_both_backends_train_alike(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed, trials", [("same", [3, 3]), ("seed_plus_trial", [3, 4])])
 def test_trial_seeds(tmp_path: Path, seed: str, trials: list[int]) -> None:
     record = train(tmp_path / "run", "trials=2", "seed=3", f"fidelity.trial_seed={seed}")
-    assert [trial["seed"] for trial in record.summary["trials"]] == trials
+    assert [entry["seed"] for entry in record.summary["trials"]] == trials
     same = torch.equal(weights(record)["synapses.0.weight"], weights(record, seed=1)["synapses.0.weight"])
     assert same == (seed == "same")
 
@@ -279,8 +284,7 @@ def test_a_silent_layer_is_named_once_with_the_remedy(tmp_path: Path, capsys: py
 
 def test_a_saturated_layer_is_named_with_the_remedy() -> None:
     network = SpikingNetwork(compose(TINY), seed=0)
-    evaluation = Evaluation(0.0, 50.0, [0.2, 0.97], [0.0, 0.0], [], None, None)
-    assert layer_warnings(network, evaluation) == [
+    assert layer_warnings(network.specs, [0.2, 0.97]) == [
         "layer 2 of 2 (dense, 10 neurons) is saturated: 0.97 spikes per neuron and step; "
         "raise hparams.threshold.start.1 or lower hparams.beta"
     ]
@@ -316,6 +320,36 @@ def test_silenced_is_what_one_layers_new_threshold_alone_stops(backend: str) -> 
     fired = [layer.spike_count_N > 0 for layer in first]
     still = [network(batch.inputs, [3.0, 2.0]).layers[0].spike_count_N > 0, second[1].spike_count_N > 0]
     expected = [(was & ~is_).double().mean().item() for was, is_ in zip(fired, still, strict=True)]
-    assert silenced_by_threshold(network, batch, before, after) == expected
+    shares = silenced_by_threshold(network, batch, before, after)
+    assert shares["silenced_by_threshold"] == expected
     assert sum(expected) > 0
-    assert silenced_by_threshold(network, batch, before, before) == [0.0, 0.0]
+    fired = [share.double().mean().item() for share in fired]
+    for measured, five, total in zip(expected, shares["violates_eq5"], fired, strict=True):
+        assert measured <= five <= total  # who is silenced violates Eq. (5)
+
+
+@given(
+    beta=st.floats(0, 1),
+    start=st.floats(0.1, 5),
+    rise=st.floats(0, 5),
+    rate=st.floats(0.01, 1),
+    strict=st.booleans(),
+    currents=st.lists(st.floats(-2, 3, width=32), min_size=1, max_size=30),
+)
+def test_no_neuron_that_fulfils_eq5_is_silenced(beta, start, rise, rate, strict, currents) -> None:
+    """By the reference's own neurons: a spike lost to the new threshold was below Eq. (5)'s bound everywhere."""
+    after = start + rate * rise
+    current_TBN = torch.tensor(currents).view(-1, 1, 1)
+    spikes, membrane = reference.scan(current_TBN, Neuron(beta, start, 1.0, start, strict))
+    spikes_after, _ = reference.scan(current_TBN, Neuron(beta, after, 1.0, start, strict))
+    peak = membrane.max().item()
+    if spikes.any() and abs(peak - after) > 1e-4 and survives_update(peak, start, after):
+        assert spikes_after.any()
+
+
+def test_silenced_shares_are_zero_where_no_threshold_moved() -> None:
+    config = compose(["hparams.batch_norm=false", "dataset.limit=16"])
+    network = SpikingNetwork(config, seed=0)
+    batch = datasets.load(config.dataset, selection="validation", seed=0).train.batch(torch.arange(8))
+    before = [0.5, 2.0]
+    assert all(shares == [0.0, 0.0] for shares in silenced_by_threshold(network, batch, before, before).values())

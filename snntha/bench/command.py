@@ -5,12 +5,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from snntha import kernels, records
+from snntha import records
 from snntha.bench import result, sweeps
 from snntha.bench.cases import TRAINING_SAMPLES, Case
 from snntha.bench.floor import measure_peaks
 from snntha.config import CHOICES, did_you_mean
 from snntha.errors import UserError
+from snntha.kernels.backend import set_threads
 from snntha.report import formats
 from snntha.report.table import Table
 
@@ -34,7 +35,7 @@ def run_command(values: dict[str, str], *, as_json: bool) -> None:
     threads = _count("threads", values["threads"]) if values["threads"] else None
     picture = _picture(values)
 
-    kernels.set_threads(threads)
+    set_threads(threads)
     if values["sweeps"] == "true":
         points = sweeps.sweep(Case("shd", values["mode"], values["backend"]), repeats, log)
         drawn = None if picture is None else sweeps.draw(points, picture)

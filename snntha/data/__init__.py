@@ -5,9 +5,9 @@ Nothing here imports torch before `load` is called.
 
 from typing import TYPE_CHECKING
 
+from snntha.config.schema import Dataset
 from snntha.data.source import DataError, Search
 from snntha.data.status import status, status_table
-from snntha.schema import Dataset
 
 if TYPE_CHECKING:
     from snntha.data.batch import Data

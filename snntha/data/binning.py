@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from snntha.config.schema import Dataset
 from snntha.data.source import DataError
-from snntha.schema import Dataset
 
 
 @dataclass(frozen=True)

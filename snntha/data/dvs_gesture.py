@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from snntha.config.schema import Dataset
 from snntha.data.binning import Recording, microseconds
 from snntha.data.source import Archive, DataError, Search, candidate_folders, first_complete
-from snntha.schema import Dataset
 
 _SENSOR_SIDE = 128
 _FOLDERS = {"train": "ibmGestureTrain", "test": "ibmGestureTest"}

@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from snntha.config.schema import Dataset
 from snntha.data.source import DataError, Search, candidate_folders, file_problem, first_complete
-from snntha.schema import Dataset
 
 _MAGIC = {"images": 0x803, "labels": 0x801}  # two zero bytes, type uint8, number of axes
 _SIDE = 28

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from snntha.config.schema import Dataset
 from snntha.data import cache, digits, idx, temporal_coding
 from snntha.data.batch import Data
 from snntha.data.binning import Binning
@@ -21,7 +22,6 @@ from snntha.data.sampling import Strata, choose
 from snntha.data.source import DataError, Search, file_state
 from snntha.data.splits import EventSplit, ImageSplit
 from snntha.data.status import FILE_SETS, status
-from snntha.schema import Dataset
 
 _DOWNLOAD_ERRORS = (OSError, RuntimeError, EOFError, tarfile.TarError, zipfile.BadZipFile, http.client.HTTPException)
 _SPLIT_NAMES: tuple[Literal["train", "test"], ...] = ("train", "test")

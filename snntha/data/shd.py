@@ -7,9 +7,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from snntha.config.schema import Dataset
 from snntha.data.binning import Recording, microseconds
 from snntha.data.source import Archive, DataError, Search, candidate_folders, file_problem, first_complete
-from snntha.schema import Dataset
 
 _ARCHIVES = {
     "train": Archive(

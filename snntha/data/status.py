@@ -5,9 +5,9 @@ from types import ModuleType
 from rich.table import Column, Table
 from rich.text import Text
 
+from snntha.config.schema import Dataset
 from snntha.data import dvs_gesture, idx, shd
 from snntha.data.source import DataError, Search
-from snntha.schema import Dataset
 
 FILE_SETS: dict[str, ModuleType] = {"mnist": idx, "fashion_mnist": idx, "dvs_gesture": dvs_gesture, "shd": shd}
 _WITHOUT_FILES = {"digits": "comes with scikit-learn", "temporal_coding": "generated from the seed"}

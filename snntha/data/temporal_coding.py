@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
+from snntha.config.schema import Dataset
 from snntha.data.batch import Batch, Data
 from snntha.data.source import DataError
 from snntha.data.splits import SingleSplit
 from snntha.kernels.spec import Events
-from snntha.schema import Dataset
 
 
 def generate(dataset: Dataset, seed: int) -> Data:

@@ -10,7 +10,6 @@ from matplotlib.ticker import MaxNLocator
 from snntha.optimizer import learning_rate
 from snntha.plots.folders import Missing, Options, Runs, ShownRun
 from snntha.plots.style import GREY, LAYER_COLOURS, LINE_STYLES, WIDTH, is_wide, panel_letters
-from snntha.threshold import theta_after
 
 MARKED = 60  # points that a curve may have to be marked one by one
 
@@ -35,13 +34,13 @@ def curves(runs: Runs, options: Options) -> Figure:
             runs.note(f"{run.folder}: loss of {steps} validation steps, not drawn beside that of training")
         else:
             loss.plot(epochs, run.column("validation_loss"), "--", color=run.colour)
-        start = run.config.hparams.threshold.start
-        rows = [start, *run.column("thresholds")]
-        for layer in [len(start) - 1] if several else range(len(start)):
+        last = len(run.layers) - 1
+        for layer in [last] if several else range(last + 1):
+            values = [run.layers[layer].threshold.start, *(row[layer] for row in run.column("thresholds"))]
             colour = run.colour if several else LAYER_COLOURS[layer]
             label = None if several else f"θ, layer {layer + 1}"
-            width = 1.6 + len(start) - 1 - layer  # equal thresholds stay visible
-            theta.plot([0, *epochs], [row[layer] for row in rows], ":", color=colour, lw=width, label=label)
+            width = 1.6 + last - layer  # equal thresholds stay visible
+            theta.plot([0, *epochs], values, ":", color=colour, lw=width, label=label)
     if is_wide([value for line in loss.lines for value in line.get_ydata()]):
         loss.set_yscale("log")
     theta.set_ylim(bottom=0)
@@ -87,14 +86,13 @@ def thresholds(runs: Runs, options: Options) -> Figure:
     theta, step, rate, silenced = panels.flat
     for number, (run, recorded) in enumerate(found):
         iterations = list(range(recorded[-1] + 1))
-        threshold = run.config.hparams.threshold
         shares = _silenced(runs, run)
-        for layer, (start, rise, alpha) in enumerate(zip(threshold.start, threshold.rise, threshold.rate, strict=True)):
-            look = _look(found, number, layer)
-            values = [theta_after(start, rise, alpha, updates) for updates in iterations]
+        for layer, spec in enumerate(run.layers):
+            look, threshold = _look(found, number, layer), spec.threshold
+            values = [threshold.after(updates) for updates in iterations]
             theta.plot(iterations, values, **look, label=f"{run.label}, layer {layer + 1}")
-            theta.axhline(start + rise, color=look["color"], lw=0.8, ls=(0, (1, 2)))
-            step.plot(iterations, [alpha * (start + rise - value) for value in values], **look)
+            theta.axhline(threshold.end, color=look["color"], lw=0.8, ls=(0, (1, 2)))
+            step.plot(iterations, [threshold.rate * (threshold.end - value) for value in values], **look)
             if shares:
                 marker = "." if len(shares) <= MARKED else ""
                 silenced.plot(recorded, [100 * row[layer] for row in shares], **look, marker=marker, ms=4)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from snntha import layers
 from snntha.checkpoints import load_checkpoint, load_tensors
 from snntha.errors import Missing, UserError
 from snntha.folder import RunFolder
@@ -45,7 +46,8 @@ class ShownRun:
         self.folder = folder
         self.config = record.load_config()
         self.seed = record.seed(seed)
-        self.column, self.layers, self.problems = self.seed.column, record.layers, record.problems
+        self.column, self.problems = self.seed.column, record.problems
+        self.layers = layers.resolve(self.config)
         self.mode = MODE_LABELS[self.config.mode.name]  # as the paper writes it
         self.colour = MODE_COLOURS[self.config.mode.name]
         self.label = self.mode
@@ -60,12 +62,6 @@ class ShownRun:
     def has_classes(self) -> bool:
         """Whether an accuracy was recorded."""
         return self.column("validation_accuracy")[0] is not None
-
-    @property
-    def final_thresholds(self) -> list[float]:
-        """theta_inf of each layer."""
-        threshold = self.config.hparams.threshold
-        return [start + rise for start, rise in zip(threshold.start, threshold.rise, strict=True)]
 
     def activity(self, when: str, key: str) -> Any:
         """One entry of activity_<when>.pt."""

@@ -116,9 +116,9 @@ def _numbers(runs: Runs, options: Options, start: float, final: float) -> tuple[
     """beta, slope, first and last threshold: of the command line, else of the run, else the figure's own."""
     values = {"beta": BETA, "slope": SLOPE, "start": start, "final": final}
     if runs.shown:
-        hparams = runs.first.config.hparams
-        values = {"beta": hparams.beta, "slope": hparams.slope}
-        values |= {"start": hparams.threshold.start[0], "final": runs.first.final_thresholds[0]}
+        layer = runs.first.layers[0]
+        values = {"beta": layer.beta, "slope": layer.slope}
+        values |= {"start": layer.threshold.start, "final": layer.threshold.end}
     given = {name: number for name in values if (number := getattr(options, name)) is not None}
     beta, slope, start, final = {**values, **given}.values()
     return beta, slope, start, final

@@ -49,7 +49,7 @@ class Recording:
     def spikes(self, iteration: int) -> np.ndarray:
         """Time steps at which the output neuron fires, Eq. (2)."""
         membrane, threshold = self.iterations[iteration]
-        return np.flatnonzero(fires(membrane, threshold, self.run.config.fidelity.spike == "above_threshold"))
+        return np.flatnonzero(fires(membrane, threshold, self.run.layers[-1].strict))
 
 
 def temporal(runs: Runs, options: Options) -> Figure:
@@ -64,7 +64,7 @@ def temporal(runs: Runs, options: Options) -> Figure:
     for row, (run, recording) in enumerate(found):
         above, below = axes[2 * row], axes[2 * row + 1]
         y = recording.target_T
-        _draw_trace(above[0], below[0], y, run.final_thresholds[-1], np.array([y.argmax()]), GREY)
+        _draw_trace(above[0], below[0], y, run.layers[-1].threshold.end, np.array([y.argmax()]), GREY)
         above[0].set_title(f"({'abcdefghij'[row]}) {run.label}: target", loc="left")
         if 0 in wanted[row]:
             recording.add_untrained(runs)

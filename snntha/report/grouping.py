@@ -6,16 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from snntha.config import CHOICES, COPIED, flatten
+from snntha.config import CHOICES, flatten
 from snntha.folder import RunFolder, SeedFolder
 
-# Keys of config.yaml that leave the result of a seed as it is, or that are copied into another key. Of the folders of
-# the data, the fingerprint tells what was in them.
+# Keys of config.yaml that leave the result of a seed as it is. Of the folders of the data, the fingerprint tells what
+# was in them.
 _NOT_A_SETTING = {
     *("seed", "trials", "device", "backend", "threads", "resume", "output_dir", "logger", "plots"),
     *("dataset.root", "dataset.cache", "dataset.download"),
     *("hparams.name", "hparams.dataset", "hparams.mode"),
-    *(key for key in COPIED if key.startswith("hparams.")),
 }
 _OWN_COLUMN = {"dataset.name", "mode.name", "fidelity.name", "selection", "epochs"}
 

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from optuna.trial import FrozenTrial, TrialState
 
+from snntha.config.schema import Search
 from snntha.errors import UserError
-from snntha.schema import Search
 
 
 class TooManyFailures(UserError):

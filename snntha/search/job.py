@@ -3,7 +3,7 @@
 import math
 import traceback
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
@@ -14,11 +14,11 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from snntha import config as configuration
+from snntha.config.schema import Config
 from snntha.errors import UserError
 from snntha.folder import RunFolder
 from snntha.records import Run, write_atomically
 from snntha.run import run
-from snntha.schema import Config
 from snntha.search.failures import describe
 from snntha.search.sampler import build_pruner
 from snntha.search.storage import PATIENCE_S, connect
@@ -91,7 +91,8 @@ def _train(config: Config, study: optuna.Study, trial: optuna.trial.Trial) -> fl
     """
     search = config.search
     assert search is not None
-    trial.set_user_attr("hparams", asdict(config.hparams))
+    trial.set_user_attr("hparams", configuration.tuned(config))
+    config = replace(config, epochs=search.epochs)
     study.pruner = build_pruner(search)
     known = study._storage.get_trial(trial._trial_id).intermediate_values  # of a worker that died
 
@@ -107,7 +108,7 @@ def _train(config: Config, study: optuna.Study, trial: optuna.trial.Trial) -> fl
     folder = _resumable(config)
     if folder is not None and (value := _recorded(folder, config)) is not None:
         return value
-    return run(config, folder, Console(quiet=True), report)
+    return run(config, folder, Console(quiet=True), report).score
 
 
 def _check_claim(study: optuna.Study, trial: optuna.trial.Trial, claim: str | None) -> None:
@@ -130,7 +131,8 @@ def _resumable(config: Config) -> Path | None:
     folder = Path(config.output_dir)
     if not (folder / "config.yaml").is_file():
         return None
-    if configuration.from_yaml(folder / "config.yaml").hparams != config.hparams:
+    before = configuration.from_yaml(folder / "config.yaml")
+    if (before.hparams, before.optimizer) != (config.hparams, config.optimizer):
         raise UserError(f"{folder} holds another run: it is not overwritten; choose another search.study_name")
     return folder
 

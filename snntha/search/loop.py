@@ -16,9 +16,9 @@ from rich.console import Console
 
 from snntha import config as configuration
 from snntha import data as datasets
+from snntha.config.schema import Config
 from snntha.errors import UserError
 from snntha.records import without_passwords
-from snntha.schema import Config
 from snntha.search import space
 from snntha.search.failures import check_failures
 from snntha.search.job import print_failure
@@ -38,6 +38,8 @@ from snntha.search.study import (
     trials_left,
 )
 from snntha.search.workers import Heartbeat, has_live_job
+
+SEARCHED = ("hparams.", "optimizer.")  # keys that best.yaml holds
 
 
 class Loop(OptunaSweeperImpl):
@@ -152,7 +154,7 @@ class Loop(OptunaSweeperImpl):
             self.heartbeat.watch(trial._trial_id)
         reclaim(self.study, self.search)
         check_failures(self.study.get_trials(deepcopy=False), self.search, self.began)
-        fixed = {key: value for key, value in fixed_params.items() if key.startswith("hparams.")}
+        fixed = {key: value for key, value in fixed_params.items() if key.startswith(SEARCHED)}
         others = [f"{key}={value}" for key, value in fixed_params.items() if key not in fixed]
         jobs = super()._configure_trials(trials, search_space_distributions, fixed, fixed_overrides + others)
         return [
@@ -170,13 +172,13 @@ def _check_swept(arguments: list[str]) -> None:
     """Only hyperparameters can be searched: best.yaml holds nothing else."""
     for override in OverridesParser.create().parse_overrides(arguments):
         key = override.get_key_element()
-        if key.partition(".")[0] == "optimizer":
-            raise UserError(f"{override.input_line}: in a search, set hparams.{key.partition('.')[2] or key} instead")
+        if key == "optimizer":
+            raise UserError(f"{override.input_line}: in a search, set optimizer.name instead")
         if not override.is_sweep_override():
             continue
-        if not key.startswith("hparams."):
+        if not key.startswith(SEARCHED):
             raise UserError(
-                f"{key} has several values, but a search varies hparams.* alone: pass one value, "
+                f"{key} has several values, but a search varies hparams.* and optimizer.* alone: pass one value, "
                 f"and run the command once for each of the others"
             )
         if not isinstance(override.value(), ChoiceSweep | RangeSweep | IntervalSweep):
@@ -188,7 +190,6 @@ def _check_cost(config: Config) -> None:
     search = config.search
     assert search is not None
     for key, value, own, wanted in (
-        ("epochs", config.epochs, "search.epochs", search.epochs),
         ("trials", config.trials, "search.seeds", search.seeds),
         ("dataset.limit", config.dataset.limit, "search.limit", search.limit),
     ):

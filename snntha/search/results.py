@@ -10,6 +10,7 @@ import yaml
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from snntha.config.migrate import as_delta
 from snntha.records import write_atomically
 from snntha.search.failures import reason
 from snntha.search.snapshot import Snapshot, duration, override_text, score
@@ -53,9 +54,11 @@ def _trials_csv(snapshot: Snapshot) -> str:
 def _best_yaml(snapshot: Snapshot, best: FrozenTrial) -> str:
     """The best trial's hyperparameters, which its job has recorded, as a file of conf/hparams."""
     name = re.sub(r"\W+", "_", f"{snapshot.study.study_name}_best", flags=re.ASCII)
-    hparams = {**best.user_attrs["hparams"], "name": f"search_{name}" if name[0].isdecimal() else name}
+    tuned = as_delta(best.user_attrs["hparams"])  # a study of an earlier version recorded them flat
+    tuned["hparams"]["name"] = f"search_{name}" if name[0].isdecimal() else name
     comment = (
         f"# search {snapshot.study.study_name}, trial {best.number}: {score(best):.2f}{snapshot.unit} "
         f"(selection on validation), the best of {len(snapshot.ended)} trials so far; {snapshot.setting}"
     )
-    return f"{comment}\n{yaml.safe_dump(hparams, sort_keys=False, default_flow_style=None, width=120)}"
+    text = yaml.safe_dump(tuned, sort_keys=False, default_flow_style=None, width=120)
+    return f"# @package _global_\n{comment}\n{text}"

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from optuna import Trial
 
-from snntha.schema import Config, Dimension
+from snntha.config.schema import Config, Dimension
 from snntha.topology import parse
 
-OPTIMIZER, MOMENTUM = "hparams.optimizer", "hparams.momentum"
+OPTIMIZER, MOMENTUM = "optimizer.name", "optimizer.momentum"
 
 
 def suggest(config: Config, trial: Trial) -> None:
@@ -27,7 +27,7 @@ def suggest(config: Config, trial: Trial) -> None:
 def implied(config: Config, trial: Trial) -> list[str]:
     """Overrides that follow from what was drawn: Adam takes no momentum."""
     drawn = trial.params.get(OPTIMIZER) == "adam"
-    return [f"{MOMENTUM}=0.0"] if drawn and config.hparams.momentum > 0 else []
+    return [f"{MOMENTUM}=0.0"] if drawn and config.optimizer.momentum > 0 else []
 
 
 def dimensions(config: Config) -> Iterator[tuple[str, Dimension]]:
@@ -43,7 +43,7 @@ def dimensions(config: Config) -> Iterator[tuple[str, Dimension]]:
             continue
         if dimension.when == "convolution" and dense == len(layers):
             continue
-        key = f"hparams.{dimension.key or name}"
+        key = dimension.key or f"hparams.{name}"
         if dimension.each is None:
             yield key, dimension
         else:
@@ -67,4 +67,4 @@ def _draw(key: str, dimension: Dimension, trial: Trial) -> None:
 def _is_settled(key: str, trial: Trial) -> bool:
     """The command line gave this key a value or a range of its own, or gave the list that it is an entry of."""
     parent = key.rpartition(".")[0]
-    return key in trial.params or key in trial.user_attrs or (parent != "hparams" and parent in trial.user_attrs)
+    return key in trial.params or key in trial.user_attrs or parent in trial.user_attrs

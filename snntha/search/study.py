@@ -12,9 +12,9 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from snntha.config import flatten
+from snntha.config.schema import Config, Search
 from snntha.errors import UserError
 from snntha.records import without_passwords
-from snntha.schema import Config, Search
 from snntha.search.storage import StudyStorage, connect
 from snntha.search.workers import has_live_job, has_live_worker, is_alive, this_worker
 
@@ -45,7 +45,7 @@ _FREE = (
 
 
 # Overrides that `snntha train hparams=best.yaml` must not repeat.
-_NOT_IN_BEST = ("search", "launcher", "hydra", "hparams", "dataset=", "mode=", "threads=")
+_NOT_IN_BEST = ("search", "launcher", "hydra", "hparams", "optimizer", "dataset=", "mode=", "threads=")
 
 
 def open_study(name: str, storage: StudyStorage) -> optuna.Study:
@@ -195,5 +195,5 @@ def _check_same(study: optuna.Study, new: dict[str, Any], folder: Path) -> None:
 def _identity(config: Config, arguments: Sequence[str]) -> dict[str, Any]:
     """Every value that must be the same for all trials, by its key, and the command line's ranges."""
     plain = json.loads(json.dumps(dataclasses.asdict(config)))  # as it comes back from the storage
-    settled = " ".join(sorted(text for text in arguments if text.startswith("hparams.")))
+    settled = " ".join(sorted(text for text in arguments if text.startswith(("hparams.", "optimizer."))))
     return {**{key: value for key, value in flatten(plain) if key not in _FREE}, "command line": settled}

@@ -1,4 +1,4 @@
-"""The typed schema of the configuration: what the YAML files may say. Checks and allowed values: config.py."""
+"""The typed schema of the configuration: what the YAML files may say. Checks and allowed values: rules.py."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,15 +50,13 @@ class Fidelity:
     spike: str = "at_threshold"  # at_threshold: u >= theta | above_threshold: u > theta
     init: str = "pytorch"  # pytorch | glorot (binary layers: U(+-sqrt(1.5 / (fan_in + fan_out))), bias 0)
     weight_clip: str = "weights_after_step"  # weights_after_step | all_before_step
-    shd_window: str = "full"  # full | first_T_ms
     trial_seed: str = "seed_plus_trial"  # seed_plus_trial | same
-    selection: str = "validation"  # validation | test
 
 
 @dataclass
 class Optimizer:
     name: str = "???"  # adam | sgd
-    lr: float = 0.0
+    lr: float = MISSING
     momentum: float = 0.0  # sgd only
     betas: list[float] = field(default_factory=list)  # adam only
 
@@ -66,7 +64,7 @@ class Optimizer:
 @dataclass
 class Threshold:
     start: list[float] = field(default_factory=list)  # theta at minibatch 0, one per spiking layer
-    rise: list[float] = field(default_factory=list)  # final - start
+    rise: list[float] = field(default_factory=list)  # final - start; empty: none, the threshold stays
     rate: list[float] = field(default_factory=list)  # alpha of Eq. (4), per minibatch
 
 
@@ -83,14 +81,6 @@ class Hparams:
     grad_clip: float | None = None  # global norm
     weight_clip: float | None = None
     cosine_epochs: float | None = None  # half period T of Eq. (28) in epochs; null: constant rate
-    optimizer: str = "adam"
-    lr: float = MISSING
-    momentum: float = 0.0
-    epochs: int = MISSING
-    patience: int | None = 100  # epochs without a better selection accuracy; null: never stop early
-    time_steps: int | None = None  # where the time axis was tuned with the rest (shd)
-    bin_ms: float | None = None
-    target_peak: float | None = None  # temporal_coding
     threshold: Threshold = field(default_factory=Threshold)
 
 
@@ -98,7 +88,7 @@ class Hparams:
 class Dimension:
     """One thing a search varies: a range of numbers or choices, for some data sets and modes."""
 
-    key: str | None = None  # below hparams; null: the entry's own name
+    key: str | None = None  # what it varies, `hparams.beta`
     low: float | None = None
     high: float | None = None
     log: bool = False  # uniform in the logarithm

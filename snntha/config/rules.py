@@ -1,221 +1,14 @@
-"""The configuration: composing it, and the checks that need no data.
+"""The checks of a configuration that need no data; nothing here changes it."""
 
-The only file that knows OmegaConf. Everything after `load` receives the plain dataclasses of schema.py.
-"""
-
-import difflib
 import json
 import math
-import re
-import secrets
 from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
-import yaml
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
-from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from snntha.errors import UserError
-from snntha.schema import Config, Search
+from snntha.config.schema import Config, Search
+from snntha.errors import ConfigError, did_you_mean
 from snntha.topology import LayerShape, parse
-
-
-class ConfigError(UserError):
-    """A configuration that cannot run: names the key, its value and what is allowed."""
-
-
-def conf_folder() -> Path:
-    """The YAML files: beside the package in a checkout, inside it once installed."""
-    package = Path(__file__).resolve().parent
-    installed = package / "conf"
-    return installed if installed.is_dir() else package.parent / "conf"
-
-
-def register() -> None:
-    """Make known to Hydra the schema and `${short_id:}`, the random end of a run folder's name.
-
-    The id is drawn anew each time it is read; `load` reads it once, so that every job of a multirun has its own.
-    """
-    ConfigStore.instance().store(name="schema", node=Config, replace=True)
-    OmegaConf.register_resolver("short_id", _short_id, replace=True)
-
-
-def _short_id() -> str:
-    return secrets.token_hex(3)
-
-
-def add_hparams(path: Path) -> str:
-    """Make a file of hyperparameters an option of the group hparams, and return the option's name."""
-    if not path.is_file():
-        raise ConfigError(f"hparams={path}: there is no such file; a name without .yaml chooses one of conf/hparams")
-    try:
-        node = OmegaConf.load(path)
-    except (yaml.YAMLError, OSError) as error:
-        raise ConfigError(f"hparams={path} is not YAML: {error}") from error
-    # A group of its own: of two options with one name Hydra would take that of conf/.
-    ConfigStore.instance().store(group="hparams/file", name=path.stem, node=node, package="hparams")
-    return f"file/{path.stem}"
-
-
-def compose(overrides: Iterable[str] = ()) -> Config:
-    """What `snntha train` would run with these overrides (`"dataset=shd"`, `"epochs=3"`)."""
-    register()
-    try:
-        with initialize_config_dir(str(conf_folder())):
-            return load(hydra_compose("train", overrides=list(overrides)), overrides)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(explain(error)) from error
-
-
-def load(cfg: DictConfig, overrides: Iterable[str] = ()) -> Config:
-    """Resolve what Hydra composed, its own part left out, and check it once.
-
-    Args:
-        cfg: composed.
-        overrides: of the command line, each of which shall do something.
-
-    Raises:
-        ConfigError: a value is wrong, or an override has no effect.
-    """
-    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-    config = _merge(Config(), own)  # over the bare schema, which refuses keys that were added by `+`
-    _check_effect(own, overrides)
-    return config
-
-
-COPIED = {  # keys that act only where another key copies them, and that one
-    "hparams.time_steps": "dataset.time_steps",
-    "hparams.bin_ms": "dataset.bin_ms",
-    "hparams.target_peak": "dataset.target_peak",
-    "hparams.optimizer": "optimizer",
-    "hparams.lr": "optimizer.lr",
-    "hparams.momentum": "optimizer.momentum",
-    "hparams.epochs": "epochs",
-    "hparams.patience": "patience",
-    "fidelity.shd_window": "dataset.window",
-    "fidelity.selection": "selection",
-}
-_READ_BY = {  # keys that some data sets alone read
-    "dataset.bin_ms": ("dvs_gesture", "shd"),
-    "dataset.window": ("dvs_gesture", "shd"),
-    "dataset.target_peak": ("temporal_coding",),
-    "dataset.target_step": ("temporal_coding",),
-}
-
-
-def _check_effect(cfg: DictConfig, overrides: Iterable[str]) -> None:
-    """Refuse what would be accepted and do nothing."""
-    copied = set(re.findall(r"\$\{([\w.]+)\}", OmegaConf.to_yaml(cfg)))
-    for text in overrides:
-        key = text.partition("=")[0].lstrip("+")
-        if key in COPIED and key not in copied:
-            raise ConfigError(f"{text} has no effect: {COPIED[key]} decides here; set {COPIED[key]} itself")
-        if cfg.dataset.name not in _READ_BY.get(key, (cfg.dataset.name,)):
-            raise ConfigError(f"{text} has no effect: only dataset={' | '.join(_READ_BY[key])} reads it; leave it out")
-        if key == "fidelity.name":
-            raise ConfigError(f"{text} is the name of what conf/fidelity sets: choose one with fidelity=...")
-
-
-_NOISE = ("object_type=", "reference_type=", "To append to your config use +")  # the schema refuses additions
-
-
-def explain(error: Exception) -> str:
-    """What a Hydra or OmegaConf error means for the one who typed the command."""
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
-        group, _, name = error.missing_cfg_file.rpartition("/")
-        return f"{group}={name}: expected {' | '.join(error.options)}{did_you_mean(name, error.options)}"
-    if isinstance(error, OverrideParseException):
-        return f"{error.override}: expected key=value, such as dataset=shd, without spaces around the ="
-    text = f"{error}\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else str(error)
-    first, *others = dict.fromkeys(line.strip() for line in text.splitlines() if line.strip())  # the cause repeats some
-    kept = [line for line in others if not line.startswith(_NOISE) and line.removeprefix("full_key: ") not in first]
-    return "\n  ".join([first, *kept])
-
-
-def to_yaml(config: Config) -> str:
-    """The text of a run's config.yaml, every value resolved."""
-    return OmegaConf.to_yaml(OmegaConf.structured(config))
-
-
-def from_yaml(path: Path) -> Config:
-    """Read a run's config.yaml back."""
-    return _merge(Config(), read_recorded(path))
-
-
-def read_recorded(path: Path) -> dict[str, Any]:
-    """The values of a run's config.yaml as they stand, without a check against the schema.
-
-    A run that is read is data, perhaps a stranger's: an interpolation, which could read this machine's environment, is
-    refused and never resolved.
-    """
-    if not path.is_file():
-        raise ConfigError(f"{path} does not exist: name the folder of a run, the one that holds config.yaml")
-    try:
-        recorded = yaml.load(path.read_bytes(), _YAML_LOADER)
-    except (yaml.YAMLError, ValueError, OSError) as error:
-        raise ConfigError(f"{path} is damaged, it is not YAML: {error}") from error
-    if not isinstance(recorded, dict):
-        raise ConfigError(f"{path} is damaged: it holds no keys")
-    for key, value in flatten(recorded):
-        if "${" in str(value):
-            raise ConfigError(
-                f"{path}: {key}={value} is an interpolation, which no run records: write the value itself"
-            )
-    return recorded
-
-
-_YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times faster, where it was built in
-
-
-def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value of a nested configuration with its key as on the command line, `hparams.threshold.start`."""
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-CHANGEABLE = ("epochs", "patience", "trials", "threads", "device", "backend", "dataset.root", "dataset.cache")
-
-
-def override(config: Config, overrides: Iterable[str]) -> Config:
-    """A copy with some `key=value` changed: only what an interrupted run may change when it goes on."""
-    overrides = list(overrides)
-    for text in overrides:
-        key = text.partition("=")[0].lstrip("+")
-        if key not in CHANGEABLE:
-            raise ConfigError(
-                f"{text}: a resumed run keeps its configuration and may change only {', '.join(CHANGEABLE)}; "
-                f"leave {key} out, or start a new run without resume"
-            )
-    return _merge(config, OmegaConf.from_dotlist([text.lstrip("+") for text in overrides]))
-
-
-def _merge(config: Config, changes: DictConfig | ListConfig | dict[str, Any]) -> Config:
-    """Changes over a configuration, resolved and checked."""
-    try:
-        plain = changes if isinstance(changes, dict) else OmegaConf.to_container(changes, resolve=True)
-        assert isinstance(plain, dict)
-        merged = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(config), plain))
-    except OmegaConfBaseException as error:
-        raise ConfigError(explain(error)) from error
-    assert isinstance(merged, Config)
-    validate(merged)
-    return merged
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the nearest known word, else nothing."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "device": ("auto", "cpu", "cuda"),
@@ -229,11 +22,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "fidelity.spike": ("at_threshold", "above_threshold"),
     "fidelity.init": ("pytorch", "glorot"),
     "fidelity.weight_clip": ("weights_after_step", "all_before_step"),
-    "fidelity.shd_window": ("full", "first_T_ms"),
     "fidelity.trial_seed": ("seed_plus_trial", "same"),
-    "fidelity.selection": ("validation", "test"),
     "optimizer.name": ("adam", "sgd"),
-    "hparams.optimizer": ("adam", "sgd"),
     "search.sampler": ("tpe", "random"),
     "search.pruner": ("none", "median", "hyperband"),
 }
@@ -288,7 +78,7 @@ RULES: dict[str, Rule] = {  # null passes where the type allows it; of a list, e
 
 
 def validate(config: Config) -> None:
-    """Check what needs no data; raises ConfigError. Spells out an empty `hparams.dropout` as zeros."""
+    """Check what needs no data; raises ConfigError."""
     _check_choices(config)
     _check_match(config)
     layers = parse(config.model.topology, tuple(config.dataset.input_shape))
@@ -336,8 +126,6 @@ def _check_layers(config: Config, layers: list[LayerShape]) -> None:
     """Lists have one entry per layer, and the last layer one neuron per class."""
     hparams, topology = config.hparams, config.model.topology
     dense = sum(layer.kind == "dense" for layer in layers)
-    if not hparams.dropout:
-        hparams.dropout = [0.0] * dense
     lengths = {
         "dropout": (dense, "dense"),
         **{f"threshold.{key}": (len(layers), "spiking") for key in ("start", "rise", "rate")},

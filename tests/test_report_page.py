@@ -99,7 +99,7 @@ def test_a_run_draws_its_plots_when_it_is_opened(opened):
     assert find(opened, "#run-1 .js-plotly-plot .main-svg")
     labels = [plot.get_attribute("aria-label") for plot in find(opened, "#run-1 .plot")]
     captions = ("Loss", "Accuracy", "Thresholds", "Firing rate", "Dead neurons", "Silenced by", "Firing rate against")
-    for caption in (*captions, "Confusion"):
+    for caption in (*captions, "Broke the bound of Eq. (5)", "Confusion"):
         assert any(label.startswith(caption) for label in labels), caption
     assert "training: from 3 to 1" in labels[0]
 

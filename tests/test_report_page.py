@@ -1,6 +1,7 @@
 """The page of `snntha report --html`, in a headless Chromium: skipped where there is none."""
 
 import base64
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -98,7 +99,7 @@ def test_a_run_draws_its_plots_when_it_is_opened(opened):
     assert find(opened, "#run-1 .js-plotly-plot .main-svg")
     labels = [plot.get_attribute("aria-label") for plot in find(opened, "#run-1 .plot")]
     captions = ("Loss", "Accuracy", "Thresholds", "Firing rate", "Dead neurons", "Silenced by", "Firing rate against")
-    for caption in (*captions, "Confusion"):
+    for caption in (*captions, "Broke the bound of Eq. (5)", "Confusion"):
         assert any(label.startswith(caption) for label in labels), caption
     assert "training: from 3 to 1" in labels[0]
 
@@ -182,6 +183,25 @@ def test_results_of_one_name_have_a_place_each_in_the_picture(browser, tmp_path)
     places = browser.execute_script("return document.querySelector('#overview .plot').data[0].y")
     assert [place.strip() for place in places] == ["shd bsnn", "shd annealed (2)", "shd annealed (3)"]
     assert "shd annealed (3): ours 67" in find(browser, "#overview .plot")[0].get_attribute("aria-label")
+
+
+def test_no_record_runs_a_script(browser, tmp_path):
+    evil = "</script><script>document.title = 'stolen'</script><img src=x onerror=\"document.title = 'stolen'\">"
+    summary = write_run(tmp_path / "run", [65.0])
+    summary.update(mode=evil, selection=evil, fidelity=evil)
+    (tmp_path / "run/summary.json").write_text(json.dumps(summary))
+    environment = {"command": evil, "commit": evil, "python": evil, "versions": {evil: evil}, "machine": {evil: evil}}
+    resumed = [{"command": evil}, evil, None]
+    (tmp_path / "run/environment.json").write_text(json.dumps({**environment, "created": evil, "resumed": resumed}))
+    with (tmp_path / "run/config.yaml").open("a") as file:
+        file.write(f"note: {json.dumps(evil)}\n")
+    (tmp_path / "run/plots").mkdir()
+    (tmp_path / "run/plots/raster.svg").write_text(f'<svg xmlns="http://www.w3.org/2000/svg">{evil[9:54]}</svg>')
+    report([tmp_path], html=tmp_path / "page.html")
+    browser.get((tmp_path / "page.html").as_uri())
+    assert find(browser, "#run-1 .main-svg") and find(browser, "#overview .main-svg")
+    assert browser.title == "snntha report"
+    assert browser.execute_script("return document.querySelectorAll('[onerror]').length") == 0
 
 
 def test_the_page_asks_for_nothing_from_a_network(page):

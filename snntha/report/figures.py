@@ -15,11 +15,11 @@ from snntha.folder import Missing, SeedFolder
 from snntha.plots.style import BLUE, GREEN, GREY, PURPLE, VERMILION
 
 MOST_RESULTS = 40  # rows of the overview
-MARKED = 60  # points that a curve may have to be marked one by one
+MARKED = 20  # points that a curve may have to be marked one by one
 LOGARITHMIC = 100  # greatest over smallest value from which on an axis is logarithmic
 COLOURS = (BLUE, VERMILION, GREEN, PURPLE, GREY)  # seen on white and on black
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
-AXIS = {"rangemode": "nonnegative", "gridcolor": "rgba(128,128,128,0.25)", "zeroline": False, "automargin": True}
+AXIS = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False, "automargin": True}
 LAYOUT = {
     "template": "none",
     "paper_bgcolor": "rgba(0,0,0,0)",
@@ -50,6 +50,7 @@ def seed_figures(seed: SeedFolder) -> list[go.Figure]:
         _lines("Firing rate", spikes, numbers, rates, f"On the {selection} samples"),
         _lines("Dead neurons", percent, numbers, _layers(seed, "dead_fraction", 100), "Silent in the whole pass"),
         _lines("Silenced by the last threshold step", percent, numbers, _layers(seed, "silenced_by_threshold", 100)),
+        _lines("Broke the bound of Eq. (5) in that step", percent, numbers, _layers(seed, "violates_eq5", 100)),
         _lines("Firing rate against threshold", spikes, thresholds, rates, "One point an epoch"),
         _confusion(seed),
     ]
@@ -79,7 +80,7 @@ def _lines(caption: str, unit: str, x: list[int] | Curves, curves: Curves, detai
     words = [caption, ". ".join(filter(None, [detail, "Logarithmic scale" * logarithmic])), told]
     figure = _figure(words, "epoch" if over_epochs else "threshold", unit, showlegend=len(known) > 1)
     figure.update_xaxes(dtick=1 if over_epochs and len(x) <= 10 else None)
-    figure.update_yaxes(type="log" if logarithmic else "linear")
+    figure.update_yaxes(type="log" if logarithmic else "linear", rangemode="nonnegative")
     for number, (name, values) in enumerate(known.items()):
         mode = "lines" if len(values) > MARKED else "lines+markers"
         look = {"color": COLOURS[number % len(COLOURS)], "dash": DASHES[number % len(DASHES)]}
@@ -93,7 +94,7 @@ def _confusion(seed: SeedFolder) -> go.Figure | None:
     try:
         counts = load_tensors(seed.activity_path("end")).get("confusion")
     except Missing as error:
-        if seed.entry and not seed.failed:
+        if seed.state == "finished":
             sentence = str(error).removeprefix(f"{seed.run.folder}/")
             seed.run.problems.append(f"{sentence}: there is no confusion matrix")
         return None

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import accumulate
 from typing import Any
@@ -113,19 +113,19 @@ def _is_whole(column: Column) -> bool:
     return column.is_number or column.key in _ROW_NAMES
 
 
-def _blocks(table: Table, width: int) -> list[tuple[list[Column], list[dict[str, Any]]]]:
+def _blocks(table: Table, width: int) -> Iterator[tuple[list[Column], list[dict[str, Any]]]]:
     """A table that is too wide in parts: numbers, then long text, each time after the number and names of the row."""
-    if fitting(table.columns, table.rows, width) == len(table.columns):
-        return [(table.columns, table.rows)]
-    rows = [{"row": number, **row} for number, row in enumerate(table.rows, start=1)]
-    names = [Column("row", "row", 0), *(column for column in table.columns if column.key in _ROW_NAMES)]
-    rest = sorted((column for column in table.columns if column not in names), key=lambda column: not _is_whole(column))
-    blocks = []
-    while rest:
-        count = max(1, fitting(names + rest, rows, width) - len(names))
-        blocks.append((names + rest[:count], rows))
-        rest = rest[count:]
-    return blocks
+    names, columns, rows = [], table.columns, table.rows
+    if fitting(columns, rows, width) < len(columns):
+        names = [Column("row", "row", 0), *(column for column in columns if column.key in _ROW_NAMES)]
+        columns = sorted(
+            (column for column in columns if column not in names), key=lambda column: not _is_whole(column)
+        )
+        rows = [{"row": number, **row} for number, row in enumerate(rows, start=1)]
+    while columns:
+        count = max(1, fitting(names + columns, rows, width) - len(names))
+        yield names + columns[:count], rows
+        columns = columns[count:]
 
 
 TEXT_FORMATS = {"markdown": markdown, "csv": as_csv, "json": as_json, "latex": latex}

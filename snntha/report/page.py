@@ -2,7 +2,6 @@
 
 import base64
 import shlex
-from dataclasses import replace
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -27,7 +26,7 @@ INTERACTIVE = ("curves", "confusion")  # the page draws these itself
 
 def page(runs: list[RunFolder]) -> str:
     """The text of the page, with the runs in this order."""
-    shown = [_run(number, run) for number, run in enumerate(runs, start=1)]
+    shown = [_run(run) for run in runs]
     tables = build_tables(runs)  # after the runs: drawing may find more that is missing
     return template("page.html.j2", autoescape=True, undefined=jinja2.ChainableUndefined).render(
         title="snntha report",
@@ -40,14 +39,12 @@ def page(runs: list[RunFolder]) -> str:
     )
 
 
-def _run(number: int, run: RunFolder) -> dict[str, Any]:
+def _run(run: RunFolder) -> dict[str, Any]:
     resumed = run.environment.get("resumed")
     starts = [run.environment, *(resumed if isinstance(resumed, list) else [])]
     return {
-        "number": number,
         "record": run,
-        "test_mean": _test_mean(run),
-        "seeds": replace(Table.laid_out("seeds", map(_seed, run.seeds)), name=f"seeds-{number}"),
+        "seeds": Table.laid_out("seeds", map(_seed, run.seeds)),
         "figures": {seed.folder.name: figures for seed in run.seeds if (figures := seed_figures(seed))},
         "pictures": _pictures(run.folder),
         "commands": [isinstance(start, dict) and start.get("command") or "unknown" for start in starts],
@@ -68,14 +65,10 @@ def _listed_run(run: RunFolder) -> dict[str, Any]:
         "mode": run.mode,
         "selection": run.selection,
         "trials": len(run.seeds),
-        "mean": _test_mean(run),
+        "mean": mean_of(seed.entry.get("test_accuracy") for seed in run.seeds),
         "begun": run.created,
         "problems": len(run.problems),
     }
-
-
-def _test_mean(run: RunFolder) -> float | None:
-    return mean_of(seed.entry.get("test_accuracy") for seed in run.seeds)
 
 
 def _pictures(folder: Path) -> dict[Path, str]:

@@ -69,9 +69,9 @@ class Table:
 
     def without_constant_columns(self, keys: Iterable[str]) -> "Table":
         """Of these columns, those with one value throughout are said in the title instead, where a line is narrow."""
-        texts = {column: {column.text(row) for row in self.rows} for column in self.columns}
-        said = [column for column in self.columns if column.key in keys and len(texts[column]) == 1]
-        title = "; ".join([self.title, *(f"{column.title} {texts[column].pop()}" for column in said)])
+        constant = [column for column in self.columns if len({column.text(row) for row in self.rows}) == 1]
+        said = [column for column in constant if column.key in keys]
+        title = "; ".join([self.title, *(f"{column.title} {column.text(self.rows[0])}" for column in said)])
         return replace(self, title=title, columns=[column for column in self.columns if column not in said])
 
     def stored_rows(self) -> list[dict[str, Any]]:

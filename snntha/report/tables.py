@@ -36,13 +36,13 @@ def build_tables(runs: list[RunFolder]) -> list[Table]:
 
 
 def _accuracies(result: Result) -> dict[str, Any]:
-    known = [value for trial in result.ended if (value := trial.entry.get("test_accuracy")) is not None]
+    known = [value for seed in result.ended if (value := seed.entry.get("test_accuracy")) is not None]
     paper = published(result.run.dataset, result.run.mode)
     best, mean, sigma = paper or (None, None, None)
     return {
         **result.identity(),
         "selection_accuracy": result.mean("validation_accuracy"),
-        "selection_loss": mean_of(trial.selection_loss for trial in result.ended),
+        "selection_loss": mean_of(seed.selection_loss for seed in result.ended),
         "best": max(known, default=None),
         "mean": mean_of(known),
         "sigma": statistics.stdev(known) if len(known) > 1 else None,
@@ -59,9 +59,9 @@ def _cost(result: Result) -> dict[str, Any]:
     paper = stored("paper.yaml")["annealed"].get(run.dataset, {}) if run.mode == "annealed" else {}
     return {
         **result.identity(),
-        "seconds": mean_of(trial.seconds for trial in result.averaged),
+        "seconds": mean_of(seed.seconds for seed in result.averaged),
         "footprint_bits": run.footprint_bits,
-        "weights": _weights(run),
+        "weights": sum(layer.weights for layer in run.layers) or None,
         "published_bits": paper.get("printed_bits"),
         "firing_rate": _over_neurons(rates, run),
         "measured_on": measured_on,
@@ -73,7 +73,7 @@ def _layer_rows(result: Result) -> list[dict[str, Any]]:
     rates, measured_on = result.per_layer("firing_rate")
     dead, _ = result.per_layer("dead_fraction")
     start = run.setting("hparams.threshold.start", list)
-    final = [trial.best_epoch.get("thresholds") for trial in result.averaged]
+    final = [seed.best_epoch.get("thresholds") for seed in result.averaged]
     paper = stored("paper.yaml")["dead_neurons"].get(run.dataset, {}).get(run.mode)
     return [
         {
@@ -104,13 +104,13 @@ def _lightweight_rows(results: list[Result]) -> list[dict[str, Any]]:
 
 
 def _own_row(result: Result) -> dict[str, Any]:
-    weights, binary = _weights(result.run), result.run.mode != "flt32"
+    bits = 32 if result.run.mode == "flt32" else 1
     return {
         **result.identity(),
         "network": f"{result.run.mode}, ours",
-        "weights_are": "binary" if binary else "float",
+        "weights_are": "binary" if bits == 1 else "float",
         "accuracy": result.mean("test_accuracy"),
-        "weight_bits": weights if binary or weights is None else 32 * weights,
+        "weight_bits": sum(bits * layer.weights for layer in result.run.layers) or None,
         "footprint_bits": result.run.footprint_bits,
         "source": "this report",
         "remark": result.setting,
@@ -151,16 +151,10 @@ def _repeated_seeds(results: list[Result]) -> list[str]:
     return [note] if names else []
 
 
-def _weights(run: RunFolder) -> int | None:
-    return sum(layer.weights for layer in run.layers) or None
-
-
 def _over_neurons(rates: list[float] | None, run: RunFolder) -> float | None:
     """Mean over all neurons of the layers' rates; None where the layers' sizes are unknown."""
-    if not rates or len(rates) != len(run.layers):
-        return None
     neurons = [layer.neurons for layer in run.layers]
-    return sum(rate * number for rate, number in zip(rates, neurons, strict=True)) / sum(neurons)
+    return statistics.fmean(rates, neurons) if rates and len(rates) == len(neurons) else None
 
 
 def _entry(values: list[Any] | None, number: int) -> Any:

@@ -79,15 +79,12 @@ def _read_arrays(path: Path, files: FoundFiles) -> tuple[Any, Any, Any, Any]:
             missing = [name for name in ("spikes/times", "spikes/units", "labels") if name not in file]
             if missing:
                 raise files.damaged(path, f"data sets {', '.join(missing)}", f"only {', '.join(file) or 'nothing'}")
-            times, units, labels = (_values(file, name) for name in ("spikes/times", "spikes/units", "labels"))
-            speakers = _values(file, "extra/speaker") if "extra/speaker" in file else np.zeros(len(labels), np.int64)
+            arrays: Any = file
+            times, units, labels = (arrays[name][()] for name in ("spikes/times", "spikes/units", "labels"))
+            speakers = arrays["extra/speaker"][()] if "extra/speaker" in file else np.zeros(len(labels), np.int64)
     except (OSError, RuntimeError, KeyError, TypeError) as error:
         raise files.damaged(path, "a complete HDF5 file", str(error)) from None
     return times, units, labels, speakers
-
-
-def _values(file: Any, name: str) -> NDArray[Any]:
-    return file[name][()]
 
 
 def _problem(times_s: NDArray[np.float64], channel: NDArray[np.integer]) -> tuple[str, str] | None:

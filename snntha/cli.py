@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -18,83 +19,30 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from snntha import config as configuration
-from snntha.errors import UserError
+from snntha.arguments import HELP, completions, parse, usage
+from snntha.errors import UserError, did_you_mean
 from snntha.search.sweeper import StudySweeper
 
-HELP = """\
-snntha trains binarized spiking networks with threshold annealing (Eshraghian & Lu, 2022).
-
-  snntha train [key=value ...] [-m]    train, and write a run folder under outputs/
-  snntha eval run=FOLDER               test accuracy, firing rates and dead neurons of a run
-  snntha report [FOLDER ...]           tables of runs beside the published ones; --html FILE writes a page
-  snntha plot [run=FOLDER,...]         figures and animations of runs; alone: which there are
-  snntha search [STUDY]                progress, best trials and pictures of a hyperparameter search
-  snntha bench [--json]                speed and memory of a training step against a snnTorch loop
-  snntha data                          which data sets are present, and how to get the others
-  snntha list                          data sets and modes with their published accuracy
-
-Try now, without a download:
-
-  snntha train debug=smoke             scikit-learn's digits, a run of seconds
-  snntha train                         the same, trained until it is good
-  snntha train --help                  all keys"""
-USAGE = {
-    "eval": "snntha eval run=FOLDER [checkpoint=best|last] [trial=0] [dataset.root=FOLDER]\n"
-    "Test accuracy, firing rates and dead neurons of a checkpoint, on the data where they lay or in dataset.root.",
-    "plot": "snntha plot run=FOLDER[,FOLDER...] [figure=NAME,...] [output=FOLDER] [trial=0] [iterations=0,100,400]\n"
-    "            [frames=100] [beta=...] [slope=...] [start=...] [final=...]\n"
-    "Figures of one run or several as PNG and SVG, animations as GIF and, with ffmpeg, MP4. Without arguments: which.\n"
-    "iterations are those of figure=temporal; frames is the most an animation has; beta, slope and the thresholds\n"
-    "start and final are for figure=neuron and figure=surrogate, in place of the run's.",
-    "search": "snntha search [STUDY[,STUDY...]] [storage=URL] [dir=outputs/search] [pictures=true|false]\n"
-    "How a search goes or went: trials, the best ten, importances; writes trials.csv, pictures/ and best.yaml, which\n"
-    "snntha train hparams=FILE takes as it is. STUDY is a name or a folder; several: their best values so far in one\n"
-    "picture; alone: which there are.",
-    "bench": "snntha bench [case=shd,...] [mode=annealed] [backend=auto] [repeats=5] [threads=N] [--json]\n"
-    "snntha bench sweeps=true [picture=FILE.png]\n"
-    "A training step of the published networks against the step-by-step snnTorch loop, in one run: time, peak memory,\n"
-    "floor of this machine, time of an epoch and where the time goes. sweeps=true: how time grows with hidden width,\n"
-    "time steps, batch size and input density on the SHD network.",
-    "data": "snntha data [dataset=NAME] [dataset.root=FOLDER]\n"
-    "What is present, where it was looked for, what is missing and how to get it.",
-    "list": "snntha list\nData sets and modes with their published accuracy.",
-}
 MULTIRUN = {"-m", "--multirun"}  # Hydra's flags
 INSPECTING = {"--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help"}
-DEFAULTS: dict[str, dict[str, str]] = {  # what these sub-commands accept as key=value; train's keys are Hydra's
-    "eval": {"run": "", "checkpoint": "best", "trial": "0", "dataset.root": ""},
-    "plot": dict.fromkeys(
-        ("run", "figure", "output", "trial", "iterations", "frames", "beta", "slope", "start", "final"), ""
-    ),
-    "search": {"storage": "", "dir": "outputs/search", "pictures": "true"},
-    "bench": {
-        "case": "",
-        "mode": "annealed",
-        "backend": "auto",
-        "repeats": "5",
-        "threads": "",
-        "sweeps": "false",
-        "picture": "",
-    },
-    "data": {"dataset": "", "dataset.root": ""},
-    "list": {},
-}
 
 
 def main() -> int:
     """Entry point; returns the exit status: 0, 1 for a user's mistake, 130 for Ctrl-C."""
-    command, *arguments = sys.argv[1:] or ["--help"]
+    command, *words = sys.argv[1:] or ["--help"]
     try:
         if command in ("--help", "-h"):
             print(HELP)
         elif command in ("-sc", "--shell-completion"):
-            complete(arguments)
+            complete(words)
         elif command not in COMMANDS:
-            raise UserError(f"unknown command {command!r}{configuration.did_you_mean(command, COMMANDS)}\n\n{HELP}")
-        elif command in USAGE and {"--help", "-h"} & set(arguments):
-            print(USAGE[command])
+            raise UserError(f"unknown command {command!r}{did_you_mean(command, COMMANDS)}\n\n{HELP}")
+        elif command == "train":
+            train(words)
+        elif {"--help", "-h"} & set(words):
+            print(usage(command))
         else:
-            COMMANDS[command](arguments)
+            COMMANDS[command](**parse(command, words))
     except _Reported:
         return 1
     except (UserError, HydraException, OmegaConfBaseException) as error:
@@ -167,9 +115,9 @@ def _run(cfg: DictConfig) -> float | None:
             )
         config = configuration.override(before, changes)
 
-    from snntha.run import run
+    from snntha.closing import train_and_show
 
-    return run(config, resume=folder)
+    return train_and_show(config, resume=folder)
 
 
 def _hparams_file(argument: str) -> str:
@@ -180,61 +128,42 @@ def _hparams_file(argument: str) -> str:
     return f"hparams={configuration.add_hparams(path)}"
 
 
-def evaluate(arguments: list[str]) -> None:
-    values = _parse("eval", arguments)
-    if not values["run"]:
-        raise UserError(f"run= is missing: name the folder of a run\n{USAGE['eval']}")
-    if values["checkpoint"] not in ("best", "last"):
-        raise UserError(f"checkpoint={values['checkpoint']}: expected best | last")
-    if not values["trial"].isdecimal():
-        raise UserError(f"trial={values['trial']}: expected the number of a trial, from 0")
-
+def evaluate(run: Path, checkpoint: str, trial: int, root: str | None) -> None:
     from rich import print as show
 
     from snntha.evaluate import evaluate_run
 
-    trial, root = int(values["trial"]), values["dataset.root"]
-    show(evaluate_run(Path(values["run"]), trial=trial, checkpoint=values["checkpoint"], root=root or None))
+    show(evaluate_run(run, trial=trial, checkpoint=checkpoint, root=root))
 
 
-def report(arguments: list[str]) -> None:
-    from snntha.report.command import main as run_report
+def report(folder: list[Path], format: str | None, table: str | None, html: Path | None) -> None:
+    from snntha.report import report as print_report
 
-    run_report(arguments)
+    print_report(folder, format, table, html)
 
 
-def plot(arguments: list[str]) -> None:
-    values = _parse("plot", arguments)
-
+def plot(**values: Any) -> None:
     from snntha.plots.command import run_command
 
-    run_command(values)
+    run_command(**values)
 
 
-def search(arguments: list[str]) -> None:
-    studies = [argument for argument in arguments if "=" not in argument]
-    if len(studies) > 1:
-        raise UserError(f"{' '.join(studies)}: name one study\n{USAGE['search']}")
-    values = _parse("search", [argument for argument in arguments if "=" in argument])
-
+def search(study: str, storage: str, dir: Path, pictures: bool) -> None:
     from snntha.search.command import run_command
 
-    run_command("".join(studies), values)
+    run_command(study, storage, dir, pictures=pictures)
 
 
-def bench(arguments: list[str]) -> None:
-    values = _parse("bench", [argument for argument in arguments if argument != "--json"])
-
+def bench(json: bool, **values: Any) -> None:
     from snntha.bench.command import run_command
 
-    run_command(values, as_json="--json" in arguments)
+    run_command(**values, as_json=json)
 
 
-def data(arguments: list[str]) -> None:
-    values = _parse("data", arguments)
-    names = [values["dataset"]] if values["dataset"] else configuration.CHOICES["dataset.name"]
-    root = [f"dataset.root={values['dataset.root']}"] if values["dataset.root"] else []
-    datasets = [configuration.compose([f"dataset={name}", *root]).dataset for name in names]
+def data(dataset: str | None, root: str | None) -> None:
+    names = [dataset] if dataset else configuration.CHOICES["dataset.name"]
+    roots = [f"dataset.root={root}"] if root else []
+    datasets = [configuration.compose([f"dataset={name}", *roots]).dataset for name in names]
 
     from rich import print as show
 
@@ -243,10 +172,8 @@ def data(arguments: list[str]) -> None:
     show(status_table(datasets))
 
 
-def list_published(arguments: list[str]) -> None:
+def list_published() -> None:
     """Data sets x modes; a row is also the two choices that `snntha train` needs."""
-    _parse("list", arguments)
-
     from rich import print as show
     from rich.table import Table
 
@@ -265,7 +192,7 @@ def list_published(arguments: list[str]) -> None:
     show(table)
 
 
-COMMANDS: dict[str, Callable[[list[str]], None]] = {
+COMMANDS: dict[str, Callable[..., None]] = {  # train takes the words as they are, the others what arguments.parse gives
     "train": train,
     "eval": evaluate,
     "report": report,
@@ -275,18 +202,6 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "data": data,
     "list": list_published,
 }
-
-
-def _parse(command: str, arguments: list[str]) -> dict[str, str]:
-    """`key=value` arguments over the sub-command's defaults."""
-    values = dict(DEFAULTS[command])
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if key not in values or not equals:
-            near = configuration.did_you_mean(key, values)
-            raise UserError(f"unknown argument {argument!r}{near}\n{USAGE[command]}")
-        values[key] = value
-    return values
 
 
 def complete(arguments: list[str]) -> None:
@@ -303,5 +218,5 @@ def complete(arguments: list[str]) -> None:
     elif words[1] == "train":
         os.environ["COMP_LINE"] = re.sub(r"^\s*(\S+)\s+train", r"\1", line)
         train(["-sc", *arguments])
-    elif words[1] in DEFAULTS:
-        print("\n".join(f"{key}=" for key in DEFAULTS[words[1]]))
+    elif words[1] in COMMANDS:
+        print("\n".join(completions(words[1], "" if line.endswith(" ") else words[-1])))

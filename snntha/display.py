@@ -15,7 +15,7 @@ from snntha.config.schema import Config
 
 if TYPE_CHECKING:
     from snntha.kernels.spec import Result
-    from snntha.train import Progress
+    from snntha.progress import Progress
 
 REFRESH_SECONDS = 0.5
 
@@ -34,7 +34,7 @@ class Display:
         self.neurons = neurons
         self.console = console
         self.stop_requested = False
-        self.trial = -1
+        self.seeds_begun = 0
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
         self._warned: set[str] = set()
         self._last_metrics: dict[str, Any] | None = None
@@ -53,15 +53,15 @@ class Display:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
-    def start_trial(self, seed: int, batches: int, progress: "Progress") -> None:
-        self.trial += 1
+    def start_seed(self, seed: int, batches: int, progress: "Progress") -> None:
+        self.seeds_begun += 1
         self.batches = batches
         self._started = time.perf_counter()
         self._done_before = progress.iteration
         self._last_metrics = None
         self._warned.clear()
         resumed = f", going on after iteration {progress.iteration}" if progress.iteration else ""
-        self.console.print(f"trial {self.trial + 1} of {self.config.trials}, seed {seed}{resumed}")
+        self.console.print(f"seed {seed}, {self.seeds_begun} of {self.config.trials}{resumed}")
 
     def minibatch(self, progress: "Progress", result: "Result", samples: int) -> None:
         """Redraw the live table, at most twice a second."""
@@ -77,7 +77,7 @@ class Display:
         self._live.update(self._table(progress), refresh=True)
 
     def epoch(self, metrics: dict[str, Any]) -> None:
-        """One plain line for an epoch, where there is no live table; warnings once a trial, everywhere."""
+        """One plain line for an epoch, where there is no live table; warnings once a seed, everywhere."""
         self._last_metrics = metrics
         if self._live is None:
             self.console.print(self._line(metrics), soft_wrap=True, highlight=False)

@@ -2,35 +2,36 @@
 
 import hashlib
 import math
+from pathlib import Path
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from snntha import kernels, topology
+from snntha import layers
 from snntha.binarize import binarize
 from snntha.config.schema import Config
-from snntha.kernels.spec import BatchNorm, Dropout, Events, Layer, Neuron, Result, Static
-from snntha.topology import LayerShape
-
-FLOAT_BITS = 32
+from snntha.errors import UserError
+from snntha.kernels.backend import run_network
+from snntha.kernels.spec import BatchNorm, Dropout, Events, Layer, Result, Static
+from snntha.layers import LayerSpec
 
 
 class Synapse(nn.Module):
     """Latent weights of one layer, its bias (dense) or BatchNorm (convolution); dense weight (out, in), conv OIkk."""
 
-    def __init__(self, shape: LayerShape, *, batch_norm: bool):
+    def __init__(self, spec: LayerSpec):
         super().__init__()
-        self.shape = shape
+        self.spec = spec
         self.bias: nn.Parameter | None = None
         self.norm: nn.BatchNorm2d | None = None
-        if shape.kind == "dense":
-            self.weight = nn.Parameter(torch.empty(shape.neurons, shape.inputs))
-            self.bias = nn.Parameter(torch.empty(shape.neurons))
+        if spec.kind == "dense":
+            self.weight = nn.Parameter(torch.empty(spec.neurons, spec.inputs))
+            self.bias = nn.Parameter(torch.empty(spec.neurons))
         else:
-            channels = shape.output_shape[0]
-            self.weight = nn.Parameter(torch.empty(channels, shape.input_shape[0], shape.kernel, shape.kernel))
-            if batch_norm:
+            channels = spec.output_shape[0]
+            self.weight = nn.Parameter(torch.empty(channels, spec.input_shape[0], spec.kernel, spec.kernel))
+            if spec.batch_norm:
                 self.norm = nn.BatchNorm2d(channels)
 
     @torch.no_grad()
@@ -75,8 +76,8 @@ class SpikingNetwork(nn.Module):
         super().__init__()
         self.config = config
         self.seed = seed
-        self.shapes = topology.parse(config.model.topology, tuple(config.dataset.input_shape))
-        synapses = nn.ModuleList(Synapse(shape, batch_norm=config.hparams.batch_norm) for shape in self.shapes)
+        self.specs = layers.resolve(config)
+        synapses = nn.ModuleList(Synapse(spec) for spec in self.specs)
         self.synapses = cast(list[Synapse], synapses)  # torch types the entries as any module
         generator = torch.Generator().manual_seed(seed)
         glorot = config.fidelity.init == "glorot" and config.mode.binarize
@@ -106,60 +107,53 @@ class SpikingNetwork(nn.Module):
         if isinstance(inputs, Static):
             inputs = Static(inputs.image_BX.to(self.device), inputs.time_steps)
         layers = self.layers(thresholds, step)[:depth]
-        return kernels.run_network(inputs, layers, backend=self.config.backend, record=record, membrane=membrane)
+        return run_network(inputs, layers, backend=self.config.backend, record=record, membrane=membrane)
 
     def layers(self, thresholds: list[float], step: int = 0) -> list[Layer]:
         """What the kernels need of each layer for one minibatch."""
-        hparams = self.config.hparams
-        starts = hparams.threshold.start
-        clamped = self.config.fidelity.surrogate == "clamped"
-        dropouts = iter(hparams.dropout)
-        layers = []
-        for number, (synapse, theta, start) in enumerate(zip(self.synapses, thresholds, starts, strict=True)):
-            shape = synapse.shape
-            probability = next(dropouts) if shape.kind == "dense" else 0.0
-            dropout = None
-            if self.training and probability > 0:
-                dropout = Dropout(probability, key=_key(self.seed, step, number))
-            layers.append(
-                Layer(
-                    weight=binarize(synapse.weight) if self.config.mode.binarize else synapse.weight,
-                    bias_N=synapse.bias,
-                    pool=shape.pool,
-                    batch_norm=synapse.batch_norm(),
-                    dropout=dropout,
-                    neuron=Neuron(
-                        beta=hparams.beta,
-                        threshold=theta,
-                        slope=hparams.slope,
-                        centre=start if clamped else theta,
-                        strict=self.config.fidelity.spike == "above_threshold",
-                    ),
-                    input_shape=shape.input_shape,
-                    output_shape=shape.output_shape,
-                    binary=self.config.mode.binarize,
-                )
+        return [
+            Layer(
+                spec=synapse.spec,
+                weight=binarize(synapse.weight) if synapse.spec.binary else synapse.weight,
+                bias_N=synapse.bias,
+                batch_norm=synapse.batch_norm(),
+                dropout=self._dropout(synapse.spec, step, number),
+                neuron=synapse.spec.neuron(theta),
             )
-        return layers
+            for number, (synapse, theta) in enumerate(zip(self.synapses, thresholds, strict=True))
+        ]
+
+    def _dropout(self, spec: LayerSpec, step: int, layer: int) -> Dropout | None:
+        if not self.training or spec.dropout == 0:
+            return None
+        return Dropout(spec.dropout, key=_key(self.seed, step, layer))
 
     @property
     def device(self) -> torch.device:
         return self.synapses[0].weight.device
 
-    @property
-    def footprint_bits(self) -> int:
-        """Bits of a deployed network: 1 a weight (32 in flt32), 32 each bias, BatchNorm scale and shift, and theta."""
-        weight_bits = 1 if self.config.mode.binarize else FLOAT_BITS
-        weights = sum(shape.weights for shape in self.shapes)
-        floats = len(self.shapes) + sum(
-            parameter.numel() for name, parameter in self.named_parameters() if name.rsplit(".", 1)[1] == "bias"
-        )
-        floats += sum(synapse.norm.weight.numel() for synapse in self.synapses if synapse.norm is not None)
-        return weights * weight_bits + floats * FLOAT_BITS
+    def anneal(self, thresholds: list[float]) -> list[float]:
+        """Eq. (4) for every layer: the thresholds after one more minibatch."""
+        return [spec.threshold.step(theta) for spec, theta in zip(self.specs, thresholds, strict=True)]
 
     def latent_weights(self) -> list[Tensor]:
         """The weights that binarization reads, without biases and BatchNorm."""
         return [synapse.weight for synapse in self.synapses]
+
+
+def load_weights(network: nn.Module, weights: dict[str, Tensor], source: Path) -> None:
+    """Fill the network, or say which names or shapes differ."""
+    own = network.state_dict()
+    differences = [f"{name} is missing" for name in own.keys() - weights.keys()]
+    differences += [f"{name} is unknown" for name in weights.keys() - own.keys()]
+    differences += [
+        f"{name} has shape {tuple(weights[name].shape)}, expected {tuple(own[name].shape)}"
+        for name in own.keys() & weights.keys()
+        if weights[name].shape != own[name].shape
+    ]
+    if differences:
+        raise UserError(f"{source} does not fit the network of its config.yaml: {'; '.join(sorted(differences))}")
+    network.load_state_dict(weights)
 
 
 def _key(seed: int, step: int, layer: int) -> int:

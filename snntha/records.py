@@ -1,14 +1,17 @@
-"""The record of a run is a folder that a stranger can read. Lines are flushed, files are replaced atomically."""
+"""Write the record of a run, a folder that a stranger can read. Lines are flushed, files are replaced atomically.
+
+docs/records.md describes the files, `folder.RunFolder` reads them.
+"""
 
 import fcntl
 import json
 import os
-import pickle
 import platform
 import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -18,13 +21,15 @@ from typing import Any
 
 import torch
 
+from snntha import checkpoints
 from snntha import config as configuration
-from snntha.config.schema import Config
-from snntha.errors import UserError
+from snntha.config import Config
+from snntha.errors import Damaged, UserError
+from snntha.folder import RunFolder, SeedPaths, read_epochs, read_json
 from snntha.logger import Log
 
-CHECKPOINT_FORMAT = 1
 _VERSIONS_OF = ("snntha", "torch", "torchvision", "numpy", "numba", "tonic", "snntorch", "hydra-core", "omegaconf")
+_LOOK_S = 0.05  # longer than a reader holds the lock to see whether somebody trains
 
 
 class FolderInUse(UserError):
@@ -32,7 +37,7 @@ class FolderInUse(UserError):
 
 
 class Run:
-    """A run's folder: config.yaml, environment.json, summary.json and one folder a trial."""
+    """Writes a run's folder: config.yaml, environment.json, summary.json and one folder a seed."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -56,31 +61,16 @@ class Run:
 
     @classmethod
     def open(cls, folder: Path) -> "Run":
-        """An existing run's folder."""
-        if not (folder / "config.yaml").is_file():
-            found = (
-                ", ".join(sorted(path.name for path in folder.iterdir())[:8]) if folder.is_dir() else "no such folder"
-            )
-            raise UserError(
-                f"{folder} is not the folder of a run: config.yaml is missing (found: {found or 'nothing'})"
-            )
+        """An existing run's folder; raises UserError where it is none."""
+        RunFolder(folder).load_config()
         return cls(folder)
-
-    @property
-    def config(self) -> Config:
-        return configuration.from_yaml(self.folder / "config.yaml")
 
     def write_config(self, config: Config) -> None:
         write_atomically(self.folder / "config.yaml", without_passwords(configuration.to_yaml(config)))
 
     def check_data(self, fingerprint: str) -> None:
         """Raises UserError if these are not the data that the run was trained with."""
-        before = self.environment["data_fingerprint"]
-        if before != fingerprint:
-            raise UserError(
-                f"{self.folder}: the data have changed since this run began (fingerprint {before[:12]}, now "
-                f"{fingerprint[:12]}); put the old files back, name their folder with dataset.root, or start a new run"
-            )
+        RunFolder(self.folder).check_data(fingerprint)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -91,48 +81,43 @@ class Run:
         """
         with (self.folder / ".lock").open("w") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise FolderInUse(
-                    f"{self.folder}: another process trains in this folder: wait for it or stop it"
-                ) from error
+                if not _try_lock(file.fileno()):
+                    time.sleep(_LOOK_S)
+                    if not _try_lock(file.fileno()):
+                        raise FolderInUse(f"{self.folder}: another process trains in it: wait for it or stop it")
             except OSError:  # a file system without locks
                 pass
             yield
 
     def add_environment(self, data_fingerprint: str) -> None:
         """Note with what the run goes on, in the list `resumed` of environment.json."""
-        before = self.environment
+        before = read_json(self.folder / "environment.json")
         resumed = [*before.get("resumed", []), describe_environment(data_fingerprint)]
         write_json(self.folder / "environment.json", {**before, "resumed": resumed})
-
-    @property
-    def environment(self) -> dict[str, Any]:
-        return json.loads((self.folder / "environment.json").read_text())
-
-    @property
-    def summary(self) -> dict[str, Any] | None:
-        """None until the first trial has ended."""
-        path = self.folder / "summary.json"
-        return json.loads(path.read_text()) if path.exists() else None
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         write_json(self.folder / "summary.json", summary)
 
-    def trial(self, number: int) -> "Trial":
-        return Trial(self.folder / f"trial_{number}")
+    def seed(self, number: int) -> "SeedRecord":
+        """The record of one seed, numbered from 0."""
+        return SeedRecord(self.folder / f"trial_{number}")
 
 
-class Trial:
-    """One trial's folder: metrics.jsonl and checkpoints."""
+def _try_lock(file: int) -> bool:
+    """False if another process holds it; raises OSError where the file system has no locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+class SeedRecord(SeedPaths):
+    """Writes one seed's folder: metrics.jsonl, checkpoints and what the neurons did."""
 
     def __init__(self, folder: Path):
-        self.folder = folder
-        self.metrics_path = folder / "metrics.jsonl"
+        super().__init__(folder)
         self.log: Log | None = None  # also receives each epoch's metrics
-
-    def checkpoint_path(self, which: str) -> Path:
-        return self.folder / "checkpoints" / f"{which}.pt"
 
     def append_metrics(self, metrics: dict[str, Any]) -> None:
         """One line for one epoch, on disk when this returns."""
@@ -144,79 +129,34 @@ class Trial:
         if self.log is not None:
             self.log(metrics)
 
-    def read_metrics(self) -> Iterator[dict[str, Any]]:
-        """The epochs' lines; a line that a crash cut short is the last and is left out."""
+    def forget_after(self, epoch: int) -> None:
+        """Drop the lines of later epochs, which a resumed seed writes again, and one that a crash cut short.
+
+        Raises:
+            Damaged: another line cannot be read.
+        """
         if not self.metrics_path.exists():
             return
-        for line in self.metrics_path.read_text().splitlines(keepends=True):
-            if line.endswith("\n"):
-                yield json.loads(line)
-
-    def forget_after(self, epoch: int) -> None:
-        """Drop lines of later epochs, which a resumed trial writes again."""
-        kept = [json.dumps(metrics) + "\n" for metrics in self.read_metrics() if metrics["epoch"] <= epoch]
-        if self.metrics_path.exists():
-            write_atomically(self.metrics_path, "".join(kept))
+        text = self.metrics_path.read_text()
+        epochs, damaged = read_epochs(text[: text.rfind("\n") + 1])
+        if damaged:
+            raise Damaged(self.metrics_path, f"line {damaged[0]} is no epoch; mend or remove it")
+        kept = [json.dumps(metrics) + "\n" for metrics in epochs if metrics["epoch"] <= epoch]
+        write_atomically(self.metrics_path, "".join(kept))
 
     def save_checkpoint(self, which: str, state: dict[str, Any]) -> None:
         """Replace checkpoints/<which>.pt; tensors and plain data only."""
-        _save_tensors(self.checkpoint_path(which), {"format": CHECKPOINT_FORMAT, **state})
+        checkpoints.save_checkpoint(self.checkpoint_path(which), state)
+
+    def load_checkpoint(self, which: str, device: torch.device) -> dict[str, Any]:
+        return checkpoints.load_checkpoint(self.checkpoint_path(which), device)
 
     def remove_checkpoint(self, which: str) -> None:
         self.checkpoint_path(which).unlink(missing_ok=True)
 
     def save_activity(self, when: str, activity: dict[str, Any]) -> None:
         """Replace activity_<when>.pt: what the neurons did, for figures; tensors and plain data only."""
-        _save_tensors(self.activity_path(when), activity)
-
-    def activity_path(self, when: str) -> Path:
-        return self.folder / f"activity_{when}.pt"
-
-    def load_activity(self, when: str) -> dict[str, Any] | None:
-        """What `save_activity` wrote; None where this run has no such record."""
-        path = self.activity_path(when)
-        return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
-
-    def load_checkpoint(self, which: str, device: torch.device) -> dict[str, Any]:
-        path = self.checkpoint_path(which)
-        if not path.is_file():
-            raise UserError(f"{path} is missing: this trial has not finished an epoch, or its search has removed it")
-        try:
-            state = torch.load(path, map_location=device, weights_only=True)
-        except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
-            reason = str(error).splitlines()[0] if str(error) else "it is empty"
-            raise UserError(f"{path} is damaged: {reason}") from error
-        if state.get("format") != CHECKPOINT_FORMAT:
-            raise UserError(
-                f"{path} has checkpoint format {state.get('format')}, this version reads {CHECKPOINT_FORMAT}; "
-                f"use the version of snntha that environment.json names"
-            )
-        return state
-
-
-def load_weights(network: torch.nn.Module, weights: dict[str, torch.Tensor], source: Path) -> None:
-    """Fill the network, or say which names or shapes differ."""
-    own = network.state_dict()
-    differences = [f"{name} is missing" for name in own.keys() - weights.keys()]
-    differences += [f"{name} is unknown" for name in weights.keys() - own.keys()]
-    differences += [
-        f"{name} has shape {tuple(weights[name].shape)}, expected {tuple(own[name].shape)}"
-        for name in own.keys() & weights.keys()
-        if weights[name].shape != own[name].shape
-    ]
-    if differences:
-        raise UserError(f"{source} does not fit the network of its config.yaml: {'; '.join(sorted(differences))}")
-    network.load_state_dict(weights)
-
-
-def _save_tensors(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+        checkpoints.save_tensors(self.activity_path(when), activity)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

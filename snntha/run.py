@@ -1,25 +1,50 @@
-"""A run: the trials of one configuration, their record, and the table at the end."""
+"""A run: the seeds of one configuration, trained one after another, and their record."""
 
 import statistics
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from snntha import data as datasets
-from snntha import kernels
-from snntha.config.schema import Config
+from snntha.config import Config
 from snntha.data.batch import Data
+from snntha.diagnostics import sample_activity
 from snntha.display import Display
 from snntha.errors import UserError
+from snntha.kernels.backend import fastest_for, set_threads
 from snntha.logger import open_log, require
 from snntha.network import SpikingNetwork
-from snntha.published import PUBLISHED_SAMPLES, published
-from snntha.records import Run
-from snntha.train import Progress, Stopped, TrialFailed, evaluate, fit, load_checkpoint, sample_activity
+from snntha.progress import Progress, load_checkpoint
+from snntha.published import PUBLISHED_SAMPLES
+from snntha.records import Run, SeedRecord
+from snntha.train import SeedFailed, Stopped, evaluate, fit
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to."""
+
+    config: Config
+    folder: Path
+    selected_on: str  # validation, test or training
+    tested: bool  # whether there is a test set
+    seeds: list[dict[str, Any]]  # "trials" of summary.json
+
+    @property
+    def score(self) -> float:
+        """Mean over the seeds of the best selection score.
+
+        Raises:
+            UserError: a seed failed.
+        """
+        failures = [entry["failed"] for entry in self.seeds if "failed" in entry]
+        if failures:
+            raise UserError(f"{len(failures)} of {len(self.seeds)} seeds failed: {failures[0]}")
+        return statistics.fmean(entry["best_score"] for entry in self.seeds)
 
 
 def run(
@@ -27,104 +52,80 @@ def run(
     resume: Path | None = None,
     console: Console | None = None,
     report: Callable[[list[float], int], None] | None = None,
-) -> float:
-    """Train all trials and return the mean over trials of the best selection score.
+) -> Outcome:
+    """Train all seeds.
 
     Args:
         config: what to run; of the folder's own config.yaml (with what may change) when resuming.
         resume: folder of a run to go on with.
-        console: where to print; None: the terminal.
-        report: called after each epoch with the best score of each trial begun and the trial's epoch; may raise.
+        console: where to show progress; None: the terminal.
+        report: called after each epoch with the best score of each seed begun and the seed's epoch; may raise.
 
     Raises:
-        UserError: a trial failed, after the others were trained (in a search, at once).
+        UserError: a seed failed in a search; elsewhere the others are trained and the outcome says so.
         Stopped: Ctrl-C, after a checkpoint was written.
     """
     console = console or Console()
     require(config.logger)
-    kernels.set_threads(config.threads)
+    set_threads(config.threads)
     device = resolve_device(config.device)
     data = datasets.load(config.dataset, selection=config.selection, seed=config.seed)
     record = Run.create(config, data.fingerprint) if resume is None else _reopen(resume, data.fingerprint)
     console.print(_headline(config, data, record, device), soft_wrap=True, highlight=False)
 
-    trials: list[dict[str, Any]] = []
+    seeds: list[dict[str, Any]] = []
     network = SpikingNetwork(config, seed=config.seed)
-    neurons = [shape.neurons for shape in network.shapes]
     _announce_compilation(network, data, device, console)
-    with record.lock(), Display(config, neurons, console) as display:
+    with record.lock(), Display(config, [spec.neurons for spec in network.specs], console) as display:
         if resume is not None:
             record.write_config(config)
             record.add_environment(data.fingerprint)
         for number in range(config.trials):
             seed = config.seed + (number if config.fidelity.trial_seed == "seed_plus_trial" else 0)
             network = SpikingNetwork(config, seed=seed).to(device)
-            scores = [entry["best_score"] for entry in trials if "best_score" in entry]
+            scores = [entry["best_score"] for entry in seeds if "best_score" in entry]
 
             def on_epoch(progress: Progress, scores: list[float] = scores) -> None:
                 if report is not None:
                     report([*scores, progress.best_score], progress.epoch)
 
             try:
-                entry = _run_trial(network, data, record, number, display, seed, resume is not None, on_epoch)
-            except TrialFailed as failure:
+                entry = _train_seed(network, data, record.seed(number), display, seed, resume is not None, on_epoch)
+            except SeedFailed as failure:
                 if config.search is not None:
                     raise  # the other seeds could not save the mean
                 entry = {"seed": seed, "failed": str(failure)}
-                console.print(f"[red]trial {number + 1} failed[/]: {failure}", soft_wrap=True)
+                console.print(f"[red]seed {seed} failed[/]: {failure}", soft_wrap=True)
             except Stopped:
                 console.print(
                     f"stopped; go on with: snntha train resume={record.folder}", soft_wrap=True, highlight=False
                 )
                 raise
-            trials.append(entry)
-            record.write_summary(_summary(config, data.selected_on, trials, network.footprint_bits))
+            seeds.append(entry)
+            footprint_bits = sum(spec.footprint_bits for spec in network.specs)
+            record.write_summary(_summary(config, data.selected_on, seeds, footprint_bits))
         if config.search is not None and display.stop_requested:
             raise Stopped  # in the last epoch: without this the search would begin its next trial
-
-    console.print(_trial_table(config, data.selected_on, trials))
-    if data.test is not None:
-        console.print(_accuracy_table(config, trials))
-    if config.plots:
-        _draw(record, console)
-    console.print(f"output folder  {record.folder}", soft_wrap=True, highlight=False)
-    console.print(f"next           snntha eval run={record.folder}", soft_wrap=True, highlight=False)
-    failures = [entry["failed"] for entry in trials if "failed" in entry]
-    if failures:
-        raise UserError(f"{len(failures)} of {len(trials)} trials failed: {failures[0]}")
-    return statistics.fmean(entry["best_score"] for entry in trials)
+    return Outcome(config, record.folder, data.selected_on, data.test is not None, seeds)
 
 
-def _draw(record: Run, console: Console) -> None:
-    """The run's pictures: files in its plots/, and a small one here."""
-    from snntha import plots  # imports matplotlib, which a run without pictures need not wait for
-
-    console.print(plots.terminal_picture(record))
-    pictures = plots.draw_run(record.folder)
-    if pictures:
-        names = ", ".join(path.name for path in pictures)
-        console.print(f"pictures       {record.folder / 'plots'}: {names}", soft_wrap=True, highlight=False)
-
-
-def _run_trial(
+def _train_seed(
     network: SpikingNetwork,
     data: Data,
-    record: Run,
-    number: int,
+    record: SeedRecord,
     display: Display,
     seed: int,
     resume: bool,
     on_epoch: Callable[[Progress], None],
 ) -> dict[str, Any]:
-    """Train, then evaluate the best epoch once on the test set; the trial's entry in summary.json.
+    """Train, then evaluate the best epoch once on the test set; the seed's entry in summary.json.
 
     A hyperparameter search does not look at the test set.
     """
-    trial = record.trial(number)
-    trial.log = open_log(network.config.logger, trial.folder)
-    progress = fit(network, data, trial, display, seed=seed, resume=resume, on_epoch=on_epoch)
+    record.log = open_log(network.config.logger, record.folder)
+    progress = fit(network, data, record, display, seed=seed, resume=resume, on_epoch=on_epoch)
     classes = data.train.batch(torch.arange(1)).labels_B is not None
-    best = load_checkpoint(trial, "best", network)
+    best = load_checkpoint(record, "best", network)
     unseen = data.test if network.config.search is None else None
     test = evaluate(network, unseen, best.thresholds) if unseen is not None else None
     activity = {
@@ -133,7 +134,7 @@ def _run_trial(
     }
     if test is not None:
         activity.update(spike_count_N=test.spike_count_N, confusion=test.confusion)
-    trial.save_activity("end", activity)
+    record.save_activity("end", activity)
     return {
         "seed": seed,
         "epochs": progress.epoch,
@@ -166,18 +167,18 @@ def _reopen(folder: Path, data_fingerprint: str) -> Run:
 def _announce_compilation(network: SpikingNetwork, data: Data, device: torch.device, console: Console) -> None:
     """Say what the first minibatch of a first run waits for."""
     backend = network.config.backend
-    if backend == "numba" or (backend == "auto" and kernels.fastest_for(device) == "numba"):
-        from snntha.kernels.compiled import is_compiled
+    if backend == "numba" or (backend == "auto" and fastest_for(device) == "numba"):
+        from snntha.kernels.cpu_network import has_kernels
 
         inputs = data.train.batch(torch.arange(1)).inputs
-        if not is_compiled(inputs, network.layers(network.config.hparams.threshold.start)):
+        if not has_kernels(inputs, network.layers(network.config.hparams.threshold.start)):
             console.print("compiling the kernels that this network needs: once on this machine, about a minute")
 
 
 def _headline(config: Config, data: Data, record: Run, device: torch.device) -> str:
     sizes = [f"{len(data.train)} training"]
     sizes += [f"{len(split)} {name}" for name, split in (("validation", data.validation), ("test", data.test)) if split]
-    backend = kernels.fastest_for(device) if config.backend == "auto" else config.backend
+    backend = fastest_for(device) if config.backend == "auto" else config.backend
     return (
         f"{config.dataset.name} {config.mode.name}: {config.model.topology}, {', '.join(sizes)} samples, "
         f"selection on {data.selected_on}, {device.type} ({backend} kernels, {torch.get_num_threads()} threads)\n"
@@ -194,19 +195,19 @@ def _other_size(config: Config, data: Data) -> str:
     return f"\nnote: the published {config.dataset.name} has {expected[0]} training and {expected[1]} test samples"
 
 
-def _summary(config: Config, selected_on: str, trials: list[dict[str, Any]], footprint_bits: int) -> dict[str, Any]:
+def _summary(config: Config, selected_on: str, seeds: list[dict[str, Any]], footprint_bits: int) -> dict[str, Any]:
     return {
         "dataset": config.dataset.name,
         "mode": config.mode.name,
         "fidelity": config.fidelity.name,
         "selection": selected_on,
-        "trials": trials,
-        "test_accuracy": _spread([entry.get("test_accuracy") for entry in trials]),
+        "trials": seeds,
+        "test_accuracy": spread([entry.get("test_accuracy") for entry in seeds]),
         "footprint_bits": footprint_bits,
     }
 
 
-def _spread(values: list[float | None]) -> dict[str, float | None]:
+def spread(values: list[float | None]) -> dict[str, float | None]:
     """Best, mean and sample standard deviation; null where unknown."""
     known = [value for value in values if value is not None]
     return {
@@ -214,36 +215,3 @@ def _spread(values: list[float | None]) -> dict[str, float | None]:
         "mean": statistics.fmean(known) if known else None,
         "std": statistics.stdev(known) if len(known) > 1 else None,
     }
-
-
-def _trial_table(config: Config, selected_on: str, trials: list[dict[str, Any]]) -> Table:
-    table = Table(title=f"{config.dataset.name} {config.mode.name}: trials, best epoch selected on {selected_on}")
-    for column in ("trial", "seed", "epochs", "best epoch", f"{selected_on} %", "test %", "seconds"):
-        table.add_column(column, justify="right")
-    for number, entry in enumerate(trials):
-        if "failed" in entry:
-            table.add_row(str(number + 1), str(entry["seed"]), "failed")
-            continue
-        classes = entry["validation_accuracy"] is not None
-        score = _percent(entry["validation_accuracy"]) if classes else f"loss {-entry['best_score']:.4f}"
-        epochs = [str(entry[key]) for key in ("seed", "epochs", "best_epoch")]
-        table.add_row(str(number + 1), *epochs, score, _percent(entry["test_accuracy"]), f"{entry['seconds']:.1f}")
-    return table
-
-
-def _accuracy_table(config: Config, trials: list[dict[str, Any]]) -> Table:
-    """Best, mean and sigma over the trials beside the published row."""
-    table = Table(title="test accuracy, percent")
-    for column in ("", "best", "mean", "sigma", "trials", "epochs", "selected on"):
-        table.add_column(column, justify="right")
-    ours = _spread([entry.get("test_accuracy") for entry in trials])
-    values = [_percent(ours[key]) for key in ("best", "mean", "std")]
-    table.add_row("this run", *values, str(len(trials)), f"up to {config.epochs}", config.selection)
-    paper = published(config.dataset.name, config.mode.name)
-    if paper is not None:
-        table.add_row("published", *[_percent(value) for value in paper], "5", "up to 500", "test")
-    return table
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"

@@ -5,7 +5,6 @@ moves with it). Written as fast as such a loop can be: weights are binarized onc
 that the loss does not need.
 """
 
-from collections.abc import Iterator
 from typing import Any, cast
 
 import snntorch
@@ -15,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from snntha.config.schema import Config
 from snntha.network import SpikingNetwork
 
 
@@ -24,32 +22,24 @@ class SnnTorchLoop(nn.Module):
 
     def __init__(self, network: SpikingNetwork):
         super().__init__()
-        self.config: Config = network.config
-        self.shapes = network.shapes
+        self.specs = network.specs
         self.weights = nn.ParameterList(synapse.weight.detach().clone() for synapse in network.synapses)
-        self.biases = nn.ParameterList(
-            synapse.bias.detach().clone() for synapse in network.synapses if synapse.bias is not None
-        )
-        norms = nn.ModuleList()
-        for synapse in network.synapses:
+        biases, norms, neurons = nn.ParameterDict(), nn.ModuleDict(), nn.ModuleList()
+        for number, (spec, synapse) in enumerate(zip(self.specs, network.synapses, strict=True)):
+            if synapse.bias is not None:
+                biases[str(number)] = nn.Parameter(synapse.bias.detach().clone())
             if synapse.norm is not None:
-                norm = nn.BatchNorm2d(synapse.norm.num_features)
+                norm = norms[str(number)] = nn.BatchNorm2d(synapse.norm.num_features)
                 norm.load_state_dict(synapse.norm.state_dict())
-                norms.append(norm)
-        hparams = self.config.hparams
-        surrogate = snntorch.surrogate.fast_sigmoid(slope=cast(Any, hparams.slope))
-        neurons = nn.ModuleList(
-            snntorch.Leaky(beta=hparams.beta, threshold=start, spike_grad=surrogate, reset_mechanism="subtract")
-            for start in hparams.threshold.start
-        )
-        self.norms = cast(list[nn.BatchNorm2d], norms)  # torch types the entries as any module
-        self.neurons = cast(list[snntorch.Leaky], neurons)
-        for _ in self.neurons:  # snnTorch keeps every neuron ever built in a class-level list
-            snntorch.SpikingNeuron.instances.pop()
-        rates: dict[str, Any] = {
-            "correct_rate": self.config.loss.correct_rate,
-            "incorrect_rate": self.config.loss.incorrect_rate,
-        }
+            surrogate = snntorch.surrogate.fast_sigmoid(slope=cast(Any, spec.slope))
+            start = spec.threshold.start
+            neurons.append(
+                snntorch.Leaky(beta=spec.beta, threshold=start, spike_grad=surrogate, reset_mechanism="subtract")
+            )
+            snntorch.SpikingNeuron.instances.pop()  # snnTorch keeps every neuron ever built in a class-level list
+        self.biases, self.norms = biases, norms
+        self.neurons = cast(list[snntorch.Leaky], neurons)  # torch types the entries as any module
+        rates: dict[str, Any] = vars(network.config.loss)
         self._count_loss = snntorch.functional.mse_count_loss(**rates)
 
     def set_thresholds(self, thresholds: list[float]) -> None:
@@ -58,40 +48,30 @@ class SnnTorchLoop(nn.Module):
 
     def forward(self, inputs_TBX: Tensor, membranes: list[list[Tensor]] | None = None) -> Tensor:
         """Output spikes_TBN; appends every layer's membrane of every step to `membranes` where given."""
-        binary = self.config.mode.binarize
         weights = [
-            torch.where(weight >= 0, 1.0, -1.0) + (weight - weight.detach()) if binary else weight
-            for weight in self.weights
+            torch.where(weight >= 0, 1.0, -1.0) + (weight - weight.detach()) if spec.binary else weight
+            for spec, weight in zip(self.specs, self.weights, strict=True)
         ]
         states = [torch.zeros(0) for _ in self.neurons]
         outputs = []
         for spikes in inputs_TBX:
-            norms, biases, dropouts = iter(self.norms), iter(self.biases), iter(self.config.hparams.dropout)
             for layer, weight in enumerate(weights):
-                current = self._synapse(spikes, weight, layer, norms, biases, dropouts)
+                current = self._synapse(spikes, weight, layer)
                 spikes, states[layer] = self.neurons[layer](current, states[layer])
                 if membranes is not None:
                     membranes[layer].append(states[layer])
             outputs.append(spikes)
         return torch.stack(outputs)
 
-    def _synapse(
-        self,
-        spikes: Tensor,
-        weight: Tensor,
-        layer: int,
-        norms: Iterator[nn.Module],
-        biases: Iterator[Tensor],
-        dropouts: Iterator[float],
-    ) -> Tensor:
-        shape = self.shapes[layer]
-        if shape.kind == "dense":
-            current = F.linear(spikes.flatten(1), weight) + next(biases)  # bias last: sums of +-1 stay exact
-            return F.dropout(current, next(dropouts), self.training)
+    def _synapse(self, spikes: Tensor, weight: Tensor, layer: int) -> Tensor:
+        spec, key = self.specs[layer], str(layer)
+        if spec.kind == "dense":
+            current = F.linear(spikes.flatten(1), weight) + self.biases[key]  # bias last: sums of +-1 stay exact
+            return F.dropout(current, spec.dropout, self.training)
         current = F.conv2d(spikes, weight)
-        if shape.pool > 1:
-            current = F.avg_pool2d(current, shape.pool)
-        return next(norms)(current) if self.config.hparams.batch_norm else current
+        if spec.pool > 1:
+            current = F.avg_pool2d(current, spec.pool)
+        return self.norms[key](current) if spec.batch_norm else current
 
     def loss(self, spikes_TBN: Tensor, labels_B: Tensor) -> Tensor:
         """snnTorch's count loss, which divides by T."""

@@ -1,18 +1,59 @@
-"""Threshold annealing: Eq. (4), and how far it gets. Plain floats, one per layer; no state."""
+"""Threshold annealing: Eq. (4), and the bounds of Eqs. (5) to (7) under which it silences no neuron. No state."""
 
-from collections.abc import Sequence
-
-
-def anneal(theta: float, final: float, rate: float) -> float:
-    """One update after a minibatch, Eq. (4): theta + rate (final - theta)."""
-    return theta + rate * (final - theta)
+from dataclasses import dataclass
+from typing import Any
 
 
-def anneal_layers(thetas: Sequence[float], finals: Sequence[float], rates: Sequence[float]) -> list[float]:
-    """Eq. (4) for every layer."""
-    return [anneal(theta, final, rate) for theta, final, rate in zip(thetas, finals, rates, strict=True)]
+@dataclass(frozen=True)
+class Annealing:
+    """How one layer's threshold moves: from `start` towards `end`, a share `rate` of the way at every minibatch."""
+
+    start: float  # theta_0
+    rise: float  # theta_inf - theta_0
+    rate: float  # alpha
+
+    @property
+    def end(self) -> float:
+        """theta_inf."""
+        return self.start + self.rise
+
+    def step(self, theta: float) -> float:
+        """The threshold after one more minibatch."""
+        return anneal(theta, self.end, self.rate)
+
+    def after(self, updates: int) -> float:
+        """The threshold after so many minibatches, Eq. (4) in closed form: start + rise (1 - (1 - rate)^updates)."""
+        return self.start + self.rise * (1 - (1 - self.rate) ** updates)
 
 
-def theta_after(start: float, rise: float, rate: float, updates: int) -> float:
-    """Eq. (4) in closed form: start + rise (1 - (1 - rate)^updates)."""
-    return start + rise * (1 - (1 - rate) ** updates)
+def anneal(theta: float, end: float, rate: float) -> float:
+    """Eq. (4), one update after a minibatch: theta + rate (end - theta)."""
+    return theta + rate * (end - theta)
+
+
+def survives_update(membrane: Any, theta: float, next_theta: float) -> Any:
+    """Eq. (5): a spike outlasts an update if theta' - theta < u' - theta.
+
+    Args:
+        membrane: u', with the weights after the update, where the neuron fired under `theta`.
+        theta: before the update.
+        next_theta: after it.
+    """
+    return next_theta - theta < membrane - theta
+
+
+def survives_instantly(current: Any, theta: float, end: float, rate: float) -> Any:
+    """Eq. (6): the same for a membrane without history, (1 - rate) theta + rate end < z.w'.
+
+    Args:
+        current: z.w', the current of one time step with the weights after the update.
+        theta: before the update.
+        end: theta_inf.
+        rate: alpha.
+    """
+    return (1 - rate) * theta + rate * end < current
+
+
+def survives_annealing(current: Any, end: float) -> Any:
+    """Eq. (7): a spike outlasts all annealing if theta_inf < z.w; `current` is z.w of one time step."""
+    return end < current

@@ -95,6 +95,7 @@ def _epoch(epoch: int, accuracy: float, layers: int) -> dict[str, Any]:
         "firing_rate": [0.1] * layers,
         "dead_fraction": [0.5] * layers,
         "silenced_by_threshold": [0.0] * layers,
+        "violates_eq5": [0.125] * layers,
         "warnings": [],
     }
 

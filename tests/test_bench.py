@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from snntha import cli
-from snntha.bench import floor, memory, parity, parts, result, sweeps, timing
+from snntha import arguments, cli
+from snntha.bench import breakdown, floor, memory, parity, result, sweeps, timing
 from snntha.bench.cases import Case, dense, events_of
 from snntha.bench.floor import Activity, Peaks
 from snntha.bench.parity import ParityError
 from snntha.bench.steps import OurStep
 from snntha.errors import UserError
+from snntha.kernels import reference
 from snntha.kernels.spec import Events, Static
 from snntha.snntorch_loop import SnnTorchLoop
 from snntha.topology import parse
@@ -123,7 +124,7 @@ def test_unknown_memory_is_null(monkeypatch) -> None:
 def test_events_are_as_dense_as_the_data(dataset: str, density: float) -> None:
     inputs = Case(dataset).batch().inputs
     assert isinstance(inputs, Events)
-    assert (inputs.dense() > 0).float().mean().item() == pytest.approx(density, rel=0.1)
+    assert (reference.dense(inputs) > 0).float().mean().item() == pytest.approx(density, rel=0.1)
 
 
 def test_images_are_as_black_as_the_data() -> None:
@@ -135,7 +136,7 @@ def test_images_are_as_black_as_the_data() -> None:
 
 def test_events_of_counts_and_back() -> None:
     counts_TBX = torch.randint(3, (4, 2, 3, 5, 6), generator=torch.Generator().manual_seed(0)).float()
-    assert torch.equal(events_of(counts_TBX).dense(), counts_TBX)
+    assert torch.equal(reference.dense(events_of(counts_TBX)), counts_TBX)
 
 
 def test_floor_counts_every_addition_of_a_convolution() -> None:
@@ -149,9 +150,9 @@ def test_floor_counts_every_addition_of_a_convolution() -> None:
 
 
 def test_parts_add_up_to_the_step(monkeypatch) -> None:
-    monkeypatch.setattr(parts, "median_seconds", lambda action, repeats: 1.0)
+    monkeypatch.setattr(breakdown, "median_seconds", lambda action, repeats: 1.0)
     case = tiny("dvs_gesture")
-    assert sum(parts.part_seconds(OurStep(case, case.batch()), repeats=1).values()) == pytest.approx(1.0)
+    assert sum(breakdown.part_seconds(OurStep(case, case.batch()), repeats=1).values()) == pytest.approx(1.0)
 
 
 def test_sweep_is_drawn(tmp_path: Path) -> None:
@@ -189,5 +190,5 @@ def test_command_prints_json(monkeypatch, capsys) -> None:
 )
 def test_mistakes_are_named(argument: str, message: str) -> None:
     with pytest.raises(UserError) as error:
-        cli.bench([argument])
+        cli.bench(**arguments.parse("bench", [argument]))
     assert message in str(error.value)

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from snntha import cli
+from snntha.arguments import COMMANDS, parse
 from snntha.config import Config, compose, to_yaml
 from snntha.errors import UserError
 
@@ -45,7 +46,7 @@ def snntha(monkeypatch, tmp_path):
 @pytest.fixture
 def runs(monkeypatch) -> list[tuple[Config, Path | None]]:
     """What `snntha train` would have run, instead of running it."""
-    from snntha import run
+    from snntha import closing
 
     seen: list[tuple[Config, Path | None]] = []
 
@@ -53,7 +54,7 @@ def runs(monkeypatch) -> list[tuple[Config, Path | None]]:
         seen.append((config, resume))
         return 50.0
 
-    monkeypatch.setattr(run, "run", record)
+    monkeypatch.setattr(closing, "train_and_show", record)
     return seen
 
 
@@ -68,10 +69,36 @@ def test_help_names_exactly_the_commands_that_exist():
     assert {line.split()[1] for line in cli.HELP.splitlines() if line.startswith("  snntha")} == set(cli.COMMANDS)
 
 
-@pytest.mark.parametrize("command", ["eval", "data", "list"])
+@pytest.mark.parametrize("command", sorted(set(cli.COMMANDS) - {"train"}))
 def test_help_of_a_command(snntha, capsys, command):
     assert snntha(command, "--help") == 0
-    assert capsys.readouterr().out.startswith(f"snntha {command}")
+    output = capsys.readouterr().out
+    assert output.startswith(f"snntha {command}")
+    assert all(f"  {argument.name}" in output for argument in COMMANDS[command].arguments)
+    assert max(map(len, output.splitlines())) <= 120
+
+
+def test_arguments_are_read_by_their_kind():
+    plot = parse("plot", ["run=a,b", "iterations=0,40", "slope=2", "output="])
+    assert (plot["run"], plot["iterations"], plot["slope"]) == ([Path("a"), Path("b")], [0, 40], 2.0)
+    assert (plot["figure"], plot["output"], plot["frames"], plot["beta"]) == ([], None, 100, None)
+    report = parse("report", ["a", "b/lr=1", "--html", "page.html", "--format=csv"])
+    assert report["folder"] == [Path("a"), Path("b/lr=1")]
+    assert (report["html"], report["format"], report["table"]) == (Path("page.html"), "csv", None)
+    assert parse("report", [])["folder"] == [Path("outputs")]
+    search = parse("search", ["mine", "pictures=false"])
+    assert search == {"study": "mine", "storage": "", "dir": Path("outputs/search"), "pictures": False}
+    assert parse("bench", ["--json"])["json"] is True
+
+
+def test_choices_of_arguments_are_those_of_the_code():
+    from snntha import report
+    from snntha.bench.cases import TRAINING_SAMPLES
+
+    arguments = {argument.name: argument for name in ("report", "bench") for argument in COMMANDS[name].arguments}
+    assert arguments["--format"].choices == report.FORMATS
+    assert arguments["--table"].choices == report.TABLES
+    assert arguments["case"].choices == tuple(TRAINING_SAMPLES)
 
 
 def test_unknown_command_names_the_nearest(snntha, capsys):
@@ -168,10 +195,10 @@ def test_train_hands_over_the_configuration(snntha, runs):
 
 
 def test_the_record_shows_the_command_as_typed(snntha, monkeypatch):
-    from snntha import run
+    from snntha import closing
 
     commands = []
-    monkeypatch.setattr(run, "run", lambda config, resume: commands.append(list(sys.argv)))
+    monkeypatch.setattr(closing, "train_and_show", lambda config, resume: commands.append(list(sys.argv)))
     assert snntha("train", "seed=3") == 0
     assert commands == [["snntha", "train", "seed=3"]]
 
@@ -224,23 +251,23 @@ def test_resume_keeps_the_configuration_of_the_run(snntha, runs, tmp_path, capsy
 
 @pytest.mark.parametrize("error, status", [(UserError("data are missing"), 1), (KeyboardInterrupt(), 130)])
 def test_exit_status_of_an_error_in_the_run(snntha, monkeypatch, capsys, error, status):
-    from snntha import run
+    from snntha import closing
 
     def fail(config: Config, resume: Path | None) -> float:
         raise error
 
-    monkeypatch.setattr(run, "run", fail)
+    monkeypatch.setattr(closing, "train_and_show", fail)
     assert snntha("train") == status
     assert capsys.readouterr().err == ("snntha train: data are missing\n" if status == 1 else "")
 
 
 def test_a_programming_error_keeps_its_traceback(snntha, monkeypatch):
-    from snntha import run
+    from snntha import closing
 
     def fail(config: Config, resume: Path | None) -> float:
         raise ValueError("a bug")
 
-    monkeypatch.setattr(run, "run", fail)
+    monkeypatch.setattr(closing, "train_and_show", fail)
     with pytest.raises(ValueError, match="a bug"):
         snntha("train")
 
@@ -252,7 +279,14 @@ def test_a_programming_error_keeps_its_traceback(snntha, monkeypatch):
         (["eval", "rn=x"], "unknown argument 'rn=x'; did you mean 'run'?"),
         (["eval", "run=nowhere"], "nowhere is not the folder of a run"),
         (["eval", "run=x", "checkpoint=first"], "checkpoint=first: expected best | last"),
-        (["eval", "run=x", "trial=one"], "trial=one: expected the number of a trial"),
+        (["eval", "run=x", "trial=one"], "trial=one: expected a whole number, 0 or more"),
+        (["eval", "run"], "run: expected run=FOLDER"),
+        (["report", "--format", "word"], "--format=word: expected rich | markdown | csv | json | latex"),
+        (["report", "--html"], "--html: expected --html=FILE"),
+        (["report", "--tabel=cost"], "unknown argument '--tabel=cost'; did you mean '--table'?"),
+        (["search", "one", "two"], "one two: name one study"),
+        (["search", "pictures=no"], "pictures=no: expected true | false"),
+        (["bench", "--jsn"], "unknown argument '--jsn'; did you mean '--json'?"),
         (["data", "dataset=shd2"], "did you mean 'shd'?"),
         (["list", "all"], "unknown argument 'all'"),
     ],
@@ -293,6 +327,9 @@ def test_list_shows_the_published_accuracy(snntha, capsys):
         ("snntha train hparams.thr", ["hparams.threshold."]),
         ("snntha train -m dataset=shd hparams.beta=", ["hparams.beta=0.95"]),
         ("snntha eval ", ["run=", "checkpoint=", "trial=", "dataset.root="]),
+        ("snntha eval run=x che", ["checkpoint="]),
+        ("snntha eval checkpoint=", ["checkpoint=best", "checkpoint=last"]),
+        ("snntha report --f", ["--format="]),
     ],
 )
 def test_completion_answers(snntha, monkeypatch, capsys, line, expected):

@@ -12,7 +12,7 @@ from snntha import config as configuration
 from snntha.config import CHOICES, Config, ConfigError, compose, conf_folder, from_yaml, override
 from snntha.config.schema import Optimizer
 from snntha.published import published
-from snntha.threshold import theta_after
+from snntha.threshold import Annealing
 
 DATASETS = CHOICES["dataset.name"]
 MODES = CHOICES["mode.name"]
@@ -119,7 +119,7 @@ def test_annealed_sets_have_the_digits_of_the_reference_code(composed):
 def test_temporal_coding_anneals_as_the_notebook(composed):
     threshold = composed["temporal_coding", "annealed"].hparams.threshold
     start, rise, rate = threshold.start[0], threshold.rise[0], threshold.rate[0]
-    assert [round(theta_after(start, rise, rate, n), 2) for n in (100, 400, 1000)] == [22.74, 43.94, 49.70]
+    assert [round(Annealing(start, rise, rate).after(n), 2) for n in (100, 400, 1000)] == [22.74, 43.94, 49.70]
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
@@ -161,6 +161,18 @@ def test_fidelity_switches():
     assert (code.selection, code.dataset.window) == ("test", "first_T_ms")
     paper = compose(["dataset=shd"])
     assert (paper.selection, paper.dataset.window) == ("validation", "full")
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_the_code_cuts_the_recordings_of_one_data_set_alone(dataset):
+    code = compose([f"dataset={dataset}", "fidelity=code"])
+    assert code.dataset.window == ("first_T_ms" if dataset == "shd" else "full")
+    assert code.selection == "test"
+
+
+def test_no_key_copies_what_is_tuned():
+    for file in conf_folder().rglob("*.yaml"):
+        assert "${hparams." not in file.read_text(), file
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
@@ -216,7 +228,10 @@ def test_data_and_cache_folders_come_from_the_environment(monkeypatch):
         (["hparams.threshold.start=[0,1]"], ["hparams.threshold.start=[0.0, 1.0]", "more than 0 in every entry"]),
         (["hparams.threshold.rise=[-1,1]"], ["hparams.threshold.rise", "0 or more in every entry"]),
         (["mode=bsnn", "hparams.threshold.rise=[1,1]"], ["hparams.threshold.rise", "pass mode=annealed"]),
-        (["mode=bsnn", "hparams.threshold.rise.0=9"], ["hparams.threshold.rise.0=9: the list is shorter", "pass all"]),
+        (
+            ["mode=bsnn", "hparams.threshold.rise.0=9"],
+            ["threshold.rise.0=9", "the list is shorter: pass all"],
+        ),
         (["mode=bsnn_theta1", "hparams.threshold.start=[2,2]"], ["hparams.threshold.start", "pass mode=bsnn"]),
         (["hparams=shd_annealed"], ["hparams=shd_annealed", "pass dataset=shd mode=annealed"]),
         (["hparams=digits_bsnn"], ["hparams=digits_bsnn", "pass dataset=digits mode=bsnn"]),

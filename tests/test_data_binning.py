@@ -17,6 +17,7 @@ from recordings import dataset, write_dvs_gesture, write_shd
 from snntha.data import DataError, load
 from snntha.data.binning import Binning, Recording, bin_events, microseconds
 from snntha.data.cache import Binned, load_or_build
+from snntha.kernels import reference
 from snntha.kernels.spec import Events
 
 
@@ -173,12 +174,12 @@ from snntha.data.cache import load_or_build
 
 folder = Path(sys.argv[1])
 config = dataset("shd", folder)
-search = shd.find(config)
+files = shd.find(config)
 
 def read():
     print("reading", flush=True)
     sys.stdin.readline()
-    yield from shd.read(search, "train", config)
+    yield from shd.read(files, "train", config)
 
 settings = {"dataset": "shd", "split": "train"}
 binned = load_or_build(folder / "cache", settings, Binning.of(config, 333), 700, read)
@@ -206,7 +207,7 @@ def test_batch_is_time_first_and_counts_repeat(tmp_path: Path, positions: list[i
     write_shd(tmp_path, spikes=3000)
     batch = load(dataset("shd", tmp_path), selection="test", seed=0).train.batch(torch.tensor(positions))
     assert isinstance(batch.inputs, Events) and batch.inputs.index.dtype == torch.int32
-    counts_TBN = batch.inputs.dense()
+    counts_TBN = reference.dense(batch.inputs)
     assert counts_TBN.shape == (333, len(positions), 700)
     with h5py.File(tmp_path / "SHD" / "shd_train.h5") as file:
         times_s, units, labels = (np.asarray(file[name]) for name in ("spikes/times", "spikes/units", "labels"))
@@ -231,7 +232,7 @@ def test_dvs_pixels_are_summed_and_the_test_set_runs_longer(tmp_path: Path):
     for x, y, polarity, time in events_xypt:
         expected[(time - first) // 5, polarity, y // 4, x // 4] += 1
     assert isinstance(batch.inputs, Events)
-    assert np.array_equal(batch.inputs.dense()[:, 0].numpy(), expected)
+    assert np.array_equal(reference.dense(batch.inputs)[:, 0].numpy(), expected)
     assert batch.labels_B is not None and batch.labels_B.tolist() == [1]
 
 

@@ -4,10 +4,14 @@ Spikes must be equal bit for bit, for which float weights are multiples of 1/8 h
 Gradients agree within float32 rounding. Buffers are poisoned, so that a cell which is read before it is written shows.
 """
 
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,9 +20,14 @@ from conftest import random_events
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snntha.kernels import compiled, cpu, reference, set_threads
-from snntha.kernels.spec import BatchNorm, Dropout, Events, Layer, Neuron, Result, Static
-from snntha.kernels.workspace import Workspace
+from snntha.kernels import cpu
+from snntha.kernels.backend import Backend, run_layers, set_threads
+from snntha.kernels.cpu.workspace import Workspace
+from snntha.kernels.cpu_network import has_kernels, run_network
+from snntha.kernels.spec import BatchNorm, Dropout, Events, Layer, Result, Static
+from snntha.layers import LayerSpec
+from snntha.neuron import Neuron
+from snntha.threshold import Annealing
 
 NEURON = Neuron(beta=0.9, threshold=2.0, slope=0.5, centre=2.0, strict=False)
 
@@ -73,7 +82,7 @@ class Case:
         layers, shape = [], self.input_shape
         for number, size in enumerate(self.topology):
             bias = norm = drop = None
-            pool = 1
+            kernel, pool = 0, 1
             if isinstance(size, tuple):
                 channels, kernel, pool = size
                 weight = torch.rand(channels, shape[0], kernel, kernel, generator=generator) - 0.5
@@ -89,7 +98,22 @@ class Case:
                 out_shape = (size,)
             weight = torch.where(weight >= 0, 1.0, -1.0) if self.binary else (weight * 8).round() / 8
             weight.requires_grad_()
-            layers.append(Layer(weight, bias, pool, norm, drop, self.neuron, shape, out_shape, self.binary))
+            spec = LayerSpec(
+                kind="conv" if kernel else "dense",
+                input_shape=shape,
+                output_shape=out_shape,
+                kernel=kernel,
+                pool=pool,
+                binary=self.binary,
+                batch_norm=norm is not None,
+                dropout=self.dropout,
+                beta=self.neuron.beta,
+                slope=self.neuron.slope,
+                strict=self.neuron.strict,
+                clamped=True,
+                threshold=Annealing(self.neuron.threshold, 0.0, 0.0),
+            )
+            layers.append(Layer(spec, weight, bias, norm, drop, self.neuron))
             shape = out_shape
         return layers
 
@@ -106,10 +130,10 @@ class Outcome:
     running: list[torch.Tensor]
 
 
-def run(backend, case: Case, *, membrane_loss: bool = True) -> Outcome:
+def run(backend: Backend, case: Case, *, membrane_loss: bool = True) -> Outcome:
     """Forward with everything recorded, and backward from random cotangents of all outputs."""
     layers = case.layers()
-    result = backend.run_network(case.inputs(), layers, record=True, membrane=True)
+    result = backend(case.inputs(), layers, record=True, membrane=True)
     generator = torch.Generator().manual_seed(3)
     loss = (result.spike_count_BN * torch.randn(result.spike_count_BN.shape, generator=generator)).sum()
     if membrane_loss:
@@ -185,7 +209,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_agrees_with_reference(name: str, binary: bool) -> None:
     case = replace(CASES[name], binary=binary)
-    assert_agree(run(cpu, case), run(reference, case), exact=not case.batch_norm)
+    assert_agree(run(run_network, case), run(run_layers, case), exact=not case.batch_norm)
 
 
 @settings(deadline=None, max_examples=40)
@@ -203,7 +227,7 @@ def test_dense_layers_of_any_size(time_steps, batch, sizes, density, binary, str
     case = Case(
         (sizes[0],), tuple(sizes[1:]), False, time_steps, batch, density, dropout=dropout, neuron=neuron, binary=binary
     )
-    assert_agree(run(cpu, case), run(reference, case), exact=True)
+    assert_agree(run(run_network, case), run(run_layers, case), exact=True)
 
 
 @settings(deadline=None, max_examples=25)
@@ -220,19 +244,19 @@ def test_dense_layers_of_any_size(time_steps, batch, sizes, density, binary, str
 def test_convolutions_of_any_size(time_steps, batch, height, width, channels, pools, density, static) -> None:
     topology = ((channels[1], 3, pools[0]), (channels[2], 1, pools[1]), 7)
     case = Case((channels[0], height, width), topology, static, time_steps, batch, density)
-    assert_agree(run(cpu, case), run(reference, case), exact=True)
+    assert_agree(run(run_network, case), run(run_layers, case), exact=True)
 
 
 def test_layers_of_more_inputs_than_16_bits_address() -> None:
     case = Case((2**16 + 5,), (3, 2), time_steps=2, batch=2, density=0.01)
-    assert_agree(run(cpu, case), run(reference, case), exact=True)
+    assert_agree(run(run_network, case), run(run_layers, case), exact=True)
 
 
 def test_evaluation_without_gradients_equals_training() -> None:
     case = CASES["conv-dropout"]
     with torch.no_grad():
-        result = cpu.run_network(case.inputs(), case.layers())
-    expected = run(cpu, case).result
+        result = run_network(case.inputs(), case.layers())
+    expected = run(run_network, case).result
     assert torch.equal(result.spike_count_BN, expected.spike_count_BN)
     assert result.membrane_TBN is None
     for left, right in zip(result.layers, expected.layers, strict=True):
@@ -242,15 +266,15 @@ def test_evaluation_without_gradients_equals_training() -> None:
 
 def test_loss_of_spike_counts_alone() -> None:
     case = CASES["dense-dropout"]
-    left, right = run(cpu, case, membrane_loss=False), run(reference, case, membrane_loss=False)
+    left, right = run(run_network, case, membrane_loss=False), run(run_layers, case, membrane_loss=False)
     assert_agree(left, right, exact=True)
 
 
 def test_loss_of_the_membrane_alone() -> None:
     gradients = []
-    for backend in (cpu, reference):
+    for backend in (run_network, run_layers):
         layers = DENSE.layers()
-        backend.run_network(DENSE.inputs(), layers, membrane=True).membrane_TBN.square().mean().backward()
+        backend(DENSE.inputs(), layers, membrane=True).membrane_TBN.square().mean().backward()
         gradients.append([layer.weight.grad for layer in layers])
     for ours, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-7)
@@ -259,9 +283,9 @@ def test_loss_of_the_membrane_alone() -> None:
 @pytest.mark.parametrize("name", ["dense-three", "conv-norm", "conv-dropout", "static-norm"])
 def test_every_bit_is_independent_of_the_number_of_threads(name: str) -> None:
     case = replace(CASES[name], batch=7, time_steps=20)
-    one = run(cpu, case)
+    one = run(run_network, case)
     set_threads(2)
-    two = run(cpu, case)
+    two = run(run_network, case)
     assert torch.equal(one.result.membrane_TBN, two.result.membrane_TBN)
     for left, right in zip(one.result.layers, two.result.layers, strict=True):
         assert torch.equal(left.membrane_TBX, right.membrane_TBX)
@@ -274,18 +298,18 @@ def test_every_bit_is_independent_of_the_number_of_threads(name: str) -> None:
 def test_two_minibatches_under_way_at_once_do_not_share_buffers() -> None:
     case = CASES["conv-norm"]
     first, second = case.layers(), case.layers()
-    pending = cpu.run_network(case.inputs(), first).spike_count_BN
+    pending = run_network(case.inputs(), first).spike_count_BN
     other = replace(case, density=0.5).inputs()
-    cpu.run_network(other, second).spike_count_BN.sum().backward()
+    run_network(other, second).spike_count_BN.sum().backward()
     pending.sum().backward()
     expected = case.layers()
-    cpu.run_network(case.inputs(), expected).spike_count_BN.sum().backward()
+    run_network(case.inputs(), expected).spike_count_BN.sum().backward()
     for left, right in zip(first, expected, strict=True):
         assert torch.equal(left.weight.grad, right.weight.grad)
 
 
 def test_second_backward_through_a_minibatch_is_refused() -> None:
-    counts = cpu.run_network(DENSE.inputs(), DENSE.layers()).spike_count_BN.sum()
+    counts = run_network(DENSE.inputs(), DENSE.layers()).spike_count_BN.sum()
     counts.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="second backward"):
         counts.backward()
@@ -305,22 +329,56 @@ def test_buffers_are_reused_and_grow() -> None:
 
 def test_kernels_are_known_as_compiled_after_use() -> None:
     case = CASES["conv-norm"]
-    run(cpu, case)
-    assert compiled.is_compiled(case.inputs(), case.layers())
+    run(run_network, case)
+    assert has_kernels(case.inputs(), case.layers())
 
 
-def test_compiled_kernels_do_not_outlive_a_change_of_any_source(tmp_path: Path, monkeypatch) -> None:
+def test_compiled_kernels_do_not_outlive_a_change_of_any_source(tmp_path: Path) -> None:
     """Numba itself misses changes of functions that are inlined from other files."""
-    source, cache = tmp_path / "tile.py", tmp_path / "cache"
-    kernel = SimpleNamespace(py_func=run, stats=SimpleNamespace(cache_path=str(cache)))
-    monkeypatch.setattr(compiled, "_kernels", lambda module: [kernel])
-    monkeypatch.setattr(compiled, "INLINED", [SimpleNamespace(__file__=str(source))])
-    index = cache / f"test.run-{run.__code__.co_firstlineno}.py311.nbi"
-    source.write_text("old")
-    compiled.discard_outdated()
-    index.touch()
-    compiled.discard_outdated()
-    assert index.exists()
-    source.write_text("new")
-    compiled.discard_outdated()
-    assert not index.exists()
+    package = tmp_path / "copy"
+    shutil.copytree(Path(cpu.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    code = "import copy_of_cpu as cpu; print(cpu.COMPILED_CODE)"
+    package.rename(tmp_path / "copy_of_cpu")
+
+    def folder() -> str:
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+        command = [sys.executable, "-c", code]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+
+    before = folder()
+    assert before == folder() and Path(before).parent == tmp_path / "cache"
+    with (tmp_path / "copy_of_cpu" / "vector.py").open("a") as source:
+        source.write("# changed\n")
+    assert folder() != before
+
+
+def test_kernels_are_compiled_where_the_usual_folders_cannot_be_written(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(blocked), "SNNTHA_CACHE": str(blocked)}
+    code = "from snntha.kernels import cpu; print(cpu.COMPILED_CODE)"
+    printed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert Path(printed.stdout.strip()).is_relative_to(tempfile.gettempdir())
+
+
+def test_cpu_kernels_need_no_torch() -> None:
+    """They are what runs a network where PyTorch is not installed."""
+    code = """
+import sys
+sys.modules["torch"] = None
+import numpy as np
+from snntha.kernels.cpu import conv, norm, scan
+from snntha.kernels.cpu.dense import DenseLayer
+from snntha.kernels.cpu.events import Rows
+from snntha.layers import LayerSpec
+from snntha.threshold import Annealing
+
+spec = LayerSpec(kind="dense", input_shape=(3,), output_shape=(2,), binary=True, batch_norm=False, dropout=0.0,
+                 beta=0.5, slope=1.0, strict=False, clamped=True, threshold=Annealing(2.0, 0.0, 0.0))
+layer = DenseLayer(spec, np.array([[1, 1, 1], [1, -1, 1]], np.float32), None, spec.neuron(2.0), None, 0)
+rows = Rows.of(np.array([0, 3, 3, 5]), np.array([0, 1, 2, 0, 2]), time_steps=3, batch=1, inputs=3)
+print(layer.forward(rows, membrane=True).membrane_TBN[:, 0].tolist())
+"""
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    # currents (3, 1), none, (2, 2); the first neuron fires in the first step, both in the last
+    assert printed.strip() == "[[3.0, 1.0], [-0.5, 0.5], [1.75, 2.25]]"

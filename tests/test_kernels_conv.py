@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from numba import njit, prange
 from torch import Tensor
 
-from snntha.kernels import conv
+from snntha.kernels import reference
+from snntha.kernels.cpu import conv
+from snntha.kernels.cpu_layers import fold_pooling
 from snntha.kernels.spec import Events
 
 
@@ -56,7 +58,7 @@ def make(case: Case) -> tuple[Events, Tensor, Tensor]:
     if case.binary:
         weight = torch.where(weight >= 0, 1.0, -1.0)
     events = to_events(counts, case)
-    grad = torch.randn(reference_currents(events.dense(), weight, case).shape, generator=generator)
+    grad = torch.randn(reference_currents(reference.dense(events), weight, case).shape, generator=generator)
     return events, weight, grad
 
 
@@ -74,13 +76,13 @@ def reference_currents(spikes_TBCHW: Tensor, weight_OIkk: Tensor, case: Case) ->
 
 
 def folded(weight_OIkk: Tensor, case: Case) -> np.ndarray:
-    kernel = conv.fold_pooling(weight_OIkk, case.pool)
+    kernel = fold_pooling(weight_OIkk, case.pool)
     return (kernel.to(torch.int8) if case.binary else kernel).numpy()
 
 
 def currents(events: Events, weight_OIkk: Tensor, case: Case) -> Tensor:
     """currents_TBCHW of the kernel under test."""
-    out = np.full_like(channels_last(reference_currents(events.dense(), weight_OIkk, case)), np.nan)
+    out = np.full_like(channels_last(reference_currents(reference.dense(events), weight_OIkk, case)), np.nan)
     conv.conv_currents(
         events.indptr.numpy(),
         events.index.numpy(),
@@ -140,7 +142,7 @@ def assert_close(found: Tensor, expected: Tensor) -> None:
 def check(case: Case) -> None:
     """Currents and both gradients agree with autograd through the definition."""
     events, weight, grad = make(case)
-    spikes = events.dense().requires_grad_()
+    spikes = reference.dense(events).requires_grad_()
     weight.requires_grad_()
     expected = reference_currents(spikes, weight, case)
     grad_spikes, grad_weight = torch.autograd.grad(expected, (spikes, weight), grad)
@@ -150,7 +152,7 @@ def check(case: Case) -> None:
     else:
         assert_close(found, expected.detach())
     assert_close(spike_gradient(weight.detach(), grad, case), grad_spikes)
-    kernel = conv.fold_pooling(weight, case.pool)
+    kernel = fold_pooling(weight, case.pool)
     (found_grad_weight,) = torch.autograd.grad(kernel, weight, kernel_gradient(events, grad, case))
     assert_close(found_grad_weight, grad_weight)
 

@@ -6,8 +6,8 @@ import pytest
 
 from snntha.config import compose
 from snntha.errors import UserError
+from snntha.folder import RunFolder
 from snntha.logger import open_log, require, scalars
-from snntha.records import Trial
 from snntha.run import run
 
 METRICS = {
@@ -34,9 +34,9 @@ def events_of(folder):
 def test_training_writes_both(tmp_path):
     pytest.importorskip("tensorboard")
     run(compose(["debug=smoke", "backend=reference", "epochs=2", "logger=tensorboard", f"output_dir={tmp_path}/run"]))
-    trial = Trial(tmp_path / "run/trial_0")
-    events = events_of(trial.folder / "tensorboard")
-    for metrics in trial.read_metrics():
+    seed = RunFolder(tmp_path / "run").seed(0)
+    events = events_of(seed.folder / "tensorboard")
+    for metrics in seed.metrics:
         for name, value in scalars(metrics):
             assert (metrics["epoch"], pytest.approx(value)) in events[name]
     assert "thresholds/layer_2" in events

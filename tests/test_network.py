@@ -11,8 +11,9 @@ from snntha.binarize import binarize
 from snntha.config import compose
 from snntha.errors import UserError
 from snntha.kernels import reference
-from snntha.kernels.spec import BatchNorm, Dropout, Neuron
+from snntha.kernels.spec import BatchNorm, Dropout
 from snntha.network import SpikingNetwork
+from snntha.neuron import Neuron
 from snntha.topology import LayerShape, parse
 
 
@@ -34,12 +35,12 @@ def test_published_topologies() -> None:
 )
 def test_published_footprints(dataset: str, weights: int) -> None:
     network = SpikingNetwork(compose([f"dataset={dataset}"]), seed=0)
-    assert sum(shape.weights for shape in network.shapes) == weights
-    floats = (network.footprint_bits - weights) / 32
-    neurons = sum(shape.neurons for shape in network.shapes if shape.kind == "dense")
-    norms = sum(2 * shape.output_shape[0] for shape in network.shapes if shape.kind == "conv")
+    assert sum(shape.weights for shape in network.specs) == weights
+    floats = (sum(spec.footprint_bits for spec in network.specs) - weights) / 32
+    neurons = sum(shape.neurons for shape in network.specs if shape.kind == "dense")
+    norms = sum(2 * shape.output_shape[0] for shape in network.specs if shape.kind == "conv")
     has_norm = network.config.hparams.batch_norm
-    assert floats == neurons + len(network.shapes) + (norms if has_norm else 0)
+    assert floats == neurons + len(network.specs) + (norms if has_norm else 0)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_initial_weights_paper_and_code() -> None:
         config = compose(["dataset=mnist", f"fidelity={fidelity}", f"mode={mode}"])
         network = SpikingNetwork(config, seed=0)
         for synapse in network.synapses:
-            shape = synapse.shape
+            shape = synapse.spec
             fan_in, fan_out = shape.inputs, shape.neurons
             if shape.kind == "conv":
                 fan_in, fan_out = shape.input_shape[0] * 25, shape.output_shape[0] * 25
@@ -97,7 +98,7 @@ def test_neuron_by_hand(strict: bool, spikes: list[float]) -> None:
     """u = 2, then 0.5 * 2 + 1.5 - 2 z, ... ; the threshold 2 is met exactly in the first step."""
     neuron = Neuron(beta=0.5, threshold=2.0, slope=1.0, centre=2.0, strict=strict)
     currents = torch.tensor([2.0, 1.5, 1.75]).view(3, 1, 1)
-    spikes_TBN, membrane_TBN = reference.lif_scan(currents, neuron)
+    spikes_TBN, membrane_TBN = reference.scan(currents, neuron)
     expected = [2.0, 0.5, 2.0] if not strict else [2.0, 2.5, 1.0]
     assert membrane_TBN.flatten().tolist() == expected
     assert spikes_TBN.flatten().tolist() == spikes
@@ -107,7 +108,7 @@ def test_surrogate_gradient_by_hand() -> None:
     """One step: dz/dI = 1 / (1 + k |u - c|)^2; two steps: + beta times it through the membrane, none by the reset."""
     neuron = Neuron(beta=0.5, threshold=1.0, slope=2.0, centre=3.0, strict=False)
     currents = torch.tensor([2.0, 4.0]).view(2, 1, 1).requires_grad_()
-    spikes_TBN, _ = reference.lif_scan(currents, neuron)
+    spikes_TBN, _ = reference.scan(currents, neuron)
     spikes_TBN.sum().backward()
     first = 1 / (1 + 2 * abs(2.0 - 3.0)) ** 2
     second = 1 / (1 + 2 * abs((1.0 + 4.0 - 1.0) - 3.0)) ** 2

@@ -2,6 +2,7 @@
 
 import io
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,18 @@ from rich.console import Console
 
 from snntha import cli, plots
 from snntha.binarize import binarize
+from snntha.checkpoints import load_tensors
+from snntha.closing import train_and_show
 from snntha.config import compose
 from snntha.errors import UserError
+from snntha.folder import RunFolder
+from snntha.neuron import surrogate_gradient
 from snntha.plots import Missing, Options, neuron, samples, temporal
-from snntha.plots.folders import RunFolder, Runs
+from snntha.plots.folders import Runs, ShownRun
 from snntha.plots.style import Animation
 from snntha.plots.terminal import braille
-from snntha.records import Run
 from snntha.run import run
-from snntha.threshold import theta_after
+from snntha.threshold import Annealing
 
 DIGITS = ("model.topology=32Conv3-AP2-288Dense10", "hparams.threshold.start=[5.0,5.0]")
 ANNEALED = (*DIGITS, "hparams.threshold.rise=[5.0,5.0]", "hparams.threshold.rate=[0.005,0.005]")
@@ -49,20 +53,28 @@ def copy(folders: dict[str, Path], tmp_path: Path) -> Path:
     return Path(shutil.copytree(folders["annealed"], tmp_path / "copy"))
 
 
+def drawn(name: str, runs: Runs, **options) -> Figure:
+    figure = plots.FIGURES[name].draw(runs, Options(**options))
+    assert isinstance(figure, Figure)
+    return figure
+
+
 def figure_of(name: str, *paths: Path, **options) -> Figure:
-    drawing = plots.draw(name, Runs([RunFolder(path) for path in paths]), Options(**options))
-    assert isinstance(drawing, Figure)
-    return drawing
+    return drawn(name, Runs([ShownRun(path) for path in paths]), **options)
 
 
 def animation_of(name: str, path: Path, **options) -> Animation:
-    drawing = plots.draw(name, Runs([RunFolder(path)]), Options(**options))
-    assert isinstance(drawing, Animation)
-    return drawing
+    animation = plots.FIGURES[name].draw(Runs([ShownRun(path)]), Options(**options))
+    assert isinstance(animation, Animation)
+    return animation
 
 
 def metrics(path: Path) -> list[dict]:
-    return list(Run.open(path).trial(0).read_metrics())
+    return RunFolder(path).seed(0).metrics
+
+
+def activity(path: Path, when: str = "end") -> dict:
+    return load_tensors(path / f"trial_0/activity_{when}.pt")
 
 
 def test_curves_show_loss_accuracy_and_every_threshold(folders):
@@ -87,25 +99,24 @@ def test_curves_of_several_runs_have_their_own_colours_and_names(folders):
 
 
 def test_runs_of_one_mode_are_told_apart(folders):
-    runs = Runs([RunFolder(folders["annealed"]), RunFolder(folders["annealed"])])
-    first, second = runs.folders
+    runs = Runs([ShownRun(folders["annealed"]), ShownRun(folders["annealed"])])
+    first, second = runs.shown
     assert first.colour != second.colour
     assert first.label == "annealed (annealed)"
 
 
 def test_runs_keep_their_labels_from_figure_to_figure(folders):
-    opened = [RunFolder(folders["annealed"]), RunFolder(folders["annealed"]), RunFolder(folders["temporal_flt32"])]
+    opened = [ShownRun(folders["annealed"]), ShownRun(folders["annealed"]), ShownRun(folders["temporal_flt32"])]
     for _ in range(2):
-        labels = [folder.label for folder in Runs(opened).folders]
+        labels = [folder.label for folder in Runs(opened).shown]
         assert labels == ["digits annealed (annealed)", "digits annealed (annealed)", "temporal_coding flt32"]
 
 
 def test_a_loss_of_more_time_steps_is_not_drawn_beside_that_of_training(copy):
     text = (copy / "config.yaml").read_text()
     (copy / "config.yaml").write_text(text.replace("test_time_steps: null", "test_time_steps: 99"))
-    runs = Runs([RunFolder(copy)])
-    figure = plots.draw("curves", runs)
-    assert isinstance(figure, Figure)
+    runs = Runs([ShownRun(copy)])
+    figure = drawn("curves", runs)
     assert len(figure.axes[0].lines) == 1
     assert "loss of 99 validation steps" in runs.notes[0]
 
@@ -127,7 +138,7 @@ def test_thresholds_follow_eq_4_and_meet_the_record(folders):
     theta, step, rate, silenced = figure_of("thresholds", folders["annealed"]).axes
     lines = metrics(folders["annealed"])
     iterations, values = theta.lines[0].get_data()
-    assert list(values) == [theta_after(5.0, 5.0, 0.005, updates) for updates in range(lines[-1]["iteration"] + 1)]
+    assert list(values) == [Annealing(5.0, 5.0, 0.005).after(updates) for updates in range(lines[-1]["iteration"] + 1)]
     for line in lines:
         assert values[line["iteration"]] == pytest.approx(line["thresholds"][0])
         assert rate.lines[0].get_ydata()[line["iteration"] - 1] == pytest.approx(line["learning_rate"])
@@ -139,7 +150,7 @@ def test_thresholds_follow_eq_4_and_meet_the_record(folders):
 @pytest.mark.parametrize("name, when", [("spike_counts", "end"), ("spike_counts_start", "start")])
 def test_spike_counts_are_a_distribution_with_the_dead_share(folders, name, when):
     figure = figure_of(name, folders["annealed"], folders["bsnn"])
-    counts = [Run.open(folders[mode]).trial(0).load_activity(when)["spike_count_N"] for mode in ("annealed", "bsnn")]
+    counts = [activity(folders[mode], when)["spike_count_N"] for mode in ("annealed", "bsnn")]
     above, below = figure.axes[:2], figure.axes[2:]
     assert above[0].get_title() == "(a) layer 1 (conv, 288)"
     for layer in range(2):
@@ -153,7 +164,7 @@ def test_spike_counts_are_a_distribution_with_the_dead_share(folders, name, when
 
 def test_confusion_shows_percent_of_each_class(folders):
     ax = figure_of("confusion", folders["annealed"]).axes[0]
-    counts = Run.open(folders["annealed"]).trial(0).load_activity("end")["confusion"].numpy()
+    counts = activity(folders["annealed"])["confusion"].numpy()
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     np.testing.assert_allclose(ax.images[0].get_array(), shares)
     assert ax.get_title() == f"annealed: {100 * counts.trace() / counts.sum():.1f} % correct"
@@ -161,7 +172,7 @@ def test_confusion_shows_percent_of_each_class(folders):
 
 def test_raster_marks_the_recorded_spikes(folders):
     figure = figure_of("raster", folders["annealed"])
-    sample = Run.open(folders["annealed"]).trial(0).load_activity("end")["sample"]
+    sample = activity(folders["annealed"])["sample"]
     np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), sample["input"][0])
     for ax, spikes_TN in zip(figure.axes[1:], sample["spikes_TN"], strict=True):
         stride = -(-spikes_TN.shape[1] // samples.ROWS)
@@ -172,7 +183,7 @@ def test_raster_marks_the_recorded_spikes(folders):
 
 def test_raster_of_an_event_input(folders):
     figure = figure_of("raster", folders["temporal_annealed"])
-    sample = Run.open(folders["temporal_annealed"]).trial(0).load_activity("end")["sample"]
+    sample = activity(folders["temporal_annealed"])["sample"]
     assert len(figure.axes[0].collections[0].get_offsets()) == int(sample["input"].sum())
 
 
@@ -197,7 +208,7 @@ def test_event_frames_sum_the_polarities_between_first_and_last_event():
 
 def test_weights_before_and_after_binarization(folders):
     latent_axes, binary_axes = figure_of("weights", folders["annealed"]).axes[:2]
-    latent = RunFolder(folders["annealed"]).weights(0)
+    latent = ShownRun(folders["annealed"]).weights(0)
     shown = latent_axes.images[0].get_array()
     np.testing.assert_array_equal(shown[:3, :3], latent[0, 0])
     np.testing.assert_array_equal(binary_axes.images[0].get_array()[:3, 4:7], binarize(latent)[1, 0])
@@ -225,25 +236,38 @@ def test_temporal_draws_target_and_iterations_of_each_run(folders):
 
 def test_temporal_iteration_0_is_the_untrained_network(folders):
     """Its loss is the first one that training recorded."""
-    folder = RunFolder(folders["temporal_annealed"])
-    membrane, threshold = temporal.membranes(folder)[0]
-    assert threshold == 5.0
-    loss = np.mean((membrane - temporal.target(folder)) ** 2)
-    assert loss == pytest.approx(folder.metrics[0]["train_loss"], rel=1e-5)
+    run = ShownRun(folders["temporal_annealed"])
+    animation = animation_of("animation", run.folder)
+    animation.update(0)
+    assert animation.figure.axes[0].get_title() == "annealed: iteration γ = 0, threshold θ = 5.00"
+    membrane = animation.figure.axes[0].lines[1].get_ydata()
+    loss = np.mean((membrane - temporal.Recording.read(run).target_T) ** 2)
+    assert loss == pytest.approx(run.column("train_loss")[0], rel=1e-5)
+
+
+def test_temporal_without_a_record_of_iteration_0_draws_the_others(folders, tmp_path):
+    older = Path(shutil.copytree(folders["temporal_annealed"], tmp_path / "older"))
+    record = older / "trial_0/activity_initial.pt"
+    record.unlink()
+    runs = Runs([ShownRun(older)])
+    figure = drawn("temporal", runs, iterations=(0, 2))
+    assert [ax.get_title() for ax in figure.axes[:3] if ax.get_visible()] == ["", "γ = 2, θ = 5.45"]
+    assert [note for note in runs.notes if note.startswith(f"iteration 0 is not drawn: {record} is missing")]
+    assert animation_of("animation", older).frames == 6
 
 
 def test_temporal_says_where_a_run_ended_early(folders):
-    runs = Runs([RunFolder(folders["temporal_annealed"])])
-    plots.draw("temporal", runs)
+    runs = Runs([ShownRun(folders["temporal_annealed"])])
+    drawn("temporal", runs)
     assert any("ends at iteration 6: drawn in place of 400" in note for note in runs.notes)
 
 
 def test_strict_spikes_need_more_than_the_threshold(folders):
-    folder = RunFolder(folders["temporal_annealed"])
-    membrane = np.array([0.0, 1.0, 2.0])
-    assert list(temporal.spike_steps(folder, membrane, 1.0)) == [1, 2]
-    folder.config.fidelity.spike = "above_threshold"
-    assert list(temporal.spike_steps(folder, membrane, 1.0)) == [2]
+    run = ShownRun(folders["temporal_annealed"])
+    recording = temporal.Recording(run, np.zeros(3), {1: (np.array([0.0, 1.0, 2.0]), 1.0)})
+    assert list(recording.spikes(1)) == [1, 2]
+    run.layers = (replace(run.layers[-1], strict=True),)
+    assert list(recording.spikes(1)) == [2]
 
 
 def test_temporal_refuses_another_data_set(folders):
@@ -261,14 +285,12 @@ def test_neuron_figure_takes_the_numbers_of_the_run_or_the_command_line(folders)
     figure = figure_of("neuron", folders["annealed"])
     assert figure.axes[3].get_title().startswith("(d) θ = 5:")
     assert figure.axes[4].get_title().startswith("(e) θ = 10:")
-    alone = plots.draw("neuron", Runs([]), Options(final=7.0))
-    assert isinstance(alone, Figure)
+    alone = drawn("neuron", Runs([]), final=7.0)
     assert alone.axes[5].get_title() == "(f) θ from 1 to 7: both"
 
 
 def test_surrogate_is_eq_8_clamped_and_moving():
-    figure = plots.draw("surrogate", Runs([]), Options(start=2.0, final=6.0, slope=0.5))
-    assert isinstance(figure, Figure)
+    figure = drawn("surrogate", Runs([]), start=2.0, final=6.0, slope=0.5)
     clamped, moving = figure.axes[4], figure.axes[5]
     for ax, centre in ((clamped, 2.0), (moving, 6.0)):
         u, s = ax.lines[4].get_data()  # curve and point A of each threshold in turn
@@ -280,7 +302,7 @@ def test_surrogate_is_eq_8_clamped_and_moving():
 def test_fast_sigmoid_integrates_the_surrogate_gradient():
     u = np.linspace(-3, 5, 4001)
     slope = np.gradient(neuron.fast_sigmoid(u, 2.0, 1.0), u)
-    expected = neuron.surrogate_gradient(u, 2.0, 1.0)  # the derivative is k / 2 = 1 times that
+    expected = surrogate_gradient(u, 1.0, 2.0)  # the derivative is k / 2 = 1 times that
     np.testing.assert_allclose(slope[1:-1], expected[1:-1], atol=5e-3)
 
 
@@ -312,7 +334,7 @@ def test_animation_file_has_the_wanted_frames(folders, tmp_path):
 
 def test_flow_lights_the_neurons_that_fire(folders):
     animation = animation_of("flow", folders["annealed"], frames=1000)
-    sample = Run.open(folders["annealed"]).trial(0).load_activity("end")["sample"]
+    sample = activity(folders["annealed"])["sample"]
     assert animation.frames == len(sample["spikes_TN"][0])
     for frame in range(10):
         animation.update(frame)
@@ -325,7 +347,7 @@ def test_flow_lights_the_neurons_that_fire(folders):
 
 @pytest.mark.parametrize("shape", [(3, 2, 4), (7,)])
 def test_layout_places_every_neuron_once(shape):
-    grid = samples._layout(shape)
+    grid = samples.layout(shape)
     assert sorted(grid[grid >= 0]) == list(range(np.prod(shape)))
 
 
@@ -360,9 +382,8 @@ def test_missing_records_are_named_and_the_rest_is_drawn(copy, folders, tmp_path
 def test_an_older_record_leaves_one_panel_empty(copy, tmp_path):
     path = copy / "trial_0" / "metrics.jsonl"
     path.write_text(path.read_text().replace("silenced_by_threshold", "formerly"))
-    runs = Runs([RunFolder(copy)])
-    figure = plots.draw("thresholds", runs)
-    assert isinstance(figure, Figure)
+    runs = Runs([ShownRun(copy)])
+    figure = drawn("thresholds", runs)
     assert len(figure.axes[0].lines) == 4 and not figure.axes[3].lines
     assert runs.notes == [f"{path} has no silenced_by_threshold: an older run or another data set; train it anew"]
 
@@ -382,8 +403,8 @@ def test_a_run_without_an_epoch_draws_nothing(copy):
 
 
 def test_one_run_at_a_time_is_noted(folders):
-    runs = Runs([RunFolder(folders["annealed"]), RunFolder(folders["bsnn"])])
-    plots.draw("weights", runs)
+    runs = Runs([ShownRun(folders["annealed"]), ShownRun(folders["bsnn"])])
+    drawn("weights", runs)
     assert runs.notes == [f"drawn for one run at a time: {folders['bsnn']} is left out"]
 
 
@@ -394,8 +415,8 @@ def test_unknown_figure_suggests_the_nearest(folders, tmp_path):
 
 
 def test_unknown_trial_is_refused(folders):
-    with pytest.raises(UserError, match="trial=3: the run in .* has trials 0 to 0"):
-        RunFolder(folders["annealed"], trial=3)
+    with pytest.raises(UserError, match="trial=3: the run in .* has seeds 0 to 0"):
+        ShownRun(folders["annealed"], seed=3)
 
 
 @pytest.mark.parametrize(
@@ -410,7 +431,7 @@ def test_pictures_of_a_run_that_ended(folders, name, expected):
 
 
 def test_training_ends_with_pictures(tmp_path, capsys):
-    run(compose(["debug=smoke", "backend=reference", "plots=true", f"output_dir={tmp_path / 'run'}"]))
+    train_and_show(compose(["debug=smoke", "backend=reference", "plots=true", f"output_dir={tmp_path / 'run'}"]))
     assert (tmp_path / "run" / "plots" / "curves.png").is_file()
     assert "validation accuracy:" in capsys.readouterr().out
 
@@ -418,7 +439,7 @@ def test_training_ends_with_pictures(tmp_path, capsys):
 def test_terminal_picture_names_score_and_thresholds(folders):
     console = Console(width=100, file=io.StringIO())
     with console.capture() as captured:
-        console.print(plots.terminal_picture(Run.open(folders["annealed"])))
+        console.print(plots.terminal_picture(folders["annealed"]))
     text = captured.get()
     lines = metrics(folders["annealed"])
     assert f"→ {lines[-1]['validation_accuracy']:.4g} %" in text

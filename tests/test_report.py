@@ -15,12 +15,11 @@ from report_folders import write_run
 from snntha.errors import UserError
 from snntha.published import published
 from snntha.report import build_tables, collect, report
-from snntha.report.command import main
-from snntha.report.formats import as_csv, as_json, latex, markdown
+from snntha.report.figures import overview, seed_figures
+from snntha.report.formats import as_csv, as_json, latex, markdown, terminal
 from snntha.report.grouping import group
 from snntha.report.page import page
-from snntha.report.plot_data import run_data
-from snntha.report.tables import paper_figures
+from snntha.report.table import Column, Table, stored
 from snntha.topology import parse
 
 ACCURACIES = [65.0, 66.5, 64.2]
@@ -165,7 +164,9 @@ def test_section_5_1_stands_beside_true_footprints(outputs):
     ],
 )
 def test_true_weights_follow_from_the_published_topologies(dataset, topology, shape):
-    assert paper_figures()["annealed"][dataset]["weights"] == sum(layer.weights for layer in parse(topology, shape))
+    assert stored("paper.yaml")["annealed"][dataset]["weight_bits"] == sum(
+        layer.weights for layer in parse(topology, shape)
+    )
 
 
 def test_json_reads_back_in_full_precision(outputs):
@@ -206,7 +207,7 @@ def test_latex_reads_back(outputs):
 
 
 def test_command_prints_one_table(outputs, capsys):
-    main([str(outputs), "--format", "csv", "--table", "cost"])
+    report([outputs], "csv", "cost")
     printed = capsys.readouterr().out
     assert printed.startswith("# Time, footprint and activity\ndataset,mode,")
 
@@ -230,6 +231,50 @@ def test_terminal_table_says_selection_and_published(outputs, capsys, monkeypatc
     assert "65.23" in printed and "65.68" in printed and "selected on validation, not test" in printed
 
 
+# ---- what a record says is text, in every format ----
+
+EVIL = "\x1b[31m=1+1 [red]a_b[/] <b>&\n|"
+
+
+@pytest.fixture
+def evil() -> list[Table]:
+    return [Table("evil", "Evil", [Column("word", "word"), Column("size", "size", 1)], [{"word": EVIL, "size": -1.5}])]
+
+
+def test_no_record_steers_the_terminal(evil, capsys):
+    terminal([Table(evil[0].name, EVIL, evil[0].columns, evil[0].rows, [EVIL])])
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    assert printed.count("[red]a_b[/]") == 3
+    for form in (markdown, latex, as_csv, as_json):
+        assert "\x1b" not in form(evil)
+
+
+def test_no_record_becomes_a_formula_of_a_spreadsheet(evil):
+    for words in ("=1+1", "+1", "-1", "@A1", "\t=1", "\n@A1"):
+        evil[0].rows[0]["word"] = words
+        _, _, (word, size) = csv.reader(io.StringIO(as_csv(evil)))
+        assert word.startswith("'")
+        assert size == "-1.5"
+
+
+def test_no_record_becomes_markup(evil):
+    assert r"a\_b" in latex(evil) and r"\&" in latex(evil)
+    rows = [line for line in markdown(evil).splitlines() if line.startswith("|")]
+    assert len(rows) == 3
+    assert r"\<b\>" in rows[-1] and r"\|" in rows[-1] and r"a\_b" in rows[-1]
+
+
+def test_names_in_figures_are_text(tmp_path):
+    write_run(tmp_path / "run", [50.0])
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    (tmp_path / "run/summary.json").write_text(json.dumps({**summary, "selection": "<b></script>", "mode": "<a>"}))
+    runs = collect([tmp_path])
+    assert seed_figures(runs[0].seeds[0])[0].data[1].name == "&lt;b&gt;&lt;/script&gt;"
+    assert "<b>" not in page(runs).split("<script>")[0]
+    assert "shd &lt;a&gt;" in str(overview(build_tables(runs)[0].rows).data[0].y)
+
+
 # ---- incomplete, old and damaged folders ----
 
 
@@ -245,7 +290,7 @@ def test_unfinished_run_is_shown_from_its_epochs(tmp_path):
     assert (row["mode"], row["epochs"], row["trials"], row.get("mean")) == ("annealed", "3 of 3", 0, None)
     assert tables["layers"].rows[0]["firing_rate"] == 0.1
     assert tables["layers"].rows[0]["measured_on"] == "validation"
-    assert problems_of(tmp_path) == ["summary.json is missing: no trial has ended"]
+    assert problems_of(tmp_path) == ["summary.json is missing: no seed has ended"]
 
 
 def test_older_record_without_test_activity_falls_back_to_the_selected_epoch(tmp_path):
@@ -260,14 +305,14 @@ def test_older_record_without_test_activity_falls_back_to_the_selected_epoch(tmp
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
-        ("summary.json", '{"dataset": ', "summary.json cannot be read"),
-        ("summary.json", "[1]", "summary.json holds no mapping"),
+        ("summary.json", '{"dataset": ', "summary.json is damaged"),
+        ("summary.json", "[1]", "summary.json is damaged: it holds no mapping"),
         ("summary.json", '{"trials": 3}', "trials is not a list"),
         ("summary.json", '{"trials": [{"seed": 0, "test_accuracy": "high"}]}', "test_accuracy is not a finite number"),
-        ("config.yaml", "a: [", "config.yaml cannot be read"),
+        ("config.yaml", "a: [", "config.yaml is damaged"),
         ("config.yaml", "model: {topology: nonsense}\ndataset: {input_shape: [3]}", "model.topology='nonsense'"),
         ("config.yaml", "model: 3\ndataset: []\ntrials: many", ""),
-        ("environment.json", "\x00", "environment.json cannot be read"),
+        ("environment.json", "\x00", "environment.json is damaged"),
         ("trial_0/metrics.jsonl", '{"epoch": 1, "firing_rate": 7}\n{"epo', "line 2 of metrics.jsonl is damaged"),
     ],
 )
@@ -314,8 +359,7 @@ def test_no_content_of_a_record_stops_the_report(tmp_path_factory, data):
     if name == "summary.json" and data.draw(st.booleans()):
         content["trials"] = [data.draw(st.fixed_dictionaries({}, optional=dict.fromkeys(TRIAL_KEYS, JSON)))]
     (folder / name).write_text(json.dumps({"epoch": 1, **content}) + "\n")
-    runs = collect([folder])
-    assert "<h1>" in page(runs, [run_data(run) for run in runs], build_tables(runs))
+    assert "<h1>" in page(collect([folder]))
 
 
 def test_failed_trial_is_told_and_not_counted(tmp_path):
@@ -323,7 +367,7 @@ def test_failed_trial_is_told_and_not_counted(tmp_path):
     summary["trials"][1] = {"seed": 1, "failed": "NaN at epoch 1"}
     (tmp_path / "run/summary.json").write_text(json.dumps(summary))
     assert tables_of(tmp_path)["results"].rows[0]["trials"] == 1
-    assert problems_of(tmp_path) == ["trial 2 failed: NaN at epoch 1"]
+    assert problems_of(tmp_path) == ["seed 1 failed: NaN at epoch 1"]
 
 
 def test_unfinished_and_failed_trials_are_not_averaged_into_those_that_ended(tmp_path):
@@ -346,7 +390,7 @@ def test_a_failed_trial_replaces_no_result_of_its_seed(tmp_path):
         summary["trials"] = [{"seed": seed, "failed": "NaN at epoch 1"} for seed in (1, 9)]
         (tmp_path / f"run{later}/summary.json").write_text(json.dumps(summary))
     (result,) = group(collect([tmp_path]))
-    assert [(trial.entry["seed"], trial.failed) for trial in result.trials] == [(1, None), (9, "NaN at epoch 1")]
+    assert [(seed.entry["seed"], seed.failed) for seed in result.seeds] == [(1, None), (9, "NaN at epoch 1")]
     assert result.mean("test_accuracy") == 50.0
 
 
@@ -357,11 +401,6 @@ def test_no_run_says_where_it_looked_and_how_to_make_one(tmp_path):
         report([tmp_path / "nowhere"])
 
 
-def test_a_wrong_argument_is_a_users_error():
-    with pytest.raises(UserError, match="usage: snntha report"):
-        main(["--format", "word"])
-
-
 def test_the_same_run_named_twice_is_read_once(outputs):
     assert len(collect([outputs, outputs / "shd/bsnn/c"])) == 3
 
@@ -369,10 +408,10 @@ def test_the_same_run_named_twice_is_read_once(outputs):
 def test_losses_of_other_lengths_are_kept_apart_on_the_page(tmp_path):
     write_run(tmp_path / "run", [50.0], overrides=("dataset.test_time_steps=99",))
     (run,) = collect([tmp_path])
-    (trial,) = run_data(run)["trials"]
-    assert set(trial["validation_loss"]) == {None}
-    assert "99 steps" in trial["loss_note"]
-    assert None not in trial["train_loss"]
+    loss = seed_figures(run.seeds[0])[0]
+    assert loss.layout.meta["caption"] == "Loss"
+    assert [trace.name for trace in loss.data] == ["training"]
+    assert "99 steps" in loss.layout.meta["detail"]
 
 
 def test_a_resumed_run_shows_every_command(tmp_path):
@@ -380,5 +419,4 @@ def test_a_resumed_run_shows_every_command(tmp_path):
     environment = json.loads((tmp_path / "run/environment.json").read_text())
     resumed = [{**environment, "command": "snntha train resume=there"}]
     (tmp_path / "run/environment.json").write_text(json.dumps({**environment, "resumed": resumed}))
-    runs = collect([tmp_path])
-    assert "; then snntha train resume=there" in page(runs, [run_data(run) for run in runs], build_tables(runs))
+    assert "; then snntha train resume=there" in page(collect([tmp_path]))

@@ -1,6 +1,8 @@
 """The page of `snntha report --html`, in a headless Chromium: skipped where there is none."""
 
 import base64
+import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 from report_folders import write_run
 
 from snntha.report import report
+from snntha.report.figures import COLOURS
 
 webdriver = pytest.importorskip("selenium.webdriver")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -27,7 +30,8 @@ def page(tmp_path_factory) -> Path:
     write_run(folder / "runs/bsnn", [61.0], mode="bsnn", first_seed=5)
     write_run(folder / "runs/broken<script>", [30.0], mode="flt32", first_seed=7, activity=False)
     (folder / "runs/annealed/plots").mkdir()
-    (folder / "runs/annealed/plots/spike_counts.png").write_bytes(PIXEL)
+    for name in ("spike_counts", "curves"):
+        (folder / f"runs/annealed/plots/{name}.png").write_bytes(PIXEL)
     report([folder / "runs"], html=folder / "page.html")
     return folder / "page.html"
 
@@ -81,36 +85,44 @@ def test_sorting_by_keyboard_tells_the_order(opened):
 
 
 def test_filtering_shows_the_rows_with_every_word(opened):
-    field = find(opened, '[data-filters="results"]')[0]
-    field.send_keys("shd bsnn")
+    tools = "section:has(#results) .tools"
+    find(opened, f"{tools} input")[0].send_keys("shd bsnn")
     assert column(opened, "results", 2) == ["bsnn"]
-    assert find(opened, '[data-count="results"]')[0].text == "1 of 3 shown"
-    find(opened, "#run-filter")[0].send_keys("annealed")
+    assert find(opened, f"{tools} output")[0].text == "1 of 3 shown"
+    find(opened, '[data-filters=".run"]')[0].send_keys("annealed")
     assert len(find(opened, ".run:not(.hidden)")) == 1
 
 
 def test_a_run_draws_its_plots_when_it_is_opened(opened):
-    assert not find(opened, "#run-1 .drawings")[0].get_attribute("innerHTML")
+    assert not find(opened, "#run-1 .plot")[0].get_attribute("innerHTML")
     opened.get(f"{opened.current_url}#run-1")
     assert find(opened, "#run-1 .js-plotly-plot .main-svg")
     labels = [plot.get_attribute("aria-label") for plot in find(opened, "#run-1 .plot")]
     captions = ("Loss", "Accuracy", "Thresholds", "Firing rate", "Dead neurons", "Silenced by", "Firing rate against")
-    for caption in (*captions, "Spikes of the input", "Spikes of layer 2", "Confusion"):
+    for caption in (*captions, "Broke the bound of Eq. (5)", "Confusion"):
         assert any(label.startswith(caption) for label in labels), caption
     assert "training: from 3 to 1" in labels[0]
 
 
-def test_another_trial_can_be_chosen(opened):
+def test_the_curves_of_another_seed_can_be_opened(opened):
     opened.get(f"{opened.current_url}#run-1")
-    assert "validation: from 66 to 66" in find(opened, "#run-1 .plot")[1].get_attribute("aria-label")
-    find(opened, "#run-1 select option:nth-child(2)")[0].click()
-    assert "validation: from 68 to 68" in find(opened, "#run-1 .plot")[1].get_attribute("aria-label")
+    first, second = find(opened, "#run-1 .seed")
+    assert "validation: from 66 to 66" in accuracy_of(first).get_attribute("aria-label")
+    assert not accuracy_of(second).get_attribute("innerHTML")
+    second.find_element("css selector", "summary").send_keys("\ue007")
+    assert "validation: from 68 to 68" in accuracy_of(second).get_attribute("aria-label")
+    assert accuracy_of(second).find_element("css selector", ".main-svg")
+
+
+def accuracy_of(seed):
+    return seed.find_elements("css selector", ".plot")[1]
 
 
 def test_figures_and_how_to_repeat(opened):
     opened.get(f"{opened.current_url}#run-1")
     image = find(opened, "#run-1 .figures img")[0]
     assert image.get_attribute("alt") == "Figure spike counts of the run shd annealed"
+    assert len(find(opened, "#run-1 .figures img")) == 1  # the page draws the curves itself
     text = find(opened, "#run-1")[0].text
     for told in ("snntha train dataset=shd mode=annealed", "0123abc", "torch 2.14.1", "mode=annealed", "0, 1"):
         assert told in text
@@ -121,6 +133,7 @@ def test_missing_records_are_told_and_markup_in_names_is_text(opened):
     opened.get(f"{opened.current_url}#run-3")
     assert "activity_end.pt is missing" in find(opened, "#run-3 .warning")[0].text
     assert "broken<script>" in find(opened, "#run-3 .folder")[0].text
+    assert re.search(r"snntha plot 'run=.*broken<script>'", find(opened, "#run-3")[0].text)  # it has no pictures
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -138,12 +151,14 @@ def test_fits_phones_and_laptops_with_sufficient_contrast(opened, width, scheme)
     colors = opened.execute_script(
         "const style = getComputedStyle(document.documentElement);"
         "return Object.fromEntries(arguments[0].map((name) => [name, style.getPropertyValue('--' + name).trim()]))",
-        ["paper", "card", "stripe", "ink", "soft", "link", "series-1", "series-2", "series-3", "series-4"],
+        ["paper", "card", "stripe", "ink", "soft", "link"],
     )
     for background in ("paper", "card", "stripe"):
         for text in ("ink", "soft", "link"):
             assert contrast(colors[text], colors[background]) >= 4.5, (text, background)
-    assert all(contrast(colors[f"series-{number}"], colors["card"]) >= 3 for number in range(1, 5))
+    assert all(contrast(color, colors["card"]) >= 3 for color in COLOURS)
+    axis = find(opened, "#run-1 .plot .xtick text")[0].value_of_css_property("fill")
+    assert axis == f"rgb({', '.join(str(channel) for channel in bytes.fromhex(colors['ink'][1:]))})"
 
 
 def contrast(first: str, second: str) -> float:
@@ -168,6 +183,25 @@ def test_results_of_one_name_have_a_place_each_in_the_picture(browser, tmp_path)
     places = browser.execute_script("return document.querySelector('#overview .plot').data[0].y")
     assert [place.strip() for place in places] == ["shd bsnn", "shd annealed (2)", "shd annealed (3)"]
     assert "shd annealed (3): ours 67" in find(browser, "#overview .plot")[0].get_attribute("aria-label")
+
+
+def test_no_record_runs_a_script(browser, tmp_path):
+    evil = "</script><script>document.title = 'stolen'</script><img src=x onerror=\"document.title = 'stolen'\">"
+    summary = write_run(tmp_path / "run", [65.0])
+    summary.update(mode=evil, selection=evil, fidelity=evil)
+    (tmp_path / "run/summary.json").write_text(json.dumps(summary))
+    environment = {"command": evil, "commit": evil, "python": evil, "versions": {evil: evil}, "machine": {evil: evil}}
+    resumed = [{"command": evil}, evil, None]
+    (tmp_path / "run/environment.json").write_text(json.dumps({**environment, "created": evil, "resumed": resumed}))
+    with (tmp_path / "run/config.yaml").open("a") as file:
+        file.write(f"note: {json.dumps(evil)}\n")
+    (tmp_path / "run/plots").mkdir()
+    (tmp_path / "run/plots/raster.svg").write_text(f'<svg xmlns="http://www.w3.org/2000/svg">{evil[9:54]}</svg>')
+    report([tmp_path], html=tmp_path / "page.html")
+    browser.get((tmp_path / "page.html").as_uri())
+    assert find(browser, "#run-1 .main-svg") and find(browser, "#overview .main-svg")
+    assert browser.title == "snntha report"
+    assert browser.execute_script("return document.querySelectorAll('[onerror]').length") == 0
 
 
 def test_the_page_asks_for_nothing_from_a_network(page):

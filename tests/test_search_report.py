@@ -278,8 +278,8 @@ def test_searches_are_compared_in_one_picture(parent, capsys):
     )
 
 
-def command(parent: Path, study: str, **values: str) -> None:
-    run_command(study, {"storage": "", "dir": str(parent), "pictures": "false", **values})
+def command(parent: Path, study: str, storage: str = "", pictures: bool = False) -> None:
+    run_command(study, storage, parent, pictures=pictures)
 
 
 @pytest.mark.parametrize("by_path", [False, True])
@@ -295,7 +295,7 @@ def test_command_reports_and_says_what_is_next(study, parent, capsys, by_path):
 
 def test_command_draws_when_asked(parent, capsys):
     new_study(parent / NAME).add_trial(a_trial(TrialState.COMPLETE, 50.0, hparams=tuned(50.0)))
-    command(parent, NAME, pictures="true")
+    command(parent, NAME, pictures=True)
     assert (parent / NAME / "pictures/history.png").is_file()
     assert "history.png" in capsys.readouterr().out
 

@@ -9,10 +9,12 @@ from conftest import random_events
 from snntha import optimizer as optimizers
 from snntha.config import Config, compose
 from snntha.data.batch import Batch
+from snntha.kernels import reference
 from snntha.kernels.spec import Events, Static
 from snntha.network import SpikingNetwork
+from snntha.progress import Progress
 from snntha.snntorch_loop import SnnTorchLoop
-from snntha.train import Progress, train_step
+from snntha.train import train_step
 
 TIME_STEPS, SAMPLES = 12, 6
 NO_DROPOUT = "hparams.dropout=[0.0]"
@@ -71,7 +73,7 @@ def make_inputs(config: Config, seed: int) -> Events | Static:
 
 def dense(inputs: Events | Static) -> torch.Tensor:
     if isinstance(inputs, Events):
-        return inputs.dense()
+        return reference.dense(inputs)
     return inputs.image_BX.expand(inputs.time_steps, *inputs.image_BX.shape)
 
 
@@ -124,7 +126,7 @@ def test_spikes_and_membranes_agree(case: str, backend: str, training: bool) -> 
     inputs = make_inputs(config, seed=9)
     thresholds = [theta + 0.3 for theta in config.hparams.threshold.start]
     loop.set_thresholds(thresholds)
-    membranes: list[list[torch.Tensor]] = [[] for _ in network.shapes]
+    membranes: list[list[torch.Tensor]] = [[] for _ in network.specs]
     spikes_TBN = loop(dense(inputs), membranes)
     result = network(inputs, thresholds, record=True)
 
@@ -144,7 +146,7 @@ def in_network_order(loop: SnnTorchLoop) -> list[torch.nn.Parameter]:
     """The loop's parameters as SpikingNetwork.parameters() lists its own."""
     biases, norms = iter(loop.biases), iter(loop.norms)
     ordered: list[torch.nn.Parameter] = []
-    for shape, weight in zip(loop.shapes, loop.weights, strict=True):
+    for shape, weight in zip(loop.specs, loop.weights, strict=True):
         ordered.append(weight)
         if shape.kind == "dense":
             ordered.append(next(biases))

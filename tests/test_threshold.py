@@ -5,7 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snntha.config import compose
-from snntha.threshold import anneal, anneal_layers, theta_after
+from snntha.layers import resolve
+from snntha.network import SpikingNetwork
+from snntha.threshold import Annealing, anneal, survives_annealing, survives_instantly, survives_update
 
 starts = st.floats(0.01, 100)
 rises = st.floats(0, 100)
@@ -17,7 +19,7 @@ def test_recursion_equals_closed_form(start: float, rise: float, rate: float, up
     theta = start
     for _ in range(updates):
         theta = anneal(theta, start + rise, rate)
-    assert theta == pytest.approx(theta_after(start, rise, rate, updates), rel=1e-9)
+    assert theta == pytest.approx(Annealing(start, rise, rate).after(updates), rel=1e-9)
 
 
 @given(starts, rises, rates)
@@ -31,14 +33,16 @@ def test_never_falls_never_overshoots(start: float, rise: float, rate: float) ->
 
 
 def test_layers_anneal_on_their_own() -> None:
-    assert anneal_layers([1.0, 2.0, 3.0], [2.0, 2.0, 13.0], [0.5, 0.5, 0.1]) == [1.5, 2.0, 4.0]
+    overrides = ["model.topology=64Dense3Dense10", "hparams.dropout=[0,0]", "hparams.threshold.start=[1,3]"]
+    rows = ["hparams.threshold.rise=[1,10]", "hparams.threshold.rate=[0.5,0.1]"]
+    network = SpikingNetwork(compose(["dataset=digits", *overrides, *rows, "hparams.batch_norm=false"]), seed=0)
+    assert network.anneal([1.0, 3.0]) == [1.5, 4.0]
 
 
 def test_temporal_coding_thresholds_of_the_notes() -> None:
-    threshold = compose(["dataset=temporal_coding"]).hparams.threshold
+    threshold = resolve(compose(["dataset=temporal_coding"]))[0].threshold
     for updates, expected in ((100, 22.7), (400, 43.94), (1000, 49.70)):
-        theta = theta_after(threshold.start[0], threshold.rise[0], threshold.rate[0], updates)
-        assert theta == pytest.approx(expected, abs=0.05)
+        assert threshold.after(updates) == pytest.approx(expected, abs=0.05)
 
 
 @pytest.mark.parametrize(
@@ -47,4 +51,20 @@ def test_temporal_coding_thresholds_of_the_notes() -> None:
 def test_updates_until_99_percent_of_the_rise(dataset: str, updates: list[int]) -> None:
     rates = compose([f"dataset={dataset}"]).hparams.threshold.rate
     for rate, count in zip(rates, updates, strict=True):
-        assert theta_after(0, 1, rate, count + 1) >= 0.99 > theta_after(0, 1, rate, count - 2)
+        assert Annealing(0, 1, rate).after(count + 1) >= 0.99 > Annealing(0, 1, rate).after(count - 2)
+
+
+@given(starts, rises, rates, st.floats(0, 300))
+def test_bounds_by_hand(theta: float, distance: float, rate: float, current: float) -> None:
+    """Without history Eqs. (5) and (6) say the same, and Eq. (7) is Eq. (6) after all annealing."""
+    end = theta + distance
+    assert survives_update(3.0, 1.0, 2.5) and not survives_update(2.5, 1.0, 2.5)
+    assert survives_instantly(2.6, 1.0, 4.0, 0.5) and not survives_instantly(2.5, 1.0, 4.0, 0.5)
+    assert survives_annealing(4.1, 4.0) and not survives_annealing(4.0, 4.0)
+    margin = abs(current - anneal(theta, end, rate))
+    if margin > 1e-9 * end:
+        assert survives_update(current, theta, anneal(theta, end, rate)) == survives_instantly(
+            current, theta, end, rate
+        )
+    if survives_annealing(current, end * (1 + 1e-9)):
+        assert survives_instantly(current, theta, end, rate)

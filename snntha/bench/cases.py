@@ -11,6 +11,7 @@ from torch import Tensor
 
 from snntha.config import Config, compose
 from snntha.data.batch import Batch
+from snntha.kernels import reference
 from snntha.kernels.spec import Events, Static
 
 SHD_DENSITY = 0.034  # share of channel-steps with an event
@@ -79,7 +80,7 @@ def without_dropout(config: Config) -> Config:
 def dense(inputs: Events | Static) -> Tensor:
     """inputs_TBX as the snnTorch loop reads them."""
     if isinstance(inputs, Events):
-        return inputs.dense()
+        return reference.dense(inputs)
     return inputs.image_BX.expand(inputs.time_steps, *inputs.image_BX.shape)
 
 

@@ -81,34 +81,32 @@ def activity(step: OurStep) -> list[Activity]:
     with torch.no_grad():
         _, result = forward(step.network, step.batch, step.progress.thresholds, iteration=0)
     counts: list[Tensor | None] = [None if isinstance(inputs, Static) else _events_of_input(inputs)]
-    for layer, shape in zip(result.layers[:-1], step.network.shapes, strict=False):
-        counts.append(layer.spike_count_N.view(shape.output_shape))
+    for layer, spec in zip(result.layers[:-1], step.network.specs, strict=False):
+        counts.append(layer.spike_count_N.view(spec.output_shape))
     return [Activity(count, inputs.time_steps * inputs.batch, inputs.batch) for count in counts]
 
 
 def floor_seconds(step: OurStep, flows: list[Activity], peaks: Peaks) -> dict[str, float]:
     """Least time of each part of a training step; the floor is their sum."""
-    config, shapes = step.network.config, step.network.shapes
     parts: dict[str, float] = dict.fromkeys(PARTS, 0.0)
-    dropouts = iter(config.hparams.dropout)
-    for shape, flow in zip(shapes, flows, strict=True):
-        additions = synapse_additions(shape, flow)
-        lanes = INT8_LANES if config.mode.binarize and flow.events_X is not None else 1
-        neuron_steps = flow.steps * shape.neurons
+    for number, (spec, flow) in enumerate(zip(step.network.specs, flows, strict=True)):
+        additions = synapse_additions(spec, flow)
+        lanes = INT8_LANES if spec.binary and flow.events_X is not None else 1
+        neuron_steps = flow.steps * spec.neurons
         integrate = neuron_steps * FORWARD_OPERATIONS
-        if shape.kind == "dense" and next(dropouts) > 0:
+        if spec.dropout > 0:
             integrate += neuron_steps * DROPOUT_OPERATIONS
-        if shape.kind == "conv" and config.hparams.batch_norm:
-            integrate += (neuron_steps if flow.events_X is not None else flow.batch * shape.neurons) * NORM_OPERATIONS
+        if spec.batch_norm:
+            integrate += (neuron_steps if flow.events_X is not None else flow.batch * spec.neurons) * NORM_OPERATIONS
         again = integrate + (additions / lanes if flow.events_X is not None else 0)
         kept = 2 * FLOAT_BYTES * neuron_steps
 
-        parts["synapses"] += peaks.seconds(additions / lanes, shape.weights)
+        parts["synapses"] += peaks.seconds(additions / lanes, spec.weights)
         parts["scan"] += peaks.seconds(integrate + neuron_steps * BACKWARD_OPERATIONS)
         parts["scan"] += min(peaks.seconds(again), peaks.seconds(0, kept))
-        parts["weight grad"] += peaks.seconds(additions, FLOAT_BYTES * shape.weights)
-        if shape is not shapes[0]:
-            parts["input grad"] += peaks.seconds(flow.steps * dense_products(shape))
+        parts["weight grad"] += peaks.seconds(additions, FLOAT_BYTES * spec.weights)
+        if number > 0:
+            parts["input grad"] += peaks.seconds(flow.steps * dense_products(spec))
     parts["optimizer"] += peaks.seconds(0, FLOAT_BYTES * _parameter_floats(step))
     return parts
 

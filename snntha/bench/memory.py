@@ -14,10 +14,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
-from snntha import kernels
 from snntha.bench.cases import Case
 from snntha.bench.steps import LoopStep, OurStep
 from snntha.data.batch import Batch
+from snntha.kernels.backend import set_threads
 
 Which = Literal["ours", "loop"]
 STEPS = 2  # the second one finds the optimizer's state and the buffers of the first
@@ -50,7 +50,7 @@ def peak_bytes(action: Callable[[], object]) -> int | None:
 def main(request: str) -> None:
     """Measure in this process and print the number."""
     asked = json.loads(request)
-    kernels.set_threads(asked["threads"])
+    set_threads(asked["threads"])
     case = Case(**{**asked["case"], "overrides": tuple(asked["case"]["overrides"])})
     make = OurStep if asked["which"] == "ours" else LoopStep
     small = case.shrunk()

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from snntha.bench import memory, timing
+from snntha.bench.breakdown import part_seconds
 from snntha.bench.cases import Case
 from snntha.bench.floor import Peaks, activity, floor_seconds
-from snntha.bench.parts import part_seconds
 from snntha.bench.steps import OurStep
 from snntha.bench.timing import Timing
 from snntha.report.table import Column, Table

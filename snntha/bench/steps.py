@@ -7,9 +7,9 @@ from snntha import optimizer as optimizers
 from snntha.bench.cases import Case, dense
 from snntha.data.batch import Batch
 from snntha.network import SpikingNetwork
+from snntha.progress import Progress
 from snntha.snntorch_loop import SnnTorchLoop
-from snntha.threshold import anneal_layers
-from snntha.train import Progress, train_step
+from snntha.train import train_step
 
 
 class OurStep:
@@ -34,7 +34,8 @@ class LoopStep:
         self.config = case.config
         assert batch.labels_B is not None
         self.inputs_TBX, self.labels_B = dense(batch.inputs), batch.labels_B
-        self.loop = SnnTorchLoop(SpikingNetwork(self.config, case.seed)).train()
+        self.network = SpikingNetwork(self.config, case.seed)
+        self.loop = SnnTorchLoop(self.network).train()
         self.optimizer = optimizers.build(self.config.optimizer, self.loop.parameters())
         self.thresholds = self.config.hparams.threshold.start
 
@@ -50,7 +51,5 @@ class LoopStep:
                 for parameter in self.loop.parameters():
                     parameter.clamp_(-hparams.weight_clip, hparams.weight_clip)
         self.optimizer.step()
-        threshold = hparams.threshold
-        finals = [start + rise for start, rise in zip(threshold.start, threshold.rise, strict=True)]
-        self.thresholds = anneal_layers(self.thresholds, finals, threshold.rate)
+        self.thresholds = self.network.anneal(self.thresholds)
         self.loop.set_thresholds(self.thresholds)

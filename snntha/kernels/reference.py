@@ -1,62 +1,33 @@
-"""The definition: plain PyTorch, layer after layer, a loop over time steps, gradients by autograd.
+"""The definition: plain PyTorch, a loop over time steps, gradients by autograd.
 
-Every faster kernel takes the same arguments as the function of the same name here and must agree with it: bit for
-bit in the spikes of binary layers, within float rounding in gradients.
+A layer is `synapse`, `batch_norm` where it has one, then `scan`. Every faster kernel takes the same arguments as the
+function of the same name here and must agree with it: bit for bit in the spikes of binary layers, within float rounding
+in gradients.
 """
+
+import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from snntha.kernels.spec import BatchNorm, Dropout, Events, Layer, LayerRecord, Neuron, Result, Static
+from snntha.kernels.spec import BatchNorm, Dropout, Events, Layer
+from snntha.neuron import Neuron, fires, integrate, surrogate_gradient
 
 _MASK = 0xFFFFFFFF
 
 
-def run_network(
-    inputs: Events | Static, layers: list[Layer], *, record: bool = False, membrane: bool = False
-) -> Result:
-    """Run all time steps of one minibatch through the layers.
-
-    Args:
-        inputs: sparse events, or images as a constant current.
-        layers: from input to output.
-        record: also return each layer's spikes and membranes.
-        membrane: also return the output layer's membrane_TBN, differentiable.
-    """
-    records = []
-    spikes_TBX = membrane_TBX = None
-    for layer in layers:
-        if spikes_TBX is None and isinstance(inputs, Static):
-            current_BX = static_current(inputs, layer)
-            currents_TBX = current_BX.expand(inputs.time_steps, *current_BX.shape)
-        else:
-            if spikes_TBX is None:
-                assert isinstance(inputs, Events)
-                spikes_TBX = inputs.dense().to(layer.weight.device)
-            currents_TBX = synapse(spikes_TBX, layer)
-            if layer.batch_norm is not None:
-                currents_TBX = batch_norm(currents_TBX, layer.batch_norm)
-        if layer.dropout is not None:
-            currents_TBX = dropout(currents_TBX, layer.dropout)
-        spikes_TBX, membrane_TBX = lif_scan(currents_TBX, layer.neuron)
-        records.append(
-            LayerRecord(
-                spike_count_N=spikes_TBX.detach().sum((0, 1)).flatten().long(),
-                spikes_TBX=spikes_TBX.detach() if record else None,
-                membrane_TBX=membrane_TBX.detach() if record else None,
-            )
-        )
-    assert spikes_TBX is not None
-    return Result(spikes_TBX.sum(0), membrane_TBX if membrane else None, records)
-
-
-def static_current(static: Static, layer: Layer) -> Tensor:
-    """The first layer's current for images, computed once; BatchNorm still makes its T running updates."""
-    current_BX = synapse(static.image_BX.unsqueeze(0), layer)
-    if layer.batch_norm is None:
-        return current_BX[0]
-    return batch_norm(current_BX, layer.batch_norm, updates_per_step=static.time_steps)[0]
+def dense(events: Events, device: torch.device | None = None) -> Tensor:
+    """Events as spike counts_TBX, float32, shape (T, B, *shape), made on the device."""
+    rows = torch.repeat_interleave(torch.diff(events.indptr.to(device)))
+    index = events.index.to(device).long()
+    size = math.prod(events.shape)
+    counts = torch.zeros(events.time_steps * events.batch, size, device=device)
+    counts.view(-1).index_add_(0, rows * size + index, torch.ones(len(index), device=device))
+    if len(events.shape) == 1:
+        return counts.view(events.time_steps, events.batch, -1)
+    channels, height, width = events.shape
+    return counts.view(events.time_steps, events.batch, height, width, channels).permute(0, 1, 4, 2, 3)
 
 
 def synapse(spikes_TBX: Tensor, layer: Layer) -> Tensor:
@@ -69,8 +40,8 @@ def synapse(spikes_TBX: Tensor, layer: Layer) -> Tensor:
         currents_TBN = spikes_TBX.reshape(time_steps, batch, -1) @ layer.weight.T
         return currents_TBN if layer.bias_N is None else currents_TBN + layer.bias_N
     current = F.conv2d(spikes_TBX.flatten(0, 1), layer.weight)
-    if layer.pool > 1:
-        current = F.avg_pool2d(current, layer.pool)
+    if layer.spec.pool > 1:
+        current = F.avg_pool2d(current, layer.spec.pool)
     return current.unflatten(0, (time_steps, batch))
 
 
@@ -112,17 +83,17 @@ def update_running(norm: BatchNorm, mean_TC: Tensor, var_TC: Tensor, count: int,
 
 def dropout(currents_TBN: Tensor, drop: Dropout) -> Tensor:
     """Keep each current with probability 1 - p and scale it by 1 / (1 - p); a new mask at every step."""
-    keep_TBN = dropout_mask(drop, tuple(currents_TBN.shape)).to(currents_TBN.device)
+    keep_TBN = dropout_mask(drop, tuple(currents_TBN.shape), currents_TBN.device)
     return currents_TBN * keep_TBN * torch.tensor(1 / (1 - drop.probability), dtype=torch.float32)
 
 
-def dropout_mask(drop: Dropout, shape: tuple[int, ...]) -> Tensor:
+def dropout_mask(drop: Dropout, shape: tuple[int, ...], device: torch.device | None = None) -> Tensor:
     """Which elements stay: a counter-based hash, so that every backend and every resumed run draws the same.
 
     The counter is the flat index of (t, b, n); the mixing function is Wellons' lowbias32 on 32-bit words, with the
     key entering half-way so that no two keys give shifted copies of one mask.
     """
-    word = torch.arange(torch.Size(shape).numel(), dtype=torch.int64) & _MASK
+    word = torch.arange(math.prod(shape), dtype=torch.int64, device=device) & _MASK
     word = ((word ^ (word >> 16)) * 0x7FEB352D) & _MASK
     word = word ^ drop.key
     word = ((word ^ (word >> 15)) * 0x846CA68B) & _MASK
@@ -130,16 +101,18 @@ def dropout_mask(drop: Dropout, shape: tuple[int, ...]) -> Tensor:
     return (word >= round(drop.probability * 2**32)).view(shape)
 
 
-def lif_scan(currents_TBX: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
+def scan(currents_TBX: Tensor, neuron: Neuron, drop: Dropout | None = None) -> tuple[Tensor, Tensor]:
     """Leaky integrate-and-fire over all steps: spikes_TBX (0.0 or 1.0) and membrane_TBX before the reset.
 
     Reset by subtraction one step late, without a gradient through it (Eq. 1).
     """
+    if drop is not None:
+        currents_TBX = dropout(currents_TBX, drop)
     membrane = torch.zeros_like(currents_TBX[0])
     spikes = torch.zeros_like(membrane)
     all_spikes, all_membranes = [], []
     for current in currents_TBX:
-        membrane = neuron.beta * membrane + current - spikes.detach() * neuron.threshold
+        membrane = integrate(membrane, current, spikes.detach(), neuron.beta, neuron.threshold)
         spikes = _Spike.apply(membrane, neuron)
         all_spikes.append(spikes)
         all_membranes.append(membrane)
@@ -153,11 +126,9 @@ class _Spike(torch.autograd.Function):
     def forward(ctx, membrane: Tensor, neuron: Neuron) -> Tensor:
         ctx.save_for_backward(membrane)
         ctx.neuron = neuron
-        fires = membrane > neuron.threshold if neuron.strict else membrane >= neuron.threshold
-        return fires.to(membrane.dtype)
+        return fires(membrane, neuron.threshold, neuron.strict).to(membrane.dtype)
 
     @staticmethod
     def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor, None]:
         (membrane,) = ctx.saved_tensors
-        neuron = ctx.neuron
-        return grad_outputs[0] / (1 + neuron.slope * (membrane - neuron.centre).abs()).square(), None
+        return surrogate_gradient(membrane, ctx.neuron.centre, ctx.neuron.slope, grad_outputs[0]), None

@@ -1,13 +1,23 @@
-"""What a network hands to a kernel for one minibatch.
+"""What a network hands to a kernel for one minibatch. Importing it needs no PyTorch.
 
-Axis legend, used in every name of this package: T time step, B sample of the batch, X the axes of one layer's neurons
-(`N` for a dense layer, `C, H, W` for a convolution), N those axes flattened. Time always comes first.
+Axis legend, used in every name of this package; time always comes first:
+
+    T  time step                          C  channel of a convolution or of BatchNorm
+    B  sample of the batch                H, W  rows and columns of a picture
+    X  the axes of one layer's neurons    I, O  input and output channel of a convolution; I: input of a dense layer
+    N  those axes flattened               K  row or column of a convolution's kernel
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from snntha.layers import LayerSpec
+from snntha.neuron import Neuron
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -25,17 +35,6 @@ class Events:
     batch: int
     shape: tuple[int, ...]  # (N,) or (C, H, W)
 
-    def dense(self) -> Tensor:
-        """The same counts as spikes_TBX, float32, shape (T, B, *shape)."""
-        rows = torch.repeat_interleave(torch.diff(self.indptr))
-        counts = torch.zeros(self.time_steps * self.batch, _size(self.shape))
-        ones = torch.ones(len(self.index))
-        counts.view(-1).index_add_(0, rows * counts.shape[1] + self.index.long(), ones)
-        if len(self.shape) == 1:
-            return counts.view(self.time_steps, self.batch, -1)
-        channels, height, width = self.shape
-        return counts.view(self.time_steps, self.batch, height, width, channels).permute(0, 1, 4, 2, 3)
-
 
 @dataclass(frozen=True)
 class Static:
@@ -48,20 +47,9 @@ class Static:
     def batch(self) -> int:
         return len(self.image_BX)
 
-
-@dataclass(frozen=True)
-class Neuron:
-    """Leaky integrate-and-fire, Eqs. (1), (2) and (8): u_t = beta u_{t-1} + I_t - z_{t-1} threshold.
-
-    `strict` spikes at u > threshold, otherwise at u >= threshold. The surrogate gradient is
-    1 / (1 + slope |u - centre|)^2.
-    """
-
-    beta: float
-    threshold: float
-    slope: float
-    centre: float
-    strict: bool
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.image_BX.shape[1:])
 
 
 @dataclass(frozen=True)
@@ -87,21 +75,26 @@ class BatchNorm:
 
 @dataclass(frozen=True)
 class Layer:
-    """A synapse and its neurons. Weights are already binarized where the network is binary: kernels never binarize.
+    """A row of the network with its tensors of one minibatch.
 
-    Dense: weight (out, in), with bias; `in` is ordered as PyTorch flattens (C, H, W). Convolution: weight
-    (out, in, k, k), no bias, no padding, stride 1, then `pool` x `pool` average pooling of the current.
+    Weights are already binarized where `spec.binary` says so: kernels never binarize. Dense: weight (out, in), with
+    bias; `in` is ordered as PyTorch flattens (C, H, W). Convolution: weight OIKK, no bias, no padding, stride 1, then
+    `spec.pool` x `spec.pool` average pooling of the current.
     """
 
+    spec: LayerSpec
     weight: Tensor
     bias_N: Tensor | None
-    pool: int
     batch_norm: BatchNorm | None
     dropout: Dropout | None
     neuron: Neuron
-    input_shape: tuple[int, ...]
-    output_shape: tuple[int, ...]
-    binary: bool  # weights are all +1 or -1
+
+    def trained(self) -> dict[str, Tensor]:
+        """The tensors that have gradients, by name."""
+        tensors = {"weight": self.weight, "bias_N": self.bias_N}
+        if self.batch_norm is not None:
+            tensors |= {"scale_C": self.batch_norm.scale_C, "shift_C": self.batch_norm.shift_C}
+        return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
 
 @dataclass(frozen=True)
@@ -120,10 +113,3 @@ class Result:
     spike_count_BN: Tensor
     membrane_TBN: Tensor | None
     layers: list[LayerRecord]
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for axis in shape:
-        size *= axis
-    return size

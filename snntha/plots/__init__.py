@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -12,12 +13,11 @@ from matplotlib.figure import Figure
 from snntha.config import did_you_mean
 from snntha.errors import UserError
 from snntha.plots import activity, curves, neuron, samples, temporal, weights
-from snntha.plots.folders import Missing, Options, RunFolder, Runs
+from snntha.plots.folders import Missing, Options, Runs, ShownRun
 from snntha.plots.style import Animation, save, styled
 from snntha.plots.terminal import terminal_picture
 
-__all__ = ["FIGURES", "Missing", "Options", "draw", "draw_run", "plot", "terminal_picture"]
-
+__all__ = ["FIGURES", "Missing", "Options", "draw_run", "plot", "terminal_picture"]
 
 CLASSES, TEMPORAL_CODING = "classes", "temporal_coding"
 
@@ -26,34 +26,32 @@ CLASSES, TEMPORAL_CODING = "classes", "temporal_coding"
 class Entry:
     """One figure of the table."""
 
-    draw: Callable[[Runs, Options], Figure | Animation]
+    draw: Callable[[Runs, Options], Figure | Animation]  # raises Missing if no run holds what it shows
     about: str
     needs_run: bool = True
     only: str | None = None  # data sets that it makes sense for: those with classes, or temporal_coding
     after_training: bool = False  # part of what `snntha train` draws at its end
 
-    def suits(self, folders: Sequence[RunFolder]) -> bool:
+    def suits(self, runs: Sequence[ShownRun]) -> bool:
         """Whether to draw it without having been asked for it by name."""
-        if not folders:
+        if not runs:
             return not self.needs_run
-        kinds = {_kind(folder) for folder in folders}
+        kinds = {TEMPORAL_CODING if run.config.dataset.name == TEMPORAL_CODING else CLASSES for run in runs}
         return self.only is None or self.only in kinds
-
-
-def _kind(folder: RunFolder) -> str:
-    return TEMPORAL_CODING if folder.config.dataset.name == "temporal_coding" else CLASSES
 
 
 FIGURES = {
     "curves": Entry(curves.curves, "loss, accuracy and thresholds per epoch (Fig. 6)", after_training=True),
     "thresholds": Entry(curves.thresholds, "threshold, its step, learning rate, neurons silenced: Eqs. (4)-(7), (28)"),
     "spike_counts": Entry(
-        activity.spike_counts,
+        partial(activity.spike_counts, when="end"),
         "spike counts and dead neurons after training (Fig. 5)",
         only=CLASSES,
         after_training=True,
     ),
-    "spike_counts_start": Entry(activity.spike_counts_start, "the same at the start of training (Fig. 7)"),
+    "spike_counts_start": Entry(
+        partial(activity.spike_counts, when="start"), "the same at the start of training (Fig. 7)"
+    ),
     "confusion": Entry(activity.confusion, "confusion matrix of the test set", only=CLASSES),
     "raster": Entry(samples.raster, "spikes of one sample in all layers", after_training=True),
     "samples": Entry(samples.samples, "a sample of each run's data set"),
@@ -72,28 +70,10 @@ FIGURES = {
         temporal.animation, "animation: membrane of temporal coding over the iterations", only=TEMPORAL_CODING
     ),
     "animation_smooth": Entry(
-        temporal.animation_smooth, "the same with a running mean of width 5", only=TEMPORAL_CODING
+        partial(temporal.animation, smooth=True), "the same with a running mean of width 5", only=TEMPORAL_CODING
     ),
     "flow": Entry(samples.flow, "animation: spikes of one sample flowing through the layers"),
 }
-
-
-def draw(name: str, runs: Runs, options: Options | None = None) -> Figure | Animation:
-    """The figure of that name; notes on what the runs lack are appended to `runs.notes`.
-
-    Raises:
-        UserError: there is no such figure.
-        Missing: no run holds what it shows.
-    """
-    check_names([name])
-    return FIGURES[name].draw(runs, options or Options())
-
-
-def check_names(names: Sequence[str]) -> None:
-    """Raises UserError for a name that `FIGURES` lacks."""
-    for name in names:
-        if name not in FIGURES:
-            raise UserError(f"figure={name}: expected {' | '.join(FIGURES)}{did_you_mean(name, FIGURES)}")
 
 
 def plot(
@@ -117,28 +97,30 @@ def plot(
     Raises:
         UserError: a folder is no run, a name is unknown, or nothing at all could be drawn.
     """
+    for name in names:
+        if name not in FIGURES:
+            raise UserError(f"figure={name}: expected {' | '.join(FIGURES)}{did_you_mean(name, FIGURES)}")
     options = options or Options()
     written: list[Path] = []
     notes: list[str] = []
-    check_names(names)
-    opened = [RunFolder(folder, options.trial) for folder in folders]
+    shown = [ShownRun(folder, options.trial) for folder in folders]
     with styled():
-        for name in names or [name for name, entry in FIGURES.items() if entry.suits(opened)]:
-            runs = Runs(opened)
+        for name in names or [name for name, entry in FIGURES.items() if entry.suits(shown)]:
+            runs = Runs(shown)
             try:
-                written += save(draw(name, runs, options), output, name, kinds)
+                written += save(FIGURES[name].draw(runs, options), output, name, kinds)
             except Missing as error:
-                runs.notes.append(f"not drawn: {error}")
+                runs.note(f"not drawn: {error}")
             notes += [f"{name}: {note}" for note in runs.notes]
     if not written:
         raise Missing("\n  ".join(["nothing could be drawn", *notes]))
-    return written, notes
+    return written, notes + [f"{run.folder}: {problem}" for run in shown for problem in run.problems]
 
 
 def draw_run(folder: Path) -> list[Path]:
     """The pictures of a run that has just ended, as PNG in its plots/: those that its records allow."""
-    opened = [RunFolder(folder)]
-    names = [name for name, entry in FIGURES.items() if entry.after_training and entry.suits(opened)]
+    shown = [ShownRun(folder)]
+    names = [name for name, entry in FIGURES.items() if entry.after_training and entry.suits(shown)]
     try:
         return plot([folder], names, folder / "plots", kinds=("png",))[0]
     except Missing:

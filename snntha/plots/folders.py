@@ -1,34 +1,30 @@
-"""What the figures read: the folders of finished or running runs, and notes on what these lack."""
+"""What the figures draw: runs with a colour and a label, and notes on what their records lack."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
-from snntha import topology
-from snntha.config.schema import Config
-from snntha.errors import UserError
+from snntha import layers
+from snntha.checkpoints import load_checkpoint, load_tensors
+from snntha.errors import Missing, UserError
+from snntha.folder import RunFolder
 from snntha.plots.style import MODE_COLOURS, OTHER_COLOURS
-from snntha.records import Run, Trial
-from snntha.topology import LayerShape
+
+__all__ = ["Missing", "Options", "Runs", "ShownRun"]
 
 Record = TypeVar("Record")
 MODE_LABELS = {"flt32": "flt32", "bsnn_theta1": "BSNN θ=1", "bsnn": "BSNN", "annealed": "annealed"}
-ACTIVITY = {"start": "its first epoch", "end": "its end"}  # when a run writes activity_<when>.pt
-
-
-class Missing(UserError):
-    """A run's folder lacks what a figure shows."""
+WRITTEN = {"initial": "its start", "start": "its first epoch", "end": "its end"}  # when it writes activity_<when>.pt
 
 
 @dataclass(frozen=True)
 class Options:
     """What the figures let one choose; None takes the run's value, or the figure's own without a run."""
 
-    trial: int = 0
+    trial: int = 0  # number of the run's seed, as in the folder's name
     iterations: tuple[int, ...] | None = None  # temporal
     frames: int = 100  # animations: at most
     beta: float | None = None  # neuron
@@ -37,33 +33,24 @@ class Options:
     final: float | None = None
 
 
-class RunFolder:
-    """One trial of one run, as figures see it.
+class ShownRun:
+    """One seed of a run, as figures show it.
 
     Args:
-        path: the run's folder.
-        trial: number of the trial, from 0.
+        folder: of the run.
+        seed: its number, from 0.
     """
 
-    def __init__(self, path: Path, trial: int = 0):
-        self.path = path
-        self._run = Run.open(path)
-        self.config: Config = self._run.config
-        if not 0 <= trial < self.config.trials:
-            raise UserError(f"trial={trial}: the run in {path} has trials 0 to {self.config.trials - 1}")
-        self.number = trial
-        self.trial: Trial = self._run.trial(trial)
+    def __init__(self, folder: Path, seed: int = 0):
+        record = RunFolder(folder)
+        self.folder = folder
+        self.config = record.load_config()
+        self.seed = record.seed(seed)
+        self.column, self.problems = self.seed.column, record.problems
+        self.layers = layers.resolve(self.config)
+        self.mode = MODE_LABELS[self.config.mode.name]  # as the paper writes it
         self.colour = MODE_COLOURS[self.config.mode.name]
         self.label = self.mode
-
-    @property
-    def mode(self) -> str:
-        """The mode as the paper writes it."""
-        return MODE_LABELS[self.config.mode.name]
-
-    @cached_property
-    def layers(self) -> list[LayerShape]:
-        return topology.parse(self.config.model.topology, tuple(self.config.dataset.input_shape))
 
     @property
     def longer_validation(self) -> int | None:
@@ -72,74 +59,61 @@ class RunFolder:
         return steps if steps != self.config.dataset.time_steps else None
 
     @property
-    def final_thresholds(self) -> list[float]:
-        """theta_inf of each layer."""
-        threshold = self.config.hparams.threshold
-        return [start + rise for start, rise in zip(threshold.start, threshold.rise, strict=True)]
-
-    @cached_property
-    def metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl, one an epoch."""
-        lines = list(self.trial.read_metrics())
-        if not lines:
-            raise Missing(f"{self.trial.metrics_path} is missing or empty: no epoch has ended; go on with the run")
-        return lines
-
-    def column(self, key: str) -> list[Any]:
-        """One value of each epoch's line."""
-        if any(key not in line for line in self.metrics):
-            raise Missing(f"{self.trial.metrics_path} has no {key}: an older run or another data set; train it anew")
-        return [line[key] for line in self.metrics]
+    def has_classes(self) -> bool:
+        """Whether an accuracy was recorded."""
+        return self.column("validation_accuracy")[0] is not None
 
     def activity(self, when: str, key: str) -> Any:
         """One entry of activity_<when>.pt."""
-        path = self.trial.activity_path(when)
-        activity = self.trial.load_activity(when)
-        if activity is None:
-            raise Missing(f"{path} is missing: a run writes it at {ACTIVITY[when]}; finish the run or train it anew")
-        if activity.get(key) is None:
+        path = self.seed.activity_path(when)
+        if not path.is_file():
+            raise Missing(f"{path} is missing: a run writes it at {WRITTEN[when]}; finish the run or train it anew")
+        value = load_tensors(path).get(key)
+        if value is None:
             raise Missing(f"{path} has no {key}: an older run or another data set; train it anew")
-        return activity[key]
+        return value
 
     def weights(self, layer: int) -> torch.Tensor:
         """Latent weights of one layer in the best checkpoint."""
-        path = self.trial.checkpoint_path("best")
-        if not path.is_file():
-            raise Missing(f"{path} is missing: no epoch has ended, or it was removed")
-        return self.trial.load_checkpoint("best", torch.device("cpu"))["network"][f"synapses.{layer}.weight"]
+        return load_checkpoint(self.seed.checkpoint_path("best"))["network"][f"synapses.{layer}.weight"]
 
 
 @dataclass
 class Runs:
     """The runs of one picture and what they lack."""
 
-    folders: Sequence[RunFolder]
+    shown: Sequence[ShownRun]
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Runs of one mode get colours of their own, and labels that tell them apart."""
         colours = iter(OTHER_COLOURS)
         seen: set[str] = set()
-        several = len({folder.config.dataset.name for folder in self.folders}) > 1
-        labels = [f"{folder.config.dataset.name} {folder.mode}" if several else folder.mode for folder in self.folders]
-        for folder, label in zip(self.folders, labels, strict=True):
-            if folder.colour in seen:
-                folder.colour = next(colours, folder.colour)
-            seen.add(folder.colour)
-            folder.label = label if labels.count(label) == 1 else f"{label} ({folder.path.name})"
+        several = len({run.config.dataset.name for run in self.shown}) > 1
+        labels = [f"{run.config.dataset.name} {run.mode}" if several else run.mode for run in self.shown]
+        for run, label in zip(self.shown, labels, strict=True):
+            if run.colour in seen:
+                run.colour = next(colours, run.colour)
+            seen.add(run.colour)
+            run.label = label if labels.count(label) == 1 else f"{label} ({run.folder.name})"
 
     @property
-    def first(self) -> RunFolder:
-        if not self.folders:
+    def first(self) -> ShownRun:
+        if not self.shown:
             raise UserError("run= is missing: this figure is drawn from a run; name its folder")
-        return self.folders[0]
+        return self.shown[0]
 
-    def having(self, read: Callable[[RunFolder], Record]) -> list[tuple[RunFolder, Record]]:
+    def note(self, text: str) -> None:
+        """Say once what a picture lacks."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def having(self, read: Callable[[ShownRun], Record]) -> list[tuple[ShownRun, Record]]:
         """The runs that hold a record, with it. The others are noted; raises Missing if there are none."""
         found, absent = [], []
-        for folder in [self.first, *self.folders[1:]]:
+        for run in [self.first, *self.shown[1:]]:
             try:
-                found.append((folder, read(folder)))
+                found.append((run, read(run)))
             except Missing as error:
                 absent.append(str(error))
         if not found:
@@ -147,8 +121,8 @@ class Runs:
         self.notes.extend(absent)
         return found
 
-    def single(self, read: Callable[[RunFolder], Record]) -> tuple[RunFolder, Record]:
+    def single(self, read: Callable[[ShownRun], Record]) -> tuple[ShownRun, Record]:
         """The first run that holds a record, for a figure that has room for one; the others are noted."""
         found = self.having(read)
-        self.notes.extend(f"drawn for one run at a time: {folder.path} is left out" for folder, _ in found[1:])
+        self.notes.extend(f"drawn for one run at a time: {run.folder} is left out" for run, _ in found[1:])
         return found[0]

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from snntha.neuron import fires, integrate, surrogate_gradient
 from snntha.plots.folders import Options, Runs
 from snntha.plots.style import BLUE, GREY, ORANGE, VERMILION, WIDTH, panel_letters
 
@@ -23,11 +24,11 @@ INPUTS, INPUT_RATE, INPUT_SEED = 12, 0.13, 3  # random spikes on +-1 synapses, f
 def respond(current_T: np.ndarray, beta: float, theta_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Eqs. (1) and (2) for one neuron whose threshold may change with time: u_T before the reset, and z_T."""
     u_T, z_T = np.zeros(len(current_T)), np.zeros(len(current_T), dtype=bool)
-    u, reset = 0.0, 0.0
+    u, z = 0.0, False
     for t, current in enumerate(current_T):
-        u = beta * u + current - reset
-        u_T[t], z_T[t] = u, u >= theta_T[t]
-        reset = theta_T[t] * z_T[t]
+        u = integrate(u, current, z, beta, theta_T[t - 1])
+        z = fires(u, theta_T[t])
+        u_T[t], z_T[t] = u, z
     return u_T, z_T
 
 
@@ -36,9 +37,8 @@ def neuron(runs: Runs, options: Options) -> Figure:
     beta, _, start, final = _numbers(runs, options, START, FINAL)
     figure = Figure(figsize=(WIDTH, 3.9))
     top, bottom = figure.subplots(2, 3)
-    for ax, current, outcome in zip(
-        top, (0.0, -1.0, 1.0), ("no response", "memory, no spike", "spike, then reset"), strict=True
-    ):
+    outcomes = {0.0: "no response", -1.0: "memory, no spike", 1.0: "spike, then reset"}
+    for ax, (current, outcome) in zip(top, outcomes.items(), strict=True):
         current_T = np.zeros(16)
         current_T[4] = current
         _draw(ax, *respond(current_T, beta, np.ones(16)), np.ones(16))
@@ -85,40 +85,25 @@ def surrogate(runs: Runs, options: Options) -> Figure:
     figure = Figure(figsize=(WIDTH * 0.85, 4.6))
     axes = figure.subplots(3, 2, sharex=True, sharey="row")
     for column, (name, centres) in enumerate({"clamped at θ₀": [start] * 3, "moving with θ": thetas}.items()):
-        for number, (theta, centre) in enumerate(zip(thetas, centres, strict=True)):
-            spike, smooth, gradient = axes[:, column]
-            colour = COLOURS[number]
+        spike, smooth, gradient = axes[:, column]
+        for number, (theta, centre, colour) in enumerate(zip(thetas, centres, COLOURS, strict=True)):
             dashes = "-" if column else (4 * number, (4, 8))  # three colours by turns on one curve
-            spike.plot(u, u >= theta, color=colour, label=f"θ = {theta:g}")
+            spike.plot(u, fires(u, theta), color=colour, label=f"θ = {theta:g}")
             smooth.plot(u, fast_sigmoid(u, slope, centre), color=colour, ls=dashes)
-            gradient.plot(u, surrogate_gradient(u, slope, centre), color=colour, ls=dashes)
-            gradient.plot(point, surrogate_gradient(np.array(point), slope, centre), "o", color=colour, ms=4)
+            gradient.plot(u, surrogate_gradient(u, centre, slope), color=colour, ls=dashes)
+            gradient.plot(point, surrogate_gradient(point, centre, slope), "o", color=colour, ms=4)
         for ax in axes[:, column]:
             ax.axvline(point, color=GREY, lw=0.8, ls=":")
-        weakest = surrogate_gradient(np.array(point), slope, centres[-1])
-        axes[2, column].text(
-            0.98,
-            0.98,
-            f"at A: s = {weakest:.2g} when θ = {final:g}",
-            transform=axes[2, column].transAxes,
-            ha="right",
-            va="top",
-        )
-        axes[2, column].set_ylim(-0.05, 1.45)
-        axes[0, column].text(point, 1.1, "A ", ha="right")
-        axes[0, column].set_ylim(-0.05, 1.3)
-        axes[0, column].set_title(name)
-        axes[2, column].set_xlabel("membrane u")
+        weakest = f"at A: s = {surrogate_gradient(point, centres[-1], slope):.2g} when θ = {final:g}"
+        gradient.text(0.98, 0.98, weakest, transform=gradient.transAxes, ha="right", va="top")
+        gradient.set(ylim=(-0.05, 1.45), xlabel="membrane u")
+        spike.text(point, 1.1, "A ", ha="right")
+        spike.set(ylim=(-0.05, 1.3), title=name)
     for ax, label in zip(axes[:, 0], ("spike z", "surrogate z̃", f"gradient s, k = {slope:g}"), strict=True):
         ax.set_ylabel(label)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     panel_letters(axes[0])
     return figure
-
-
-def surrogate_gradient(u: np.ndarray, slope: float, centre: float) -> np.ndarray:
-    """Eq. (8): 1 / (1 + slope |u - centre|)^2."""
-    return 1 / (1 + slope * np.abs(u - centre)) ** 2
 
 
 def fast_sigmoid(u: np.ndarray, slope: float, centre: float) -> np.ndarray:
@@ -130,13 +115,10 @@ def fast_sigmoid(u: np.ndarray, slope: float, centre: float) -> np.ndarray:
 def _numbers(runs: Runs, options: Options, start: float, final: float) -> tuple[float, float, float, float]:
     """beta, slope, first and last threshold: of the command line, else of the run, else the figure's own."""
     values = {"beta": BETA, "slope": SLOPE, "start": start, "final": final}
-    if runs.folders:
-        hparams = runs.first.config.hparams
-        values = {
-            "beta": hparams.beta,
-            "slope": hparams.slope,
-            "start": hparams.threshold.start[0],
-            "final": runs.first.final_thresholds[0],
-        }
-    chosen = [given if (given := getattr(options, name)) is not None else value for name, value in values.items()]
-    return chosen[0], chosen[1], chosen[2], chosen[3]
+    if runs.shown:
+        layer = runs.first.layers[0]
+        values = {"beta": layer.beta, "slope": layer.slope}
+        values |= {"start": layer.threshold.start, "final": layer.threshold.end}
+    given = {name: number for name in values if (number := getattr(options, name)) is not None}
+    beta, slope, start, final = {**values, **given}.values()
+    return beta, slope, start, final

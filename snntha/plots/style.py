@@ -10,16 +10,9 @@ from matplotlib.animation import AbstractMovieWriter, FFMpegWriter, PillowWriter
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
-    "#000000",
-    "#E69F00",
-    "#56B4E9",
-    "#009E73",
-    "#F0E442",
-    "#0072B2",
-    "#D55E00",
-    "#CC79A7",
-)  # Okabe & Ito: told apart with every kind of colour vision
+# Okabe & Ito: told apart with every kind of colour vision
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
 GREY = "#8C8C8C"
 MODE_COLOURS = {"flt32": BLACK, "bsnn_theta1": ORANGE, "bsnn": VERMILION, "annealed": BLUE}
 OTHER_COLOURS = (GREEN, PURPLE, SKY, GREY)  # further runs of a mode that has its colour already
@@ -99,7 +92,12 @@ def panel_letters(axes: Sequence[Axes]) -> None:
         ax.set_title(f"({letter}) {ax.get_title()}".rstrip())
 
 
-def log_if_wide(ax: Axes, values: Sequence[float]) -> None:
-    """A logarithmic axis for positive values over more than a factor of 50."""
-    if values and min(values) > 0 and max(values) > 50 * min(values):
-        ax.set_yscale("log")
+def is_wide(values: Sequence[float]) -> bool:
+    """Positive values over more than a factor of 50, which need a logarithmic axis."""
+    return min(values) > 0 and max(values) > 50 * min(values)
+
+
+def without_frame(ax: Axes, **properties: Any) -> None:
+    """For pictures, whose pixels need no ticks; with further properties of the axes."""
+    ax.set(xticks=[], yticks=[], **properties)
+    ax.spines[:].set_visible(False)

@@ -1,16 +1,15 @@
 """The temporal-coding task (Sec. 4.1): membrane and spikes of its output neuron at chosen iterations (Fig. 4)."""
 
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from snntha.data.temporal_coding import generate, target_membrane
-from snntha.network import SpikingNetwork
-from snntha.plots.folders import Missing, Options, RunFolder, Runs
+from snntha.data.temporal_coding import target_membrane
+from snntha.neuron import fires
+from snntha.plots.folders import Missing, Options, Runs, ShownRun
 from snntha.plots.style import GREY, WIDTH, Animation
-from snntha.train import evaluate
 
 ITERATIONS = {  # of Fig. 4
     "flt32": (1, 100, 500),
@@ -21,77 +20,72 @@ ITERATIONS = {  # of Fig. 4
 SMOOTHING = 5  # width of the running mean, time steps
 
 
-def target(folder: RunFolder) -> np.ndarray:
-    """y_t, shape (T,)."""
-    dataset = folder.config.dataset
-    if dataset.target_peak is None or dataset.target_step is None:
-        raise Missing(f"{folder.path} is a run of dataset={dataset.name}: this figure needs dataset=temporal_coding")
-    return target_membrane(dataset.target_peak, dataset.target_step, dataset.time_steps).flatten().numpy()
+@dataclass
+class Recording:
+    """What a run recorded of its output neuron."""
 
+    run: ShownRun
+    target_T: np.ndarray  # y_t
+    iterations: dict[int, tuple[np.ndarray, float]]  # its membrane u_t after so many updates, and its threshold
 
-def membranes(folder: RunFolder) -> dict[int, tuple[np.ndarray, float]]:
-    """Iteration -> membrane u_t of the output neuron, shape (T,), and its threshold.
+    @classmethod
+    def read(cls, run: ShownRun) -> "Recording":
+        """All iterations but that before the first update."""
+        dataset = run.config.dataset
+        if dataset.target_peak is None or dataset.target_step is None:
+            raise Missing(f"{run.folder} is a run of dataset={dataset.name}: this figure needs dataset=temporal_coding")
+        target_T = target_membrane(dataset.target_peak, dataset.target_step, dataset.time_steps).flatten().numpy()
+        lines = zip(run.column("iteration"), run.column("output_membrane"), run.column("thresholds"), strict=True)
+        return cls(run, target_T, {iteration: (np.array(u), thetas[-1]) for iteration, u, thetas in lines})
 
-    What an iteration's forward pass computes: after that many updates of weights and threshold. The record begins
-    after the first, so iteration 0 is computed from the configuration and its seed.
-    """
-    target(folder)
-    found = {0: _untrained(folder)}
-    for iteration, membrane, thetas in zip(
-        folder.column("iteration"), folder.column("output_membrane"), folder.column("thresholds"), strict=True
-    ):
-        found[iteration] = (np.array(membrane), thetas[-1])
-    return found
+    def add_untrained(self, runs: Runs) -> None:
+        """Iteration 0, before any update, which older runs have not recorded."""
+        try:
+            u, thetas = (self.run.activity("initial", key) for key in ("output_membrane", "thresholds"))
+            self.iterations = {0: (np.array(u), thetas[-1]), **self.iterations}
+        except Missing as error:
+            runs.note(f"iteration 0 is not drawn: {error}")
 
-
-def _untrained(folder: RunFolder) -> tuple[np.ndarray, float]:
-    config = replace(folder.config, backend="reference")
-    start = config.hparams.threshold.start
-    seed = config.seed + (folder.number if config.fidelity.trial_seed == "seed_plus_trial" else 0)
-    data = generate(config.dataset, config.seed)
-    return np.array(evaluate(SpikingNetwork(config, seed), data.train, start).output_membrane), start[-1]
-
-
-def spike_steps(folder: RunFolder, membrane: np.ndarray, threshold: float) -> np.ndarray:
-    """Time steps at which the output neuron fires, Eq. (2)."""
-    strict = folder.config.fidelity.spike == "above_threshold"
-    return np.flatnonzero(membrane > threshold if strict else membrane >= threshold)
+    def spikes(self, iteration: int) -> np.ndarray:
+        """Time steps at which the output neuron fires, Eq. (2)."""
+        membrane, threshold = self.iterations[iteration]
+        return np.flatnonzero(fires(membrane, threshold, self.run.layers[-1].strict))
 
 
 def temporal(runs: Runs, options: Options) -> Figure:
     """One row a run: its target and three iterations, membrane above and spike raster below (Fig. 4)."""
-    found = runs.having(membranes)
-    columns = 1 + max(len(options.iterations or ITERATIONS[folder.config.mode.name]) for folder, _ in found)
+    found = runs.having(Recording.read)
+    wanted = [options.iterations or ITERATIONS[run.config.mode.name] for run, _ in found]
+    columns = 1 + max(map(len, wanted))
     figure = Figure(figsize=(WIDTH, 0.5 + 1.75 * len(found)))
     axes = figure.subplots(
         2 * len(found), columns, sharex=True, squeeze=False, gridspec_kw={"height_ratios": [5, 1] * len(found)}
     )
-    for row, (folder, recorded) in enumerate(found):
-        wanted = options.iterations or ITERATIONS[folder.config.mode.name]
+    for row, (run, recording) in enumerate(found):
         above, below = axes[2 * row], axes[2 * row + 1]
-        y = target(folder)
-        step = int(y.argmax())
-        final = folder.final_thresholds[-1]
-        _draw_trace(above[0], below[0], y, final, np.array([step]), GREY)
-        above[0].set_title(f"({'abcdefghij'[row]}) {folder.label}: target", loc="left")
-        drawn = [y]
-        for column, iteration in enumerate(wanted, start=1):
-            nearest = max(number for number in recorded if number <= iteration)
+        y = recording.target_T
+        _draw_trace(above[0], below[0], y, run.layers[-1].threshold.end, np.array([y.argmax()]), GREY)
+        above[0].set_title(f"({'abcdefghij'[row]}) {run.label}: target", loc="left")
+        if 0 in wanted[row]:
+            recording.add_untrained(runs)
+        for column in range(1, columns):
+            iteration = wanted[row][column - 1] if column <= len(wanted[row]) else -1
+            nearest = max((number for number in recording.iterations if number <= iteration), default=None)
+            if nearest is None:
+                above[column].set_visible(False)
+                below[column].set_visible(False)
+                continue
             if nearest != iteration:
-                runs.notes.append(f"{folder.path} ends at iteration {nearest}: drawn in place of {iteration}")
-            membrane, threshold = recorded[nearest]
-            spikes = spike_steps(folder, membrane, threshold)
-            _draw_trace(above[column], below[column], membrane, threshold, spikes, folder.colour)
+                runs.note(f"{run.folder} ends at iteration {nearest}: drawn in place of {iteration}")
+            membrane, threshold = recording.iterations[nearest]
+            _draw_trace(above[column], below[column], membrane, threshold, recording.spikes(nearest), run.colour)
             above[column].plot(y, color=GREY, lw=0.8)
             above[column].set_title(f"γ = {nearest}, θ = {threshold:.3g}")
-            drawn.append(membrane)
-        for unused in [*above[len(wanted) + 1 :], *below[len(wanted) + 1 :]]:
-            unused.set_visible(False)
         above[0].set_ylabel("membrane u")
         below[0].set_ylabel("spikes", rotation=0, ha="right", va="center")
     for ax in axes[-1]:
         ax.set_xlabel("time step t")
-    axes[0, 0].set_xticks([0, int(target(found[0][0]).argmax())])
+    axes[0, 0].set_xticks([0, int(found[0][1].target_T.argmax())])
     figure.align_ylabels(axes[:, 0])
     return figure
 
@@ -106,31 +100,21 @@ def _draw_trace(
     below.spines["left"].set_visible(False)
 
 
-def animation(runs: Runs, options: Options) -> Animation:
-    """Membrane against target over the iterations, with the threshold as line and text."""
-    return _animate(runs, options, smooth=False)
+def animation(runs: Runs, options: Options, *, smooth: bool = False) -> Animation:
+    """Membrane against target over the iterations, with the threshold as line and text.
 
-
-def animation_smooth(runs: Runs, options: Options) -> Animation:
-    """The same, the membrane smoothed over time by a running mean of width 5."""
-    return _animate(runs, options, smooth=True)
-
-
-def running_mean(values: np.ndarray, width: int = SMOOTHING) -> np.ndarray:
-    """Centred mean over `width` steps; at the ends over those that exist. Shape as given."""
-    ones = np.ones(width)
-    return np.convolve(values, ones, "same") / np.convolve(np.ones_like(values), ones, "same")
-
-
-def _animate(runs: Runs, options: Options, *, smooth: bool) -> Animation:
-    folder, recorded = runs.single(membranes)
-    y = target(folder)
-    numbers = sorted(recorded)
-    chosen = [numbers[index] for index in _spread(len(numbers), options.frames)]
+    Args:
+        smooth: the membrane smoothed over time by a running mean of width 5.
+    """
+    run, recording = runs.single(Recording.read)
+    recording.add_untrained(runs)
+    y, recorded = recording.target_T, recording.iterations
+    spread = np.linspace(0, len(recorded) - 1, min(len(recorded), options.frames)).round().astype(int)
+    chosen = [sorted(recorded)[index] for index in np.unique(spread)]
     figure = Figure(figsize=(5.6, 3.4))
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[6, 1])
     above.plot(y, color=GREY, label="target")
-    (trace,) = above.plot(y, color=folder.colour, lw=1.2, label="membrane u" + ", running mean of 5" * smooth)
+    (trace,) = above.plot(y, color=run.colour, lw=1.2, label="membrane u" + ", running mean of 5" * smooth)
     line = above.axhline(0, color="black", ls="--", lw=0.9, label="threshold θ")
     peak = max(y.max(), *(threshold for _, threshold in recorded.values()))
     lowest = min(0.0, *(np.percentile(membrane, 2) for membrane, _ in recorded.values()))
@@ -143,15 +127,16 @@ def _animate(runs: Runs, options: Options, *, smooth: bool) -> Animation:
         membrane, threshold = recorded[chosen[frame]]
         trace.set_ydata(running_mean(membrane) if smooth else membrane)
         line.set_ydata([threshold, threshold])
-        above.set_title(f"{folder.label}: iteration γ = {chosen[frame]}, threshold θ = {threshold:.2f}")
+        above.set_title(f"{run.label}: iteration γ = {chosen[frame]}, threshold θ = {threshold:.2f}")
         for old in list(below.collections):
             old.remove()
-        below.vlines(spike_steps(folder, membrane, threshold), 0, 1, color=folder.colour, lw=1)
+        below.vlines(recording.spikes(chosen[frame]), 0, 1, color=run.colour, lw=1)
 
     update(0)
     return Animation(figure, len(chosen), update)
 
 
-def _spread(count: int, at_most: int) -> list[int]:
-    """Up to `at_most` of `count` indices, evenly, the first and the last among them."""
-    return np.unique(np.linspace(0, count - 1, min(count, at_most)).round().astype(int)).tolist()
+def running_mean(values: np.ndarray, width: int = SMOOTHING) -> np.ndarray:
+    """Centred mean over `width` steps; at the ends over those that exist. Shape as given."""
+    ones = np.ones(width)
+    return np.convolve(values, ones, "same") / np.convolve(np.ones_like(values), ones, "same")

@@ -2,43 +2,37 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from snntha.plots.folders import Missing, RunFolder
-from snntha.records import Run
+from snntha.plots.folders import Missing, ShownRun
+from snntha.plots.style import is_wide
 
 COLUMNS, ROWS = 36, 4
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # bit of each dot: row, then column of a character
 
 
-def terminal_picture(run: Run, trial: int = 0) -> RenderableType:
+def terminal_picture(folder: Path) -> RenderableType:
     """Selection accuracy (or loss, where there are no classes) beside the thresholds, over the epochs."""
-    folder = RunFolder(run.folder, trial)
+    run = ShownRun(folder)
     try:
-        scores = folder.column("validation_accuracy")
+        key, name, unit = (
+            ("accuracy", f"{run.config.selection} accuracy", " %") if run.has_classes else ("loss", "loss", "")
+        )
+        scores, thresholds = run.column(f"validation_{key}"), run.column("thresholds")
     except Missing as error:
         return Text(str(error))
-    name, unit = f"{folder.config.selection} accuracy", " %"
-    if None in scores:
-        scores, name, unit = folder.column("validation_loss"), "loss", ""
-    thresholds = folder.column("thresholds")
-    layers = [[row[layer] for row in thresholds] for layer in range(len(thresholds[0]))]
-
+    layers = list(zip(*thresholds, strict=True))
     table = Table.grid(padding=(0, 4))
     rises = ", ".join(f"{layer[0]:.3g} → {layer[-1]:.3g}" for layer in layers)
     table.add_row(Text(f"{name}: {scores[0]:.4g} → {scores[-1]:.4g}{unit}"), Text(f"thresholds: {rises}"))
-    table.add_row(Text(braille([_compressed(scores)]), style="cyan"), Text(braille(layers), style="yellow"))
+    curve = [math.log(score) for score in scores] if is_wide(scores) else scores
+    table.add_row(Text(braille([curve]), style="cyan"), Text(braille(layers), style="yellow"))
     return table
-
-
-def _compressed(values: Sequence[float]) -> Sequence[float]:
-    """Logarithms of positive values that span more than a factor of 50."""
-    if min(values) > 0 and max(values) > 50 * min(values):
-        return [math.log(value) for value in values]
-    return values
 
 
 def braille(lines: Sequence[Sequence[float]], columns: int = COLUMNS, rows: int = ROWS) -> str:
@@ -47,17 +41,9 @@ def braille(lines: Sequence[Sequence[float]], columns: int = COLUMNS, rows: int 
     cells = [[0] * columns for _ in range(rows)]
     width, height = 2 * columns, 4 * rows
     for line in lines:
-        for x in range(width):
-            value = _interpolated(line, x / (width - 1))
+        values = np.interp(np.linspace(0, len(line) - 1, width), range(len(line)), line)
+        for x, value in enumerate(values):
             share = (value - lowest) / (highest - lowest) if highest > lowest else 0.5
             y = round((1 - share) * (height - 1))
             cells[y // 4][x // 2] |= _DOTS[y % 4][x % 2]
     return "\n".join("".join(chr(0x2800 + cell) for cell in row) for row in cells)
-
-
-def _interpolated(line: Sequence[float], share: float) -> float:
-    """Value at a share, 0 to 1, of the way along the line."""
-    position = share * (len(line) - 1)
-    left = min(int(position), max(len(line) - 2, 0))
-    right = min(left + 1, len(line) - 1)
-    return line[left] + (position - left) * (line[right] - line[left])

@@ -1,13 +1,12 @@
 """First-layer weights before and after binarization."""
 
-import math
-
 import numpy as np
 from matplotlib.figure import Figure
 
 from snntha.binarize import binarize
 from snntha.plots.folders import Options, Runs
-from snntha.plots.style import BLUE, WIDTH
+from snntha.plots.samples import layout
+from snntha.plots.style import BLUE, WIDTH, without_frame
 
 SHOWN = 60  # rows and columns of a dense layer's matrix
 CMAP = "RdBu_r"
@@ -15,26 +14,25 @@ CMAP = "RdBu_r"
 
 def weights(runs: Runs, options: Options) -> Figure:
     """Best epoch, first layer: latent weights, their signs, and the distribution of the latent ones."""
-    folder, latent = runs.single(lambda folder: folder.weights(0))
+    run, latent = runs.single(lambda run: run.weights(0))
     pictures = {"latent weights": latent.numpy()}
-    if folder.config.mode.binarize:
+    if run.config.mode.binarize:
         pictures["after binarization"] = binarize(latent).numpy()
     figure = Figure(figsize=(WIDTH, 2.7))
     *axes, histogram = figure.subplots(1, len(pictures) + 1)
     for ax, (title, values) in zip(axes, pictures.items(), strict=True):
         bound = float(np.abs(values).max())
         image = ax.imshow(mosaic(values), cmap=CMAP, vmin=-bound, vmax=bound)
-        ax.set(title=title, xticks=[], yticks=[])
-        ax.spines[:].set_visible(False)
+        without_frame(ax, title=title)
         if values.ndim == 2:
-            ax.set(xlabel=f"input (first {min(SHOWN, values.shape[1])})")
-            ax.set(ylabel=f"neuron (first {min(SHOWN, values.shape[0])})")
+            rows, columns = mosaic(values).shape
+            ax.set(xlabel=f"input (first {columns})", ylabel=f"neuron (first {rows})")
         figure.colorbar(image, ax=ax, ticks=[-bound, 0, bound], format="%.2g", shrink=0.8)
     histogram.hist(latent.flatten().numpy(), 50, color=BLUE)
     positive = 100 * float((latent >= 0).double().mean())
     histogram.axvline(0, color="black", lw=0.8)
     histogram.set(title=f"{positive:.0f} % positive", xlabel="latent weight", ylabel=f"of {latent.numel()} weights")
-    figure.suptitle(f"{folder.config.dataset.name}, {folder.label}: layer 1", fontsize=9)
+    figure.suptitle(f"{run.config.dataset.name}, {run.label}: layer 1", fontsize=9)
     return figure
 
 
@@ -43,11 +41,5 @@ def mosaic(values: np.ndarray) -> np.ndarray:
     if values.ndim == 2:
         return values[:SHOWN, :SHOWN]
     kernels = values.reshape(-1, *values.shape[2:])
-    size = kernels.shape[-1] + 1
-    columns = math.ceil(math.sqrt(len(kernels)))
-    rows = math.ceil(len(kernels) / columns)
-    picture = np.full((rows * size - 1, columns * size - 1), np.nan)
-    for number, kernel in enumerate(kernels):
-        top, left = number // columns * size, number % columns * size
-        picture[top : top + size - 1, left : left + size - 1] = kernel
-    return picture
+    place = layout(kernels.shape)[:-1, :-1]
+    return np.where(place < 0, np.nan, kernels.flatten()[place])

@@ -1,150 +1,131 @@
-"""Tables as Markdown, CSV, JSON and LaTeX, and in a terminal."""
+"""Tables in a terminal and as Markdown, LaTeX, CSV and JSON; what records say is escaped once for each."""
 
 import csv
 import io
 import json
 import re
-import textwrap
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import accumulate
 from typing import Any
+
+import jinja2
+from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
 
 from snntha.report.table import Column, Table
 
-FOLDED = 24  # characters of a line of long text in a terminal
+FOLDED = 24  # characters that a line of long text keeps in a terminal at least
 _ROW_NAMES = ("dataset", "mode")
+_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 
 
-def markdown(tables: list[Table]) -> str:
-    """Pipe tables; numbers are aligned to the right."""
-    parts = []
-    for table in tables:
-        rules = ["---:" if column.is_number else "---" for column in table.columns]
-        rows = [[_escape_markdown(column.title) for column in table.columns], rules, *table.texts(_escape_markdown)]
-        lines = [f"## {table.title}", "", *(f"| {' | '.join(cells)} |" for cells in rows), ""]
-        parts.append("\n".join([*lines, *(f"- {note}" for note in table.notes)]).rstrip())
-    return "\n\n".join(parts)
+def _printable(text: str) -> str:
+    """Without control characters, which could steer a terminal or end a line of a table."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", text)
+
+
+def _terminal(text: str, style: str = "") -> Text:
+    return Text(_printable(text), style)  # a Text is taken as it is, a string as markup
+
+
+def _markdown(text: str) -> str:
+    return re.sub(r"([\\|*_`<>])", r"\\\1", _printable(text))
+
+
+def _latex(text: str) -> str:
+    return re.sub(r"[\\~^&%$#_{}]", lambda match: _LATEX.get(match[0], f"\\{match[0]}"), _printable(text))
+
+
+def _csv(value: Any) -> Any:
+    """Text that a spreadsheet would compute is quoted by an apostrophe."""
+    text = _printable(value) if isinstance(value, str) else value
+    return f"'{text}" if isinstance(text, str) and text.lstrip().startswith(("=", "+", "-", "@")) else text
+
+
+def template(name: str, **options: Any) -> jinja2.Template:
+    """One of this package's, with these options of Jinja's environment."""
+    loader = jinja2.PackageLoader("snntha.report", ".")
+    return jinja2.Environment(loader=loader, trim_blocks=True, lstrip_blocks=True, **options).get_template(name)
+
+
+def _rendered(name: str, escape: Callable[[str], str], tables: list[Table]) -> str:
+    return template(name, finalize=escape).render(tables=tables).strip()
+
+
+markdown = partial(_rendered, "tables.md.j2", _markdown)  # pipe tables; numbers are aligned to the right
+latex = partial(_rendered, "tables.tex.j2", _latex)  # one `table` with booktabs rules for each; notes are comments
 
 
 def as_csv(tables: list[Table]) -> str:
     """One block for each table, below a `# title` line; values in full precision, empty where unknown."""
-    parts = []
+    text = io.StringIO()
     for table in tables:
-        text = io.StringIO()
+        text.write(f"\n# {table.title}\n")
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(column.key for column in table.columns)
-        writer.writerows([row.get(column.key) for column in table.columns] for row in table.rows)
-        parts.append(f"# {table.title}\n{text.getvalue()}")
-    return "\n".join(parts).rstrip("\n")
+        writer.writerows(map(_csv, row.values()) for row in table.stored_rows())
+    return text.getvalue().strip("\n")
 
 
 def as_json(tables: list[Table]) -> str:
     """`{"results": {"title", "notes", "rows": [{column: value}]}, ...}` in full precision, null where unknown."""
-    return json.dumps({table.name: _plain(table) for table in tables}, indent=2, ensure_ascii=False)
-
-
-def latex(tables: list[Table]) -> str:
-    """One `table` with booktabs rules for each; notes are comments."""
-    parts = []
-    for table in tables:
-        align = "".join("r" if column.is_number else "l" for column in table.columns)
-        heads = [_escape_latex(column.title) for column in table.columns]
-        rows = [f"  {' & '.join(cells)} \\\\" for cells in table.texts(_escape_latex)]
-        lines = [
-            *(f"% {note}" for note in table.notes),
-            "\\begin{table}",
-            "  \\centering",
-            f"  \\caption{{{_escape_latex(table.title)}}}",
-            f"  \\begin{{tabular}}{{{align}}}",
-            "  \\toprule",
-            f"  {' & '.join(heads)} \\\\",
-            "  \\midrule",
-            *rows,
-            "  \\bottomrule",
-            "  \\end{tabular}",
-            "\\end{table}",
-        ]
-        parts.append("\n".join(lines))
-    return "% needs \\usepackage{booktabs}\n" + "\n\n".join(parts)
+    told = {table.name: {"title": table.title, "notes": table.notes, "rows": table.stored_rows()} for table in tables}
+    return json.dumps(told, indent=2, ensure_ascii=False)
 
 
 def terminal(tables: list[Table]) -> None:
     """Print with rich; a table that is too wide continues below, with the columns that name its rows again."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
     console = Console()
     for table in tables:
         table = table.without_constant_columns(("fidelity", "selection", "trials", "measured_on"))
-        console.print(Text(table.title, style="bold"))
-        for block in _blocks(table, console.width):
-            shown = RichTable(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-            for column in block.columns:
-                head = "\n".join(textwrap.wrap(column.title, width_of(column, block.rows), break_long_words=False))
+        console.print(_terminal(table.title, "bold"))
+        for columns, rows in _blocks(table, console.width):
+            shown = RichTable(box=SIMPLE_HEAD, pad_edge=False)
+            for column in columns:
+                width = _width(column, rows) if _is_whole(column) else None
                 justify = "right" if column.is_number else "left"
-                shown.add_column(Text(head), justify=justify, no_wrap=_is_whole(column), overflow="fold")
-            for cells in block.texts():
-                shown.add_row(*map(Text, cells))
+                shown.add_column(_terminal(column.title), justify=justify, width=width, overflow="fold")
+            for row in rows:
+                shown.add_row(*(_terminal(column.text(row)) for column in columns))
             console.print(shown)
         for note in table.notes:
-            console.print(Text(note, style="dim"))
+            console.print(_terminal(note, "dim"))
         console.print()
-
-
-def width_of(column: Column, rows: list[dict[str, Any]]) -> int:
-    """Characters that a column needs in a terminal: heads break at spaces, long text is folded, all else is whole."""
-    cells = max((len(column.text(row.get(column.key))) for row in rows), default=0)
-    return max(cells if _is_whole(column) else min(cells, FOLDED), *map(len, column.title.split()))
 
 
 def fitting(columns: list[Column], rows: list[dict[str, Any]], width: int) -> int:
     """How many columns, from the left, `terminal` prints within the width: 3 characters between two, 1 at each end."""
-    used = 2 - 3
-    for number, column in enumerate(columns):
-        used += 3 + width_of(column, rows)
-        if used > width:
-            return number
-    return len(columns)
+    ends = accumulate(_width(column, rows) + 3 for column in columns)
+    return sum(end - 1 <= width for end in ends)
+
+
+def _width(column: Column, rows: list[dict[str, Any]]) -> int:
+    """Characters that a column needs: heads break at spaces, long text is folded, all else is whole."""
+    cells = max((cell_len(column.text(row)) for row in rows), default=0)
+    return max(cells if _is_whole(column) else min(cells, FOLDED), *map(cell_len, column.title.split()))
 
 
 def _is_whole(column: Column) -> bool:
     return column.is_number or column.key in _ROW_NAMES
 
 
-def _blocks(table: Table, width: int) -> list[Table]:
+def _blocks(table: Table, width: int) -> Iterator[tuple[list[Column], list[dict[str, Any]]]]:
     """A table that is too wide in parts: numbers, then long text, each time after the number and names of the row."""
-    if fitting(table.columns, table.rows, width) == len(table.columns):
-        return [table]
-    rows = [{"row": number, **row} for number, row in enumerate(table.rows, start=1)]
-    names = [Column("row", "row", 0), *(column for column in table.columns if column.key in _ROW_NAMES)]
-    rest = sorted((column for column in table.columns if column not in names), key=lambda column: not _is_whole(column))
-    blocks = []
-    while rest:
-        count = max(1, fitting(names + rest, rows, width) - len(names))
-        blocks.append(Table(table.name, table.title, names + rest[:count], rows))
-        rest = rest[count:]
-    return blocks
+    names, columns, rows = [], table.columns, table.rows
+    if fitting(columns, rows, width) < len(columns):
+        names = [Column("row", "row", 0), *(column for column in columns if column.key in _ROW_NAMES)]
+        columns = sorted(
+            (column for column in columns if column not in names), key=lambda column: not _is_whole(column)
+        )
+        rows = [{"row": number, **row} for number, row in enumerate(rows, start=1)]
+    while columns:
+        count = max(1, fitting(names + columns, rows, width) - len(names))
+        yield names + columns[:count], rows
+        columns = columns[count:]
 
 
 TEXT_FORMATS = {"markdown": markdown, "csv": as_csv, "json": as_json, "latex": latex}
-
-
-def _plain(table: Table) -> dict[str, Any]:
-    rows = [{column.key: _value(column, row) for column in table.columns} for row in table.rows]
-    return {"title": table.title, "notes": table.notes, "rows": rows}
-
-
-def _value(column: Column, row: dict[str, Any]) -> Any:
-    value = row.get(column.key)
-    return None if value == "" else value
-
-
-def _escape_markdown(text: str) -> str:
-    return re.sub(r"([\\|*_`<>])", r"\\\1", text)
-
-
-_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-
-
-def _escape_latex(text: str) -> str:
-    return re.sub(r"[\\~^&%$#_{}]", lambda match: _LATEX.get(match[0], f"\\{match[0]}"), text)

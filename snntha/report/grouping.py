@@ -6,75 +6,73 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from snntha.config import CHOICES, REPLACED, flatten
-from snntha.report.collect import RunRecord, TrialRecord
+from snntha.config import CHOICES, flatten
+from snntha.folder import RunFolder, SeedFolder
 
-# Keys of config.yaml that leave the result of a seed as it is, or that copied another one in earlier versions. Of the
-# folders of the data, the fingerprint tells what was in them.
+# Keys of config.yaml that leave the result of a seed as it is. Of the folders of the data, the fingerprint tells what
+# was in them.
 _NOT_A_SETTING = {
     *("seed", "trials", "device", "backend", "threads", "resume", "output_dir", "logger", "plots"),
     *("dataset.root", "dataset.cache", "dataset.download"),
     *("hparams.name", "hparams.dataset", "hparams.mode"),
-    *REPLACED,
 }
 _OWN_COLUMN = {"dataset.name", "mode.name", "fidelity.name", "selection", "epochs"}
 
 
 @dataclass
 class Result:
-    """Runs with one setting on the same data and their trials, each seed once: the latest run's where it ended."""
+    """Runs with one setting on the same data and their seeds, each once: the latest run's where it ended."""
 
-    runs: list[RunRecord]
-    trials: list[TrialRecord]
+    runs: list[RunFolder]
+    seeds: list[SeedFolder]
     setting: str = ""  # what distinguishes it from the other results of this data set, mode and fidelity
 
     @property
-    def run(self) -> RunRecord:
+    def run(self) -> RunFolder:
         """The latest, which speaks for all where they agree."""
         return self.runs[-1]
 
     @property
-    def ended(self) -> list[TrialRecord]:
-        return [trial for trial in self.trials if trial.entry and not trial.failed]
+    def ended(self) -> list[SeedFolder]:
+        return [seed for seed in self.seeds if seed.state == "finished"]
 
     @property
-    def averaged(self) -> list[TrialRecord]:
-        """The trials that a row speaks of: those that ended, or all until one has ended."""
-        return self.ended or self.trials
+    def averaged(self) -> list[SeedFolder]:
+        """The seeds that a row speaks of: those that ended, or all until one has ended."""
+        return self.ended or self.seeds
 
     def mean(self, key: str) -> float | None:
-        """Over the trials that have this entry of summary.json."""
-        return mean_of(trial.entry.get(key) for trial in self.ended)
+        """Over the seeds that have this entry of summary.json."""
+        return mean_of(seed.entry.get(key) for seed in self.ended)
 
     def per_layer(self, quantity: str) -> tuple[list[float] | None, str]:
         """Mean over `averaged` for each layer, and what it was measured on."""
-        measured = [trial.per_layer(quantity) for trial in self.averaged]
-        known = [(values, on) for values, on in measured if values]
-        if not known:
-            return None, ""
+        known = [(values, on) for values, on in (seed.per_layer(quantity) for seed in self.averaged) if values]
         layers = [statistics.fmean(values) for values in zip(*(values for values, _ in known), strict=False)]
-        return layers, " and ".join(sorted({on for _, on in known}))
+        return layers or None, " and ".join(sorted({on for _, on in known}))
 
     def identity(self) -> dict[str, Any]:
         """The columns that every table begins with, so that no row is read without its conditions."""
-        run = self.run
+        run, trained = self.run, [seed.epochs for seed in self.averaged] or [0]
+        limit = run.setting("epochs", int)
+        done = "-".join(str(number) for number in sorted({min(trained), max(trained)}))
         return {
             "dataset": run.dataset,
             "mode": run.mode,
             "fidelity": run.fidelity,
             "setting": self.setting,
             "selection": run.selection,
-            "epochs": _epochs([trial.epochs for trial in self.averaged], run.setting("epochs", int)),
+            "epochs": f"{done} of {'unknown' if limit is None else limit}",  # `87-112 of 500`: trained, and allowed
             "trials": len(self.ended),
         }
 
 
-def group(runs: list[RunRecord]) -> list[Result]:
+def group(runs: list[RunFolder]) -> list[Result]:
     """Runs on the same data whose configuration differs in the seed only are one result.
 
     Data sets and modes keep the paper's order.
     """
-    by_setting: dict[str, list[RunRecord]] = {}
+    by_setting: dict[str, list[RunFolder]] = {}
     for run in runs:  # oldest first
         key = json.dumps([run.dataset, run.mode, run.data_fingerprint, settings(run)], sort_keys=True)
         by_setting.setdefault(key if run.config else str(run.folder), []).append(run)
@@ -83,22 +81,20 @@ def group(runs: list[RunRecord]) -> list[Result]:
     return sorted(results, key=lambda result: _paper_order(result.run))
 
 
-def settings(run: RunRecord) -> dict[str, Any]:
+def settings(run: RunFolder) -> dict[str, Any]:
     """Flat configuration, `"hparams.beta": 0.9`, without what does not change a seed's result."""
-    return {
-        key: value for key, value in flatten(run.config) if key not in _NOT_A_SETTING and not key.startswith("search.")
-    }
+    return {key: v for key, v in flatten(run.config) if key not in _NOT_A_SETTING and not key.startswith("search.")}
 
 
-def _latest_of_each_seed(runs: list[RunRecord]) -> list[TrialRecord]:
-    """A later run's seeds replace an earlier one's, but a failed trial replaces none that ended.
+def _latest_of_each_seed(runs: list[RunFolder]) -> list[SeedFolder]:
+    """A later run's seeds replace an earlier one's, but a failed seed replaces none that ended.
 
-    Trials of one run stay, even where they share a seed.
+    Seeds of one run stay, even where they are equal.
     """
-    trials = [(run, trial) for run in runs for trial in run.trials]
-    failed_first = sorted(trials, key=lambda pair: not pair[1].failed)  # later entries overwrite earlier ones
-    counting = {trial.entry.get("seed"): run for run, trial in failed_first if trial.entry}
-    return [trial for run, trial in trials if not trial.entry or counting[trial.entry.get("seed")] is run]
+    seeds = [seed for run in runs for seed in run.seeds]
+    failed_first = sorted(seeds, key=lambda seed: not seed.failed)  # later entries overwrite earlier ones
+    counting = {seed.entry.get("seed"): seed.run for seed in failed_first if seed.entry}
+    return [seed for seed in seeds if not seed.entry or counting[seed.entry.get("seed")] is seed.run]
 
 
 def _name_settings(results: list[Result]) -> None:
@@ -117,9 +113,9 @@ def _name_settings(results: list[Result]) -> None:
             result.setting = " ".join(words)
 
 
-def _paper_order(run: RunRecord) -> tuple[int, int, str, str]:
-    dataset, mode = _place(run.dataset, CHOICES["dataset.name"]), _place(run.mode, CHOICES["mode.name"])
-    return dataset, mode, run.dataset, run.created
+def _paper_order(run: RunFolder) -> tuple[int, int, str, str]:
+    datasets, modes = [*CHOICES["dataset.name"], run.dataset], [*CHOICES["mode.name"], run.mode]  # others come last
+    return datasets.index(run.dataset), modes.index(run.mode), run.dataset, run.created
 
 
 def _compact(value: Any) -> str:
@@ -132,17 +128,7 @@ def _short(fingerprint: str | None) -> str:
     return "unknown" if fingerprint is None else "-".join(part[:8] for part in fingerprint.split("-"))
 
 
-def _place(name: str, known: tuple[str, ...]) -> int:
-    return known.index(name) if name in known else len(known)
-
-
 def mean_of(values: Iterable[float | None]) -> float | None:
     """Mean of the known values."""
     known = [value for value in values if value is not None]
     return statistics.fmean(known) if known else None
-
-
-def _epochs(trained: list[int], limit: int | None) -> str:
-    """`87-112 of 500`: what the trials trained, and what they were allowed."""
-    done = "-".join(str(number) for number in sorted({min(trained, default=0), max(trained, default=0)}))
-    return f"{done} of {'unknown' if limit is None else limit}"

@@ -1,8 +1,12 @@
 """A table of values with their names, units and digits; how it is printed is the business of formats.py."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib import resources
 from typing import Any
+
+import yaml
 
 MISSING = "-"
 
@@ -27,12 +31,14 @@ class Column:
     def is_number(self) -> bool:
         return self.decimals is not None
 
-    def text(self, value: Any) -> str:
-        """The value as printed for people."""
+    def text(self, row: dict[str, Any]) -> str:
+        """A row's value in this column as printed for people."""
+        value = row.get(self.key)
+        return ", ".join(map(self._text, value)) if isinstance(value, list) else self._text(value)
+
+    def _text(self, value: Any) -> str:
         if value is None or value == "":
             return MISSING
-        if isinstance(value, list):
-            return ", ".join(self.text(entry) for entry in value)
         if self.decimals is None or not isinstance(value, int | float):
             return str(value)
         return f"{value * self.factor:,.{self.decimals}f}"
@@ -48,22 +54,33 @@ class Table:
     rows: list[dict[str, Any]]
     notes: list[str] = field(default_factory=list)
 
+    @classmethod
+    def laid_out(cls, name: str, rows: Iterable[dict[str, Any]], notes: Iterable[str] = ()) -> "Table":
+        """As tables.yaml says under that name, without columns that are empty; further notes after those it has."""
+        layout = stored("tables.yaml")[name]
+        columns = [Column(key, *words) for key, words in layout["columns"].items()]
+        notes = [*layout.get("notes", []), *notes]
+        return cls(name, layout["title"], columns, list(rows), notes).without_empty_columns()
+
     def without_empty_columns(self) -> "Table":
         """Columns that say nothing in any row are left out."""
         told = [column for column in self.columns if any(row.get(column.key) not in (None, "") for row in self.rows)]
-        return Table(self.name, self.title, told, self.rows, self.notes)
+        return replace(self, columns=told)
 
     def without_constant_columns(self, keys: Iterable[str]) -> "Table":
         """Of these columns, those with one value throughout are said in the title instead, where a line is narrow."""
-        said, kept = [], []
-        for column in self.columns:
-            values = {column.text(row.get(column.key)) for row in self.rows}
-            if column.key in keys and len(values) == 1:
-                said.append(f"{column.title} {values.pop()}")
-            else:
-                kept.append(column)
-        return Table(self.name, "; ".join([self.title, *said]), kept, self.rows, self.notes)
+        constant = [column for column in self.columns if len({column.text(row) for row in self.rows}) == 1]
+        said = [column for column in constant if column.key in keys]
+        title = "; ".join([self.title, *(f"{column.title} {column.text(self.rows[0])}" for column in said)])
+        return replace(self, title=title, columns=[column for column in self.columns if column not in said])
 
-    def texts(self, escape: Callable[[str], str] = str) -> list[list[str]]:
-        """The cells as printed, row by row."""
-        return [[escape(column.text(row.get(column.key))) for column in self.columns] for row in self.rows]
+    def stored_rows(self) -> list[dict[str, Any]]:
+        """Each with every column, in the columns' order; None where unknown."""
+        keys = [column.key for column in self.columns]
+        return [{key: None if row.get(key) == "" else row.get(key) for key in keys} for row in self.rows]
+
+
+@cache
+def stored(name: str) -> dict[str, Any]:
+    """The content of a YAML file of this package."""
+    return yaml.safe_load(resources.files("snntha.report").joinpath(name).read_text(encoding="utf-8"))

@@ -1,18 +1,15 @@
-"""The paper's tables, ours beside the published figures, with the conditions in every row."""
+"""The paper's tables, ours beside the published figures; what stands in which column is said in tables.yaml."""
 
 import statistics
 from dataclasses import asdict
 from functools import cache
-from importlib import resources
 from typing import Any
 
-import yaml
-
 from snntha.config import compose, flatten
+from snntha.folder import RunFolder
 from snntha.published import published
-from snntha.report.collect import RunRecord
-from snntha.report.grouping import Result, mean_of, settings
-from snntha.report.table import Column, Table
+from snntha.report.grouping import Result, group, mean_of, settings
+from snntha.report.table import Table, stored
 
 PUBLISHED_TRIALS = 5
 PUBLISHED_SELECTION = "test"
@@ -22,143 +19,102 @@ _PUBLISHED_KEYS = (
     *("dataset.time_steps", "dataset.test_time_steps", "dataset.bin_ms"),
 )
 
-IDENTITY = [
-    Column("dataset", "data set"),
-    Column("mode", "mode"),
-    Column("fidelity", "fidelity"),
-    Column("setting", "setting"),
-    Column("selection", "selected on"),
-    Column("epochs", "epochs"),
-    Column("trials", "seeds", 0),
-]
 
-
-def results_table(results: list[Result]) -> Table:
-    """Accuracies beside the published ones."""
-    rows = []
-    for result in results:
-        run = result.run
-        known = [value for trial in result.ended if (value := trial.entry.get("test_accuracy")) is not None]
-        paper = published(run.dataset, run.mode)
-        rows.append(
-            {
-                **result.identity(),
-                "selection_accuracy": result.mean("validation_accuracy"),
-                "selection_loss": mean_of(trial.selection_loss for trial in result.ended),
-                "best": max(known, default=None),
-                "mean": mean_of(known),
-                "sigma": statistics.stdev(known) if len(known) > 1 else None,
-                "published_best": paper.best if paper else None,
-                "published_mean": paper.mean if paper else None,
-                "published_sigma": paper.std if paper else None,
-                "unlike_published": "; ".join(_unlike_published(result)) if paper else "",
-            }
-        )
-    columns = [
-        *IDENTITY,
-        Column("selection_accuracy", "selection %", 2),
-        Column("selection_loss", "selection loss", 3),
-        Column("best", "test best %", 2),
-        Column("mean", "mean %", 2),
-        Column("sigma", "sigma", 2),
-        Column("published_best", "published best %", 2),
-        Column("published_mean", "published mean %", 2),
-        Column("published_sigma", "published sigma", 2),
-        Column("unlike_published", "unlike the published"),
+def build_tables(runs: list[RunFolder]) -> list[Table]:
+    """Accuracies, cost, layers, the networks of Section 5.1, and what is missing in the records."""
+    results = group(runs)
+    layers = [row for result in results for row in _layer_rows(result)]
+    tables = [
+        Table.laid_out("results", map(_accuracies, results), _repeated_seeds(results)),
+        Table.laid_out("cost", map(_cost, results)),
+        Table.laid_out("layers", layers),
+        Table.laid_out("lightweight", _lightweight_rows(results)),
     ]
-    notes = [
-        f"Published: {PUBLISHED_TRIALS} trials, best epoch selected on the test set (Tables 1 and 2). Selection on "
-        "validation samples never sees the test set before the end, so its test accuracy is the more honest one.",
-        "Sigma is the sample standard deviation over seeds. Selection % is the mean over seeds of the best epoch's.",
-        *_repeated_seeds(results),
+    # last, because reading the epochs for the others may find more
+    problems = [{"folder": str(run.folder), "problem": problem} for run in runs for problem in run.problems]
+    return [*tables, Table.laid_out("problems", problems)]
+
+
+def _accuracies(result: Result) -> dict[str, Any]:
+    known = [value for seed in result.ended if (value := seed.entry.get("test_accuracy")) is not None]
+    paper = published(result.run.dataset, result.run.mode)
+    best, mean, sigma = paper or (None, None, None)
+    return {
+        **result.identity(),
+        "selection_accuracy": result.mean("validation_accuracy"),
+        "selection_loss": mean_of(seed.selection_loss for seed in result.ended),
+        "best": max(known, default=None),
+        "mean": mean_of(known),
+        "sigma": statistics.stdev(known) if len(known) > 1 else None,
+        "published_best": best,
+        "published_mean": mean,
+        "published_sigma": sigma,
+        "unlike_published": "; ".join(_unlike_published(result)) if paper else "",
+    }
+
+
+def _cost(result: Result) -> dict[str, Any]:
+    run = result.run
+    rates, measured_on = result.per_layer("firing_rate")
+    paper = stored("paper.yaml")["annealed"].get(run.dataset, {}) if run.mode == "annealed" else {}
+    return {
+        **result.identity(),
+        "seconds": mean_of(seed.seconds for seed in result.averaged),
+        "footprint_bits": run.footprint_bits,
+        "weights": sum(layer.weights for layer in run.layers) or None,
+        "published_bits": paper.get("printed_bits"),
+        "firing_rate": _over_neurons(rates, run),
+        "measured_on": measured_on,
+    }
+
+
+def _layer_rows(result: Result) -> list[dict[str, Any]]:
+    run = result.run
+    rates, measured_on = result.per_layer("firing_rate")
+    dead, _ = result.per_layer("dead_fraction")
+    start = run.setting("hparams.threshold.start", list)
+    final = [seed.best_epoch.get("thresholds") for seed in result.averaged]
+    paper = stored("paper.yaml")["dead_neurons"].get(run.dataset, {}).get(run.mode)
+    return [
+        {
+            **result.identity(),
+            "layer": number + 1,
+            "kind": getattr(_entry(run.layers, number), "kind", None),
+            "neurons": getattr(_entry(run.layers, number), "neurons", None),
+            "threshold_start": _entry(start, number),
+            "threshold_best": mean_of(_entry(thresholds, number) for thresholds in final),
+            "firing_rate": _entry(rates, number),
+            "dead_fraction": _entry(dead, number),
+            "published_dead_fraction": _entry(paper, number),
+            "measured_on": measured_on,
+        }
+        for number in range(len(rates or dead or []))
     ]
-    return Table("results", "Test accuracy", columns, rows, notes)
 
 
-def cost_table(results: list[Result]) -> Table:
-    """Seconds, footprint and mean firing rate."""
-    rows = []
-    for result in results:
-        run = result.run
-        rates, measured_on = result.per_layer("firing_rate")
-        paper = paper_figures()["annealed"].get(run.dataset, {}) if run.mode == "annealed" else {}
-        rows.append(
-            {
-                **result.identity(),
-                "seconds": mean_of(trial.seconds for trial in result.averaged),
-                "footprint_bits": run.footprint_bits,
-                "weights": sum(layer.weights for layer in run.layers) or None,
-                "published_bits": paper.get("bits"),
-                "firing_rate": _over_neurons(rates, run),
-                "measured_on": measured_on,
-            }
-        )
-    columns = [
-        *IDENTITY,
-        Column("seconds", "seconds a seed", 1),
-        Column("footprint_bits", "footprint bits", 0),
-        Column("weights", "weights", 0),
-        Column("published_bits", "published bits", 0),
-        Column("firing_rate", "firing rate", 4),
-        Column("measured_on", "measured on"),
-    ]
-    notes = [
-        "Footprint: 1 bit a weight (32 in flt32), and 32 bits for each bias, BatchNorm scale and shift, and one "
-        "threshold a layer. Published bits are those Section 5.1 prints, of which two are slips: see the comparison.",
-        "Epochs are those trained, of those allowed. Firing rate: spikes per neuron and time step, over all neurons.",
-    ]
-    return Table("cost", "Time, footprint and activity", columns, rows, notes)
+def _lightweight_rows(results: list[Result]) -> list[dict[str, Any]]:
+    """The networks that Section 5.1 compares, of each data set those of others, the paper's, and ours."""
+    annealed = {"network": "annealed, published", "weights_are": "binary", "source": "Eshraghian & Lu (2022)"}
+    rows: list[dict[str, Any]] = []
+    for dataset, networks in stored("paper.yaml")["lightweight"].items():
+        published_row = annealed | stored("paper.yaml")["annealed"][dataset]
+        rows += [{"dataset": dataset, "selection": "test", **network} for network in [*networks, published_row]]
+        rows += [_own_row(result) for result in results if result.run.dataset == dataset and result.ended]
+    return rows
 
 
-def layers_table(results: list[Result]) -> Table:
-    """Firing rate, dead neurons and threshold of each layer."""
-    rows = []
-    for result in results:
-        run = result.run
-        rates, measured_on = result.per_layer("firing_rate")
-        dead, _ = result.per_layer("dead_fraction")
-        final = [trial.best_epoch.get("thresholds") for trial in result.averaged]
-        start = run.setting("hparams.threshold.start", list)
-        paper = paper_figures()["dead_neurons"].get(run.dataset, {}).get(run.mode, [])
-        for number in range(len(rates or dead or [])):
-            shape = run.layers[number] if number < len(run.layers) else None
-            rows.append(
-                {
-                    **result.identity(),
-                    "layer": number + 1,
-                    "kind": shape.kind if shape else None,
-                    "neurons": shape.neurons if shape else None,
-                    "threshold_start": _entry(start, number),
-                    "threshold_best": mean_of(_entry(thresholds, number) for thresholds in final),
-                    "firing_rate": _entry(rates, number),
-                    "dead_fraction": _entry(dead, number),
-                    "published_dead_fraction": None if number >= len(paper) else paper[number] / 100,
-                    "measured_on": measured_on,
-                }
-            )
-    columns = [
-        *IDENTITY,
-        Column("layer", "layer", 0),
-        Column("kind", "kind"),
-        Column("neurons", "neurons", 0),
-        Column("threshold_start", "theta start", 3),
-        Column("threshold_best", "theta best", 3),
-        Column("firing_rate", "firing rate", 4),
-        Column("dead_fraction", "dead %", 1, 100),
-        Column("published_dead_fraction", "published dead %", 0, 100),
-        Column("measured_on", "measured on"),
-    ]
-    notes = [
-        "Firing rate: spikes per neuron and time step. Dead: neurons without a spike in the whole pass; published in "
-        "Section 5.2, approximately. Theta: threshold at the first minibatch and at the best epoch. Means over seeds."
-    ]
-    return Table("layers", "Activity of the layers", columns, rows, notes)
-
-
-@cache
-def paper_figures() -> dict[str, Any]:
-    """The figures of Sections 5.1 and 5.2."""
-    return yaml.safe_load(resources.files("snntha.report").joinpath("paper.yaml").read_text(encoding="utf-8"))
+def _own_row(result: Result) -> dict[str, Any]:
+    bits = 32 if result.run.mode == "flt32" else 1
+    return {
+        **result.identity(),
+        "network": f"{result.run.mode}, ours",
+        "weights_are": "binary" if bits == 1 else "float",
+        "accuracy": result.mean("test_accuracy"),
+        "weight_bits": sum(bits * layer.weights for layer in result.run.layers) or None,
+        "footprint_bits": result.run.footprint_bits,
+        "source": "this report",
+        "remark": result.setting,
+    }
 
 
 def _unlike_published(result: Result) -> list[str]:
@@ -189,18 +145,16 @@ def _published_settings(dataset: str, mode: str) -> dict[str, Any]:
 
 
 def _repeated_seeds(results: list[Result]) -> list[str]:
-    repeated = [result for result in results if len(result.trials) < sum(len(run.trials) for run in result.runs)]
+    repeated = [result for result in results if len(result.seeds) < sum(len(run.seeds) for run in result.runs)]
     names = ", ".join(f"{result.run.dataset} {result.run.mode}" for result in repeated)
     note = f"Some seeds were run twice with the same setting ({names}): the latest that did not fail counts."
     return [note] if names else []
 
 
-def _over_neurons(rates: list[float] | None, run: RunRecord) -> float | None:
+def _over_neurons(rates: list[float] | None, run: RunFolder) -> float | None:
     """Mean over all neurons of the layers' rates; None where the layers' sizes are unknown."""
-    if not rates or len(rates) != len(run.layers):
-        return None
     neurons = [layer.neurons for layer in run.layers]
-    return sum(rate * number for rate, number in zip(rates, neurons, strict=True)) / sum(neurons)
+    return statistics.fmean(rates, neurons) if rates and len(rates) == len(neurons) else None
 
 
 def _entry(values: list[Any] | None, number: int) -> Any:

@@ -18,19 +18,18 @@ DATABASE = "study.db"  # in a study's folder, unless it lies in a storage of its
 START = "snntha train -m search=tpe dataset=digits mode=annealed"
 
 
-def run_command(study: str, values: dict[str, str]) -> None:
+def run_command(study: str, storage: str, parent: Path, *, pictures: bool) -> None:
     """Print a study's report and write its results; of several, compare them; without a study, a table of all.
 
     Args:
         study: name of a study, or path of its folder; several with commas between; "" for the table.
-        values: text of storage ("" for the study.db of the folder), dir (folder of the studies) and pictures.
+        storage: URL; "" for the study.db of the folder.
+        parent: folder of the studies.
+        pictures: whether to draw.
 
     Raises:
-        UserError: no such study, or pictures is neither true nor false.
+        UserError: no such study.
     """
-    if values["pictures"] not in ("true", "false"):
-        raise UserError(f"pictures={values['pictures']}: expected true | false")
-    parent, storage = Path(values["dir"]), values["storage"]
     place = f"storage={without_passwords(storage)}" if storage else f"dir={parent}"
     if not study:
         folders = [path.parent for path in sorted(parent.glob(f"*/{DATABASE}"))]
@@ -47,7 +46,7 @@ def run_command(study: str, values: dict[str, str]) -> None:
             say(f"wrote  {path}")
     else:
         found, folder = _find(study, storage, parent, place)
-        finish(found, folder, pictures=values["pictures"] == "true")
+        finish(found, folder, pictures=pictures)
         url = without_passwords(storage) or f"sqlite:///{folder / DATABASE}"
         say(f"live   optuna-dashboard {url}  (pip install optuna-dashboard)")
 

@@ -18,6 +18,7 @@ from rich.console import Console
 from snntha import config as configuration
 from snntha.config.schema import Config, Search
 from snntha.errors import UserError
+from snntha.folder import RunFolder
 from snntha.records import FolderInUse, Run, write_atomically
 from snntha.run import run
 from snntha.search.shared_study import PATIENCE_S, connect, patiently
@@ -26,7 +27,7 @@ TRUSTED = ("optuna.*", "hydra_plugins.hydra_optuna_sweeper.*")  # what a search'
 LOCKED_POLL_S = 1.0  # between two looks at a folder in which another process trains
 
 
-class Outcome(NamedTuple):
+class Answer(NamedTuple):
     """What a job tells its worker: a trial's value, or that it was pruned, or why it failed."""
 
     value: float = 0.0  # best selection score
@@ -34,7 +35,7 @@ class Outcome(NamedTuple):
     failure: str = ""
 
 
-def run_trial(cfg: DictConfig) -> Outcome:
+def run_trial(cfg: DictConfig) -> Answer:
     """Train one trial, or go on with one whose process died, and keep only its best checkpoint.
 
     A failure that is not the user's to mend leaves its traceback in failure.txt of the trial's folder.
@@ -45,21 +46,21 @@ def run_trial(cfg: DictConfig) -> Outcome:
     """
     folder, unwanted = Path(cfg.output_dir), ("best", "last")
     try:
-        outcome, unwanted = Outcome(_train(configuration.load(cfg))), ("last",)
+        outcome, unwanted = Answer(_train(configuration.load(cfg))), ("last",)
     except TrialPruned:
-        outcome = Outcome(pruned=True)
+        outcome = Answer(pruned=True)
     except (StorageInternalError, UpdateFinishedTrialError):
         raise
     except UserError as error:
-        outcome = Outcome(failure=str(error))
+        outcome = Answer(failure=str(error))
     except Exception as error:
-        outcome = Outcome(failure=f"{type(error).__name__}: {error}")
+        outcome = Answer(failure=f"{type(error).__name__}: {error}")
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "failure.txt", "".join(traceback.format_exception(error)))
     if (folder / "config.yaml").is_file():
         for seed in range(cfg.trials):
             for name in unwanted:
-                Run.open(folder).trial(seed).remove_checkpoint(name)
+                Run(folder).seed(seed).remove_checkpoint(name)
     return outcome
 
 
@@ -104,9 +105,9 @@ def _train(config: Config) -> float:
         before = configuration.from_yaml(folder / "config.yaml") if resume else config
         if (before.hparams, before.optimizer) != (config.hparams, config.optimizer):
             raise UserError(f"{folder} holds another run: it is not overwritten; choose another search.study_name")
-        if resume and (summary := Run.open(folder).summary) and len(summary["trials"]) == config.trials:
-            return fmean(entry["best_score"] for entry in summary["trials"])  # trained, but its worker died
+        if resume and len(seeds := RunFolder(folder).entries) == config.trials:
+            return fmean(entry["best_score"] for entry in seeds)  # trained, but its worker died
         try:
-            return run(config, resume, Console(quiet=True), lambda *args: patiently(lambda: report(*args)))
+            return run(config, resume, Console(quiet=True), lambda *args: patiently(lambda: report(*args))).score
         except FolderInUse:  # a process that was believed dead lives: it ends at its next report
             time.sleep(LOCKED_POLL_S)

@@ -28,7 +28,7 @@ from snntha.search.failures import check_failures, reason
 from snntha.search.report import finish, say
 from snntha.search.shared_study import cause_of, join, patiently
 from snntha.search.space import SearchSpace
-from snntha.search.trial_job import TRUSTED, Outcome, build_pruner
+from snntha.search.trial_job import TRUSTED, Answer, build_pruner
 
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)  # towards search.n_trials
 TAKEN = (*COUNTED, TrialState.RUNNING)
@@ -126,7 +126,7 @@ class Worker:
             raise JobFailed
         return outcome.value
 
-    def _launch(self, overrides: Sequence[str]) -> Outcome:
+    def _launch(self, overrides: Sequence[str]) -> Answer:
         """Run a job; one that ends without an answer, as a killed one does, is begun again and goes on."""
         launcher = copy.deepcopy(self.launcher)  # composes in this thread: a configuration is not made for several
         cause = ""
@@ -139,7 +139,7 @@ class Worker:
                 raise  # the configuration is wrong, for every trial
             except Exception as error:  # each launcher has its own
                 cause = cause_of(error)
-        return Outcome(failure=f"its process ended {self.search.max_deaths} times without an answer. {cause}")
+        return Answer(failure=f"its process ended {self.search.max_deaths} times without an answer. {cause}")
 
     def _after_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Print its line, and stop a hopeless search."""

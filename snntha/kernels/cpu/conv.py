@@ -19,25 +19,13 @@ result depends on the number of threads.
 from functools import lru_cache
 
 import numpy as np
-import torch.nn.functional as F
 from numba import njit, prange
-from torch import Tensor
 
-from snntha.kernels.vector import LANES, fill, load, multiply_add, store
+from snntha.kernels.cpu.vector import LANES, fill, load, multiply_add, store
 
 CURRENT_TASKS = 64  # task i takes rows i, i + 64, ...
 GRADIENT_TASKS = 16  # of the weight gradient; each sums into a kernel of its own, and these are added up at the end
 TILE_STEPS = 6  # time steps that share a loaded kernel value in the input gradient; `_add_panel` is written for six
-
-
-def fold_pooling(weight_OIkk: Tensor, pool: int) -> Tensor:
-    """Kernel of convolution and average pooling in one, kernel_KKIO with K = k + pool - 1; differentiable.
-
-    Entry (i, j) is sum_{0 <= di, dj < pool} weight[i - di, j - dj]; currents are to be divided by pool * pool. Of +-1
-    weights these are integers up to pool * pool, which int8 holds for pool <= 11.
-    """
-    shifts = [F.pad(weight_OIkk, (dx, pool - 1 - dx, dy, pool - 1 - dy)) for dy in range(pool) for dx in range(pool)]
-    return sum(shifts[1:], shifts[0]).permute(2, 3, 1, 0).contiguous()
 
 
 def conv_currents(

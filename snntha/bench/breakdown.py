@@ -21,10 +21,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from snntha import kernels
 from snntha.bench.cases import events_of
 from snntha.bench.steps import OurStep
 from snntha.bench.timing import median_seconds, seconds, timed
+from snntha.kernels.backend import run_network
 from snntha.kernels.spec import Events, Layer, Static
 from snntha.train import forward
 
@@ -70,10 +70,10 @@ def _time_network(step: OurStep, repeats: int) -> _Pass:
 
 def _time_layer(layer: Layer, inputs: Events | Static, backend: str, repeats: int) -> _Pass:
     """A network of this layer alone; what is differentiated is the sum of its spikes."""
-    trained = [layer.weight] if layer.bias_N is None else [layer.weight, layer.bias_N]
+    trained = [tensor for tensor in (layer.weight, layer.bias_N) if tensor is not None]
 
     def spikes() -> Tensor:
-        return kernels.run_network(inputs, [layer], backend=backend).spike_count_BN.sum()
+        return run_network(inputs, [layer], backend=backend).spike_count_BN.sum()
 
     return _time_passes(spikes, trained, repeats)
 

@@ -13,17 +13,17 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from snntha.kernels.conv import conv_input_gradient
-from snntha.kernels.tile import (
+from snntha.kernels.cpu.conv import conv_input_gradient
+from snntha.kernels.cpu.strip import (
     STRIPS,
     copy_out,
     integrate_again,
     integrate_and_fire,
     integrate_back,
-    place_of,
-    spread,
+    spike_gradients,
+    strip_at,
 )
-from snntha.kernels.vector import LANES, fill, load, store_row
+from snntha.kernels.cpu.vector import LANES, fill, load, store_row
 
 
 class Currents(NamedTuple):
@@ -44,72 +44,72 @@ class Currents(NamedTuple):
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def scan(currents, cell, mask, kept_BKTR, bits_BKTR, count_BP, membrane_TBN):
+def scan(currents, neuron, drop, kept_BGTF, bits_BGTF, count_BP, membrane_TBN):
     """Integrate and fire; tasks are (sample, tile). membrane_TBN is filled if it has any steps."""
-    batch, tiles, steps, _ = bits_BKTR.shape
+    batch, tiles, steps, _ = bits_BGTF.shape
     neurons = membrane_TBN.shape[2]
     for task in prange(batch * tiles):
         b, tile = task // tiles, task % tiles
         work_TL = np.empty((steps, LANES), np.float32)
         bias = fill(np.float32(0))
-        for strip in range(tile * STRIPS, min((tile + 1) * STRIPS, (neurons + LANES - 1) // LANES)):
-            place = place_of(strip, b, batch, neurons)
-            _fill(currents, place, work_TL)
-            integrate_and_fire(work_TL, bias, work_TL, cell, mask, place, kept_BKTR, bits_BKTR, count_BP)
+        for number in range(tile * STRIPS, min((tile + 1) * STRIPS, (neurons + LANES - 1) // LANES)):
+            strip = strip_at(number, b, batch, neurons)
+            _fill(currents, strip, work_TL)
+            integrate_and_fire(work_TL, bias, work_TL, neuron, drop, strip, kept_BGTF, bits_BGTF, count_BP)
             if len(membrane_TBN) > 0:
-                copy_out(work_TL, place, membrane_TBN[:, b])
+                copy_out(work_TL, strip, membrane_TBN[:, b])
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def scan_back(currents, cell, mask, kept_BKTR, above, shape_HWC, grad_SBN):
+def scan_back(currents, neuron, drop, kept_BGTF, source, shape_HWC, grad_SBN):
     """Fill the gradient of what is integrated, or its sum over time where S is 1; tasks are samples."""
     batch, neurons = currents.values_SBN.shape[1:]
     steps = len(currents.scale_TQ)
-    conv_above = len(above.conv_TBHWO) > 0
+    from_conv = len(source.conv_TBHWO) > 0
     for b in prange(batch):
         work_TL = np.empty((steps, LANES), np.float32)
         bias = fill(np.float32(0))
         grad_spikes_TL = np.zeros((steps, LANES), np.float32)
-        grad_spikes_THWC = np.empty((steps * conv_above, shape_HWC[0], shape_HWC[1], shape_HWC[2]), np.float32)
-        if conv_above:
-            conv_input_gradient(above.conv_TBHWO, above.panels, above.stride, b, grad_spikes_THWC)
-        for strip in range((neurons + LANES - 1) // LANES):
-            place = place_of(strip, b, batch, neurons)
-            _fill(currents, place, work_TL)
-            integrate_again(work_TL, bias, work_TL, cell, mask, place, kept_BKTR)
-            if conv_above:
-                _copy_in(grad_spikes_THWC, place, grad_spikes_TL)
+        grad_spikes_THWC = np.empty((steps * from_conv, shape_HWC[0], shape_HWC[1], shape_HWC[2]), np.float32)
+        if from_conv:
+            conv_input_gradient(source.conv_TBHWO, source.panels, source.stride, b, grad_spikes_THWC)
+        for number in range((neurons + LANES - 1) // LANES):
+            strip = strip_at(number, b, batch, neurons)
+            _fill(currents, strip, work_TL)
+            integrate_again(work_TL, bias, work_TL, neuron, drop, strip, kept_BGTF)
+            if from_conv:
+                _copy_in(grad_spikes_THWC, strip, grad_spikes_TL)
             else:
-                spread(above, place, grad_spikes_TL)
-            integrate_back(work_TL, grad_spikes_TL, above.membrane_TBP, cell, mask, place, kept_BKTR)
+                spike_gradients(source, strip, grad_spikes_TL)
+            integrate_back(work_TL, grad_spikes_TL, source.membrane_TBP, neuron, drop, strip, kept_BGTF)
             if len(grad_SBN) == steps:
-                copy_out(work_TL, place, grad_SBN[:, b])
+                copy_out(work_TL, strip, grad_SBN[:, b])
             else:
-                for neuron in range(place.width):
-                    grad_SBN[0, b, place.first + neuron] = work_TL[:, neuron].sum()
+                for lane in range(strip.width):
+                    grad_SBN[0, b, strip.first + lane] = work_TL[:, lane].sum()
 
 
 @njit(forceinline=True)
-def _fill(currents, place, currents_TL):
+def _fill(currents, strip, currents_TL):
     """The strip's currents, normalised; neurons that are missing in the last strip get zeros."""
     values_SBN, scale_TQ, shift_TQ = currents.values_SBN, currents.scale_TQ, currents.shift_TQ
-    channel = place.first % currents.channels
+    channel = strip.first % currents.channels
     for t in range(len(currents_TL)):
-        row = (t if len(values_SBN) > 1 else 0) * place.batch + place.b
-        first, first_scale = row * place.neurons + place.first, t * scale_TQ.shape[1] + channel
-        if place.width == LANES:
+        row = (t if len(values_SBN) > 1 else 0) * strip.batch + strip.b
+        first, first_scale = row * strip.neurons + strip.first, t * scale_TQ.shape[1] + channel
+        if strip.width == LANES:
             scaled = load(values_SBN, first) * load(scale_TQ, first_scale)
             store_row(currents_TL, t, scaled + load(shift_TQ, first_scale))
         else:
             values, scale, shift = values_SBN.reshape(-1)[first:], scale_TQ[t, channel:], shift_TQ[t, channel:]
-            for neuron in range(place.width):
+            for neuron in range(strip.width):
                 currents_TL[t, neuron] = values[neuron] * scale[neuron] + shift[neuron]
-            currents_TL[t, place.width :] = 0
+            currents_TL[t, strip.width :] = 0
 
 
 @njit(forceinline=True)
-def _copy_in(grad_spikes_THWC, place, grad_spikes_TL):
+def _copy_in(grad_spikes_THWC, strip, grad_spikes_TL):
     """The strip's part of a sample's spike gradients."""
-    grad_spikes_TN = grad_spikes_THWC.reshape(len(grad_spikes_TL), place.neurons)
+    grad_spikes_TN = grad_spikes_THWC.reshape(len(grad_spikes_TL), strip.neurons)
     for t in range(len(grad_spikes_TL)):
-        grad_spikes_TL[t, : place.width] = grad_spikes_TN[t, place.first : place.first + place.width]
+        grad_spikes_TL[t, : strip.width] = grad_spikes_TN[t, strip.first : strip.first + strip.width]

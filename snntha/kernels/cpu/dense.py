@@ -7,16 +7,14 @@ the strip's weight gradient with the sample's events sorted by input, so that a 
 
 import numpy as np
 from numba import njit, prange
-from torch import Tensor
 
-from snntha.kernels.events import Rows, by_input, by_sample
-from snntha.kernels.spec import Layer
-from snntha.kernels.tile import (
+from snntha.kernels.cpu.events import Rows, by_input, by_sample
+from snntha.kernels.cpu.strip import (
     STRIPS,
-    Above,
-    Cell,
-    Fired,
-    Mask,
+    DropoutConstants,
+    GradientSource,
+    LayerOutput,
+    NeuronConstants,
     channels_last_order,
     copy_out,
     empty_kept,
@@ -24,12 +22,12 @@ from snntha.kernels.tile import (
     integrate_and_fire,
     integrate_back,
     pad_to_tiles,
-    place_of,
-    spread,
+    spike_gradients,
+    strip_at,
     strip_count,
     tile_count,
 )
-from snntha.kernels.vector import (
+from snntha.kernels.cpu.vector import (
     LANES,
     PAIR,
     TILE,
@@ -41,7 +39,10 @@ from snntha.kernels.vector import (
     to_dtype,
     zero_tile,
 )
-from snntha.kernels.workspace import workspace
+from snntha.kernels.cpu.workspace import workspace
+from snntha.kernels.spec import Dropout
+from snntha.layers import LayerSpec
+from snntha.neuron import Neuron
 
 EXACT_INT8 = 127  # so many weights of +-1 fit into an int8 sum
 BACKWARD_TASKS = 16  # where there are fewer strips, samples are split into blocks with gradients of their own
@@ -49,31 +50,31 @@ TRANSPOSED = 64  # inputs whose gradients are written at once, so that they are 
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _forward(events, weights_KIJ, bias_P, sums_BKTJ, cell, mask, kept_BKTR, bits_BKTR, count_BP, membrane_TBN):
+def _forward(events, weights_GIJ, bias_P, sums_BGTJ, neuron, drop, kept_BGTF, bits_BGTF, count_BP, membrane_TBN):
     """Tasks are (tile, sample). membrane_TBN is filled if it has any steps."""
-    batch, tiles, steps, _ = sums_BKTJ.shape
+    batch, tiles, steps, _ = sums_BGTJ.shape
     neurons = membrane_TBN.shape[2]
     for task in prange(tiles * batch):
         tile, b = task // batch, task % batch
         work_TL = np.empty((steps, LANES), np.float32)
-        _add_events(events, weights_KIJ[tile], b, sums_BKTJ[b, tile])
-        for strip in range(tile * STRIPS, min((tile + 1) * STRIPS, (neurons + LANES - 1) // LANES)):
-            place = place_of(strip, b, batch, neurons)
-            currents_TL, bias = _strip_sums(sums_BKTJ, place), load(bias_P, place.first)
-            integrate_and_fire(currents_TL, bias, work_TL, cell, mask, place, kept_BKTR, bits_BKTR, count_BP)
+        _add_events(events, weights_GIJ[tile], b, sums_BGTJ[b, tile])
+        for number in range(tile * STRIPS, min((tile + 1) * STRIPS, (neurons + LANES - 1) // LANES)):
+            strip = strip_at(number, b, batch, neurons)
+            currents_TL, bias = _strip_sums(sums_BGTJ, strip), load(bias_P, strip.first)
+            integrate_and_fire(currents_TL, bias, work_TL, neuron, drop, strip, kept_BGTF, bits_BGTF, count_BP)
             if len(membrane_TBN) > 0:
-                copy_out(work_TL, place, membrane_TBN[:, b])
+                copy_out(work_TL, strip, membrane_TBN[:, b])
 
 
 @njit(parallel=True, cache=True, nogil=True)
 def _backward(
     events,
-    sums_BKTJ,
+    sums_BGTJ,
     bias_P,
-    cell,
-    mask,
-    kept_BKTR,
-    above,
+    neuron,
+    drop,
+    kept_BGTF,
+    source,
     order_I,
     grad_weight_ANI,
     grad_bias_AN,
@@ -81,28 +82,28 @@ def _backward(
 ):
     """Tasks are (pair of strips, block a of samples). grad_current_BTN is filled if it has any samples."""
     blocks, neurons, inputs = grad_weight_ANI.shape
-    batch, _, steps, _ = sums_BKTJ.shape
+    batch, _, steps, _ = sums_BGTJ.shape
     strips = (neurons + LANES - 1) // LANES
     for task in prange((strips + 1) // 2 * blocks):
         pair, block = task // blocks, task % blocks
-        work_TW = np.zeros((steps, PAIR), np.float32)
+        work_TD = np.zeros((steps, PAIR), np.float32)
         grad_spikes_TL = np.empty((steps, LANES), np.float32)
-        grad_IW = np.zeros((inputs, PAIR), np.float32)
-        grad_W = np.zeros((1, PAIR), np.float32)
+        grad_ID = np.zeros((inputs, PAIR), np.float32)
+        grad_D = np.zeros((1, PAIR), np.float32)
         for b in range(batch * block // blocks, batch * (block + 1) // blocks):
-            for strip in range(2 * pair, min(2 * pair + 2, strips)):
-                place = place_of(strip, b, batch, neurons)
-                work_TL = work_TW[:, strip % 2 * LANES : (strip % 2 + 1) * LANES]
-                currents_TL, bias = _strip_sums(sums_BKTJ, place), load(bias_P, place.first)
-                integrate_again(currents_TL, bias, work_TL, cell, mask, place, kept_BKTR)
-                spread(above, place, grad_spikes_TL)
-                integrate_back(work_TL, grad_spikes_TL, above.membrane_TBP, cell, mask, place, kept_BKTR)
+            for number in range(2 * pair, min(2 * pair + 2, strips)):
+                strip = strip_at(number, b, batch, neurons)
+                work_TL = work_TD[:, number % 2 * LANES : (number % 2 + 1) * LANES]
+                currents_TL, bias = _strip_sums(sums_BGTJ, strip), load(bias_P, strip.first)
+                integrate_again(currents_TL, bias, work_TL, neuron, drop, strip, kept_BGTF)
+                spike_gradients(source, strip, grad_spikes_TL)
+                integrate_back(work_TL, grad_spikes_TL, source.membrane_TBP, neuron, drop, strip, kept_BGTF)
                 if len(grad_current_BTN) > 0:
-                    copy_out(work_TL, place, grad_current_BTN[b])
-            _add_gradients(events, b, work_TW, grad_IW, grad_W)
+                    copy_out(work_TL, strip, grad_current_BTN[b])
+            _add_gradients(events, b, work_TD, grad_ID, grad_D)
         first, width = pair * PAIR, min(PAIR, neurons - pair * PAIR)
-        _write_gradients(grad_IW, order_I, grad_weight_ANI[block, first : first + width])
-        grad_bias_AN[block, first : first + width] = grad_W[0, :width]
+        _write_gradients(grad_ID, order_I, grad_weight_ANI[block, first : first + width])
+        grad_bias_AN[block, first : first + width] = grad_D[0, :width]
 
 
 @njit(forceinline=True)
@@ -123,87 +124,102 @@ def _add_events(events, weights_IJ, b, sums_TJ):
 
 
 @njit(forceinline=True)
-def _strip_sums(sums_BKTJ, place):
+def _strip_sums(sums_BGTJ, strip):
     """The strip's part of a tile's sums."""
-    return sums_BKTJ[place.b, place.tile][:, place.part * LANES : (place.part + 1) * LANES]
+    return sums_BGTJ[strip.b, strip.tile][:, strip.part * LANES : (strip.part + 1) * LANES]
 
 
 @njit(forceinline=True)
-def _add_gradients(events, b, grad_currents_TW, grad_IW, grad_W):
+def _add_gradients(events, b, grad_currents_TD, grad_ID, grad_D):
     """For each input add the current gradients of the steps at which it fired; for the bias those of all steps."""
     first_I, order_I = events.first_BI[b], events.order_BI[b]
     for position in range(len(order_I)):
         i = at(order_I, position)
-        total = load_pair(grad_IW, i * PAIR)
+        total = load_pair(grad_ID, i * PAIR)
         for event in range(at(first_I, i), at(first_I, i + 1)):
-            total = total + load_pair(grad_currents_TW, at(events.step, event))
-        store(grad_IW, i * PAIR, total)
-    total = load_pair(grad_W, 0)
-    for t in range(len(grad_currents_TW)):
-        total = total + load_pair(grad_currents_TW, t * PAIR)
-    store(grad_W, 0, total)
+            total = total + load_pair(grad_currents_TD, at(events.step, event))
+        store(grad_ID, i * PAIR, total)
+    total = load_pair(grad_D, 0)
+    for t in range(len(grad_currents_TD)):
+        total = total + load_pair(grad_currents_TD, t * PAIR)
+    store(grad_D, 0, total)
 
 
 @njit(forceinline=True)
-def _write_gradients(grad_IW, order_I, grad_weight_NI):
+def _write_gradients(grad_ID, order_I, grad_weight_NI):
     """The pair's rows of the weight gradient, inputs in the order of the weights."""
     neurons, inputs = grad_weight_NI.shape
     for start in range(0, inputs, TRANSPOSED):
         for neuron in range(neurons):
             for i in range(start, min(start + TRANSPOSED, inputs)):
-                grad_weight_NI[neuron, order_I[i]] = grad_IW[i, neuron]
+                grad_weight_NI[neuron, order_I[i]] = grad_ID[i, neuron]
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _pack(weight_NI, order_I, weights_KIJ):
+def _pack(weight_NI, order_I, weights_GIJ):
     """Cut the weights into tiles of neurons, inputs in the order of the events; what is missing in the last is 0."""
     neurons, inputs = weight_NI.shape
-    for tile in prange(len(weights_KIJ)):
-        for place in range(TILE):
-            neuron = tile * TILE + place
+    for tile in prange(len(weights_GIJ)):
+        for strip in range(TILE):
+            neuron = tile * TILE + strip
             for i in range(inputs):
-                weights_KIJ[tile, i, place] = weight_NI[neuron, order_I[i]] if neuron < neurons else 0
+                weights_GIJ[tile, i, strip] = weight_NI[neuron, order_I[i]] if neuron < neurons else 0
 
 
-class DenseStage:
-    """One dense layer in one minibatch, and what its backward pass needs."""
+class DenseLayer:
+    """One dense layer in one minibatch, and what its backward pass needs.
 
-    def __init__(self, layer: Layer, number: int):
-        neurons, inputs = layer.weight.shape
-        self.tensors: list[Tensor | None] = [layer.weight, layer.bias_N]
+    Args:
+        spec: its row.
+        weight_NI: float32, inputs ordered as PyTorch flattens (C, H, W).
+        bias_N: float32; None: without.
+        neuron: with the threshold of this minibatch.
+        drop: of the currents; None: without.
+        number: of the layer, from 0 at the input.
+    """
+
+    def __init__(
+        self,
+        spec: LayerSpec,
+        weight_NI: np.ndarray,
+        bias_N: np.ndarray | None,
+        neuron: Neuron,
+        drop: Dropout | None,
+        number: int,
+    ):
+        neurons, inputs = weight_NI.shape
         self.neurons = neurons
         self.number = number
-        self.order_I = channels_last_order(layer.input_shape)
-        self.cell, self.mask = Cell.of(layer.neuron), Mask.of(layer.dropout)
-        self.weight_NI = np.ascontiguousarray(layer.weight.detach().numpy())
-        self.weights_KIJ = np.empty((tile_count(neurons), inputs, TILE), np.int8 if layer.binary else np.float32)
-        _pack(self.weight_NI, self.order_I, self.weights_KIJ)
-        bias_N = np.zeros(neurons, np.float32) if layer.bias_N is None else layer.bias_N.detach().numpy()
-        self.bias_P = pad_to_tiles(bias_N)
+        self.order_I = channels_last_order(spec.input_shape)
+        self.neuron, self.drop = NeuronConstants.of(neuron), DropoutConstants.of(drop)
+        self.weight_NI = np.ascontiguousarray(weight_NI)
+        self.weights_GIJ = np.empty((tile_count(neurons), inputs, TILE), np.int8 if spec.binary else np.float32)
+        _pack(self.weight_NI, self.order_I, self.weights_GIJ)
+        self.bias_P = pad_to_tiles(np.zeros(neurons, np.float32) if bias_N is None else bias_N)
 
-    def forward(self, rows: Rows, *, membrane: bool) -> Fired:
+    def forward(self, rows: Rows, *, membrane: bool) -> LayerOutput:
         """Integrate the events and fire."""
         self.rows = rows
         self.events = by_sample(rows, f"samples {self.number}")
         size = rows.time_steps, rows.batch, self.neurons
-        shape_BKTJ = rows.batch, len(self.weights_KIJ), rows.time_steps, TILE
-        self.sums_BKTJ = workspace.take(f"sums {self.number}", shape_BKTJ, _sum_dtype(self.weights_KIJ, rows))
-        self.kept_BKTR = empty_kept(self.mask, *size, f"kept {self.number}")
-        fired = Fired.empty(*size, membrane)
+        shape_BGTJ = rows.batch, len(self.weights_GIJ), rows.time_steps, TILE
+        self.sums_BGTJ = workspace.take(f"sums {self.number}", shape_BGTJ, _sum_dtype(self.weights_GIJ, rows))
+        self.kept_BGTF = empty_kept(self.drop, *size, f"kept {self.number}")
+        fired = LayerOutput.empty(*size, membrane)
         _forward(
             self.events,
-            self.weights_KIJ,
+            self.weights_GIJ,
             self.bias_P,
-            self.sums_BKTJ,
-            self.cell,
-            self.mask,
-            self.kept_BKTR,
+            self.sums_BGTJ,
+            self.neuron,
+            self.drop,
+            self.kept_BGTF,
             *fired,
         )
         return fired
 
-    def backward(self, above: Above) -> list[np.ndarray]:
-        """Gradients of `tensors`; those of the currents stay for `above` unless this is the first layer."""
+    def backward(self, source: GradientSource) -> dict[str, np.ndarray]:
+        """Gradients of weight and bias; those of the currents are kept unless this is the first layer."""
         rows, neurons, inputs = self.rows, self.neurons, len(self.order_I)
         events = by_input(self.events, inputs)
         blocks = max(1, min(rows.batch, BACKWARD_TASKS // strip_count(neurons)))
@@ -213,36 +229,36 @@ class DenseStage:
         self.grad_BTN = np.empty((kept_samples, rows.time_steps, neurons), np.float32)
         _backward(
             events,
-            self.sums_BKTJ,
+            self.sums_BGTJ,
             self.bias_P,
-            self.cell,
-            self.mask,
-            self.kept_BKTR,
-            above,
+            self.neuron,
+            self.drop,
+            self.kept_BGTF,
+            source,
             self.order_I,
             grad_weight_ANI,
             grad_bias_AN,
             self.grad_BTN,
         )
         workspace.give("steps", events.step)
-        return [_sum_blocks(grad_weight_ANI), _sum_blocks(grad_bias_AN)]
+        return {"weight": _sum_blocks(grad_weight_ANI), "bias_N": _sum_blocks(grad_bias_AN)}
 
-    def above(self) -> Above:
+    def gradient_source(self) -> GradientSource:
         """What the layer below needs after this one's `backward`: the weights are cut into strips of its neurons."""
         weights_MP = pad_to_tiles(self.weight_NI[:, self.order_I])
-        weights_RML = np.ascontiguousarray(weights_MP.reshape(self.neurons, -1, LANES).transpose(1, 0, 2))
-        return Above(dense_BTM=self.grad_BTN, weights_RML=weights_RML)
+        weights_FML = np.ascontiguousarray(weights_MP.reshape(self.neurons, -1, LANES).transpose(1, 0, 2))
+        return GradientSource(dense_BTM=self.grad_BTN, weights_FML=weights_FML)
 
     def release(self) -> None:
         self.rows.release()
         workspace.give(f"samples {self.number}", self.events.inputs)
-        workspace.give(f"sums {self.number}", self.sums_BKTJ)
-        workspace.give(f"kept {self.number}", self.kept_BKTR)
+        workspace.give(f"sums {self.number}", self.sums_BGTJ)
+        workspace.give(f"kept {self.number}", self.kept_BGTF)
 
 
-def _sum_dtype(weights_KIJ: np.ndarray, rows: Rows) -> type[np.generic]:
+def _sum_dtype(weights_GIJ: np.ndarray, rows: Rows) -> type[np.generic]:
     """The narrower of two integer dtypes that holds the sums of +-1 weights; float32 for float weights."""
-    if weights_KIJ.dtype != np.int8:
+    if weights_GIJ.dtype != np.int8:
         return np.float32
     return np.int8 if int(np.diff(rows.indptr).max()) <= EXACT_INT8 else np.int32
 

@@ -1,12 +1,12 @@
 """Leaky integrate-and-fire on one strip: LANES neighbouring neurons of one sample, over all time steps.
 
 The functions here are inlined into the parallel kernels of `dense` and `scan`. They say for a strip what
-`reference.lif_scan` and `reference.dropout` say for a layer, in the same order of operations. A strip is float32
-(T, LANES), small enough for the fastest cache; its state stays in registers. The backward scan turns
-membranes into gradients of the currents, in place. A tile is STRIPS neighbouring strips.
+`reference.scan` says for a layer, in the same order of operations. A strip is float32 (T, LANES), small enough for the
+fastest cache; its state stays in registers. The backward scan turns membranes into gradients of the currents, in place.
+A tile is STRIPS neighbouring strips.
 
-More axis legend: K tile, J neuron within a tile, R strip (of a tile or of the layer), L neuron within a strip, P the
-neurons of a layer padded to whole tiles.
+More axis legend: G tile, J neuron within a tile, F strip (of a tile or of the layer), L neuron within a strip, P the
+neurons of a layer padded to whole tiles, M the neurons of the layer above.
 """
 
 import math
@@ -15,8 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from snntha.kernels.spec import Dropout, Neuron
-from snntha.kernels.vector import (
+from snntha.kernels.cpu.vector import (
     LANES,
     TILE,
     absolute,
@@ -33,13 +32,15 @@ from snntha.kernels.vector import (
     to_bits,
     to_float,
 )
-from snntha.kernels.workspace import workspace
+from snntha.kernels.cpu.workspace import workspace
+from snntha.kernels.spec import Dropout
+from snntha.neuron import Neuron
 
 STRIPS = TILE // LANES  # of a tile
 
 
-class Cell(NamedTuple):
-    """`spec.Neuron` in float32. It fires at u >= level: the threshold, or the next larger number where `strict`."""
+class NeuronConstants(NamedTuple):
+    """`Neuron` in float32. It fires at u >= level: the threshold, or the next larger number where `strict`."""
 
     beta: np.float32
     threshold: np.float32
@@ -48,13 +49,13 @@ class Cell(NamedTuple):
     centre: np.float32
 
     @classmethod
-    def of(cls, neuron: Neuron) -> "Cell":
+    def of(cls, neuron: Neuron) -> "NeuronConstants":
         threshold = np.float32(neuron.threshold)
         level = np.nextafter(threshold, np.float32(np.inf)) if neuron.strict else threshold
         return cls(np.float32(neuron.beta), threshold, level, np.float32(neuron.slope), np.float32(neuron.centre))
 
 
-class Mask(NamedTuple):
+class DropoutConstants(NamedTuple):
     """`spec.Dropout` as numbers: keeps an element whose hash is at least `limit`."""
 
     active: bool
@@ -63,14 +64,14 @@ class Mask(NamedTuple):
     scale: np.float32
 
     @classmethod
-    def of(cls, drop: Dropout | None) -> "Mask":
+    def of(cls, drop: Dropout | None) -> "DropoutConstants":
         if drop is None:
             return cls(False, np.uint32(0), np.uint32(0), np.float32(1))
         limit = min(round(drop.probability * 2**32), 2**32 - 1)
         return cls(True, np.uint32(drop.key), np.uint32(limit), np.float32(1 / (1 - drop.probability)))
 
 
-class Above(NamedTuple):
+class GradientSource(NamedTuple):
     """Where a layer's spike gradients come from; arrays that do not apply have length 0.
 
     Output layer: the gradient of each spike is that of its count, constant_BP, and membranes may have one of their own.
@@ -80,30 +81,30 @@ class Above(NamedTuple):
     constant_BP: np.ndarray = np.zeros((0, 0), np.float32)
     membrane_TBP: np.ndarray = np.zeros((0, 0, 0), np.float32)
     dense_BTM: np.ndarray = np.zeros((0, 0, 0), np.float32)
-    weights_RML: np.ndarray = np.zeros((0, 0, 0), np.float32)
+    weights_FML: np.ndarray = np.zeros((0, 0, 0), np.float32)
     conv_TBHWO: np.ndarray = np.zeros((0, 0, 0, 0, 0), np.float32)
     panels: np.ndarray = np.zeros((0, 0, 0, 0), np.float32)  # of `conv.input_gradient_kernel`
     stride: int = 1
 
 
-class Fired(NamedTuple):
+class LayerOutput(NamedTuple):
     """What a layer's forward kernel fills."""
 
-    bits_BKTR: np.ndarray  # uint16, bit l: neuron k * TILE + r * LANES + l fired
+    bits_BGTF: np.ndarray  # uint16, bit l: neuron g * TILE + f * LANES + l fired
     count_BP: np.ndarray  # int32, spikes of each neuron
     membrane_TBN: np.ndarray  # no steps unless asked for
 
     @classmethod
-    def empty(cls, time_steps: int, batch: int, neurons: int, membrane: bool) -> "Fired":
+    def empty(cls, time_steps: int, batch: int, neurons: int, membrane: bool) -> "LayerOutput":
         tiles = tile_count(neurons)
-        bits_BKTR = workspace.take("spikes", (batch, tiles, time_steps, STRIPS), np.uint16)
-        bits_BKTR[:, -1] = 0  # of which strips without a neuron stay so
+        bits_BGTF = workspace.take("spikes", (batch, tiles, time_steps, STRIPS), np.uint16)
+        bits_BGTF[:, -1] = 0  # of which strips without a neuron stay so
         count_BP = np.zeros((batch, tiles * TILE), np.int32)
-        return cls(bits_BKTR, count_BP, np.empty((time_steps if membrane else 0, batch, neurons), np.float32))
+        return cls(bits_BGTF, count_BP, np.empty((time_steps if membrane else 0, batch, neurons), np.float32))
 
 
-class Place(NamedTuple):
-    """Which strip: neurons first ... first + width - 1 of `neurons`, sample b of `batch`; strip `part` of its tile."""
+class Strip(NamedTuple):
+    """Which one: neurons first ... first + width - 1 of `neurons`, sample b of `batch`; strip `part` of its tile."""
 
     b: int
     batch: int
@@ -122,9 +123,9 @@ def strip_count(neurons: int) -> int:
     return -(-neurons // LANES)
 
 
-def empty_kept(mask: Mask, time_steps: int, batch: int, neurons: int, buffer: str) -> np.ndarray:
-    """kept_BKTR, bits as in `Fired`: which currents dropout leaves; no steps without dropout."""
-    shape = batch, tile_count(neurons), time_steps if mask.active else 0, STRIPS
+def empty_kept(drop: DropoutConstants, time_steps: int, batch: int, neurons: int, buffer: str) -> np.ndarray:
+    """kept_BGTF, bits as in `LayerOutput`: which currents dropout leaves; no steps without dropout."""
+    shape = batch, tile_count(neurons), time_steps if drop.active else 0, STRIPS
     return workspace.take(buffer, shape, np.uint16)
 
 
@@ -143,105 +144,105 @@ def channels_last_order(shape: tuple[int, ...]) -> np.ndarray:
 
 
 @njit(forceinline=True)
-def place_of(strip, b, batch, neurons):
-    first = strip * LANES
-    return Place(b, batch, first, min(LANES, neurons - first), neurons, strip // STRIPS, strip % STRIPS)
+def strip_at(number, b, batch, neurons):
+    first = number * LANES
+    return Strip(b, batch, first, min(LANES, neurons - first), neurons, number // STRIPS, number % STRIPS)
 
 
 @njit(forceinline=True)
-def draw(mask, place, t):
+def draw_kept(drop, strip, t):
     """Which of the strip's currents stay at step t; see `reference.dropout_mask`."""
-    first = np.uint32((t * place.batch + place.b) * place.neurons + place.first)
+    first = np.uint32((t * strip.batch + strip.b) * strip.neurons + strip.first)
     word = fill(first) + counting()
     word = (word ^ (word >> fill(np.uint32(16)))) * fill(np.uint32(0x7FEB352D))
-    word = word ^ fill(mask.key)
+    word = word ^ fill(drop.key)
     word = (word ^ (word >> fill(np.uint32(15)))) * fill(np.uint32(0x846CA68B))
     word = word ^ (word >> fill(np.uint32(16)))
-    return word >= fill(mask.limit)
+    return word >= fill(drop.limit)
 
 
 @njit(forceinline=True)
-def integrate_and_fire(currents_TL, bias, membranes_TL, cell, mask, place, kept_BKTR, bits_BKTR, count_BP):
+def integrate_and_fire(currents_TL, bias, membranes_TL, neuron, drop, strip, kept_BGTF, bits_BGTF, count_BP):
     """Fill membranes_TL (before the reset), what dropout keeps, and the spikes, which are also counted.
 
     u_t = beta u_{t-1} + I_t - z_{t-1} threshold, I_t = dropout of (current + bias). currents_TL may be integers, and
     may be membranes_TL itself.
     """
-    beta, threshold, level = fill(cell.beta), fill(cell.threshold), fill(cell.level)
-    scale, none = fill(mask.scale), fill(np.float32(0))
-    kept_TR, bits_TR = kept_BKTR[place.b, place.tile], bits_BKTR[place.b, place.tile]
-    inside = np.uint16((1 << place.width) - 1)
+    beta, threshold, level = fill(neuron.beta), fill(neuron.threshold), fill(neuron.level)
+    scale, none = fill(drop.scale), fill(np.float32(0))
+    kept_TF, bits_TF = kept_BGTF[strip.b, strip.tile], bits_BGTF[strip.b, strip.tile]
+    inside = np.uint16((1 << strip.width) - 1)
     membrane = reset = none
-    count = load(count_BP, place.b * count_BP.shape[1] + place.first)
+    count = load(count_BP, strip.b * count_BP.shape[1] + strip.first)
     for t in range(len(currents_TL)):
         current = to_float(load_row(currents_TL, t)) + bias
-        if mask.active:
-            keep = draw(mask, place, t)
-            kept_TR[t, place.part] = to_bits(keep)
+        if drop.active:
+            keep = draw_kept(drop, strip, t)
+            kept_TF[t, strip.part] = to_bits(keep)
             current = select(keep, current * scale, none)
         membrane = beta * membrane + current - reset
         fires = membrane >= level
         reset = select(fires, threshold, none)
         store_row(membranes_TL, t, membrane)
         count = count_where(fires, count)
-        bits_TR[t, place.part] = to_bits(fires) & inside
-    store(count_BP, place.b * count_BP.shape[1] + place.first, count)
+        bits_TF[t, strip.part] = to_bits(fires) & inside
+    store(count_BP, strip.b * count_BP.shape[1] + strip.first, count)
 
 
 @njit(forceinline=True)
-def integrate_again(currents_TL, bias, membranes_TL, cell, mask, place, kept_BKTR):
+def integrate_again(currents_TL, bias, membranes_TL, neuron, drop, strip, kept_BGTF):
     """Fill membranes_TL as in `integrate_and_fire`, with the dropout drawn there."""
-    beta, threshold, level = fill(cell.beta), fill(cell.threshold), fill(cell.level)
-    scale, none = fill(mask.scale), fill(np.float32(0))
-    kept_TR = kept_BKTR[place.b, place.tile]
+    beta, threshold, level = fill(neuron.beta), fill(neuron.threshold), fill(neuron.level)
+    scale, none = fill(drop.scale), fill(np.float32(0))
+    kept_TF = kept_BGTF[strip.b, strip.tile]
     membrane = reset = none
     for t in range(len(currents_TL)):
         current = to_float(load_row(currents_TL, t)) + bias
-        if mask.active:
-            current = select(from_bits(kept_TR[t, place.part]), current * scale, none)
+        if drop.active:
+            current = select(from_bits(kept_TF[t, strip.part]), current * scale, none)
         membrane = beta * membrane + current - reset
         reset = select(membrane >= level, threshold, none)
         store_row(membranes_TL, t, membrane)
 
 
 @njit(forceinline=True)
-def integrate_back(membranes_TL, grad_spikes_TL, grad_membrane_TBP, cell, mask, place, kept_BKTR):
+def integrate_back(membranes_TL, grad_spikes_TL, grad_membrane_TBP, neuron, drop, strip, kept_BGTF):
     """Membranes become gradients of the currents; grad_membrane_TBP may have no steps.
 
     dL/du_t = dL/dz_t / (1 + slope |u_t - centre|)^2 + beta dL/du_{t+1} + what the loss says of u_t itself. With dropout
     the current is that before it.
     """
-    beta, slope, centre, one = fill(cell.beta), fill(cell.slope), fill(cell.centre), fill(np.float32(1))
-    scale, none = fill(mask.scale), fill(np.float32(0))
-    kept_TR = kept_BKTR[place.b, place.tile]
+    beta, slope, centre, one = fill(neuron.beta), fill(neuron.slope), fill(neuron.centre), fill(np.float32(1))
+    scale, none = fill(drop.scale), fill(np.float32(0))
+    kept_TF = kept_BGTF[strip.b, strip.tile]
     grad = none
     for t in range(len(membranes_TL) - 1, -1, -1):
         distance = one + slope * absolute(load_row(membranes_TL, t) - centre)
         grad = load_row(grad_spikes_TL, t) / (distance * distance) + beta * grad
         if len(grad_membrane_TBP) > 0:
-            row = t * place.batch + place.b
-            grad = grad + load(grad_membrane_TBP, row * grad_membrane_TBP.shape[2] + place.first)
-        if mask.active:
-            kept = from_bits(kept_TR[t, place.part])
+            row = t * strip.batch + strip.b
+            grad = grad + load(grad_membrane_TBP, row * grad_membrane_TBP.shape[2] + strip.first)
+        if drop.active:
+            kept = from_bits(kept_TF[t, strip.part])
             store_row(membranes_TL, t, select(kept, grad * scale, none))
         else:
             store_row(membranes_TL, t, grad)
 
 
 @njit(forceinline=True)
-def spread(above, place, grad_spikes_TL):
+def spike_gradients(source, strip, grad_spikes_TL):
     """Gradients of the strip's spikes from what is above; a convolution's come for a whole sample, see `scan`.
 
     A dense layer's are sum over m of grad[t, m] weight[m]: four steps at a time share a loaded weight.
     """
     steps = len(grad_spikes_TL)
-    if len(above.constant_BP) > 0:
+    if len(source.constant_BP) > 0:
         for t in range(steps):
-            first = place.b * above.constant_BP.shape[1] + place.first
-            store_row(grad_spikes_TL, t, load(above.constant_BP, first))
+            first = strip.b * source.constant_BP.shape[1] + strip.first
+            store_row(grad_spikes_TL, t, load(source.constant_BP, first))
         return
-    grads_TM = above.dense_BTM[place.b]
-    weights_ML = above.weights_RML[place.first // LANES]
+    grads_TM = source.dense_BTM[strip.b]
+    weights_ML = source.weights_FML[strip.first // LANES]
     for t in range(0, steps - 3, 4):
         sum0 = sum1 = sum2 = sum3 = fill(np.float32(0))
         for m in range(len(weights_ML)):
@@ -262,8 +263,8 @@ def spread(above, place, grad_spikes_TL):
 
 
 @njit(forceinline=True)
-def copy_out(values_TL, place, target_TN):
+def copy_out(values_TL, strip, target_TN):
     """The strip's values into their places of a sample's array."""
     for t in range(len(values_TL)):
-        for neuron in range(place.width):
-            target_TN[t, place.first + neuron] = values_TL[t, neuron]
+        for neuron in range(strip.width):
+            target_TN[t, strip.first + neuron] = values_TL[t, neuron]

@@ -4,16 +4,14 @@ Rows are those of `spec.Events`: row `t * B + b` lists what fired. An index take
 enough.
 """
 
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit, prange
 
-from snntha.kernels.spec import Events, Static
-from snntha.kernels.vector import PAIR, TILE, at, count_ones, lowest_one
-from snntha.kernels.workspace import workspace
+from snntha.kernels.cpu.vector import PAIR, TILE, at, count_ones, lowest_one
+from snntha.kernels.cpu.workspace import workspace
 
 
 @dataclass(frozen=True)
@@ -27,14 +25,15 @@ class Rows:
     buffer: str | None
 
     @classmethod
-    def of(cls, events: Events | Static) -> "Rows":
-        """The events of a batch; images cause none."""
-        if isinstance(events, Static):
-            return cls(np.zeros(1, np.int64), np.empty(0, np.uint16), events.time_steps, events.batch, None)
-        size = math.prod(events.shape)
-        assert len(events.index) == 0 or int(events.index.max()) < size, f"an event outside the {size} inputs"
-        index = events.index.numpy().astype(index_dtype(size))
-        return cls(np.ascontiguousarray(events.indptr.numpy()), index, events.time_steps, events.batch, None)
+    def of(cls, indptr: np.ndarray, index: np.ndarray, time_steps: int, batch: int, inputs: int) -> "Rows":
+        """The events of a batch, as in `spec.Events`, of so many inputs."""
+        assert len(index) == 0 or int(index.max()) < inputs, f"an event outside the {inputs} inputs"
+        return cls(np.ascontiguousarray(indptr), index.astype(index_dtype(inputs)), time_steps, batch, None)
+
+    @classmethod
+    def none(cls, time_steps: int, batch: int) -> "Rows":
+        """Images cause no events."""
+        return cls(np.zeros(1, np.int64), np.empty(0, np.uint16), time_steps, batch, None)
 
     def release(self) -> None:
         if self.buffer is not None:
@@ -46,15 +45,15 @@ def index_dtype(size: int) -> type[np.generic]:
     return np.uint16 if size <= 2**16 else np.int32
 
 
-def unpack(bits_BKTR: np.ndarray, neurons: int, buffer: str) -> Rows:
-    """Rows of a layer whose spikes are packed as in `tile.Fired`, in a buffer of the workspace."""
-    words_BKT = bits_BKTR.view(np.uint64)[..., 0]  # bit j: neuron k * TILE + j
-    batch, _, steps = words_BKT.shape
+def unpack(bits_BGTF: np.ndarray, neurons: int, buffer: str) -> Rows:
+    """Rows of a layer whose spikes are packed as in `strip.LayerOutput`, in a buffer of the workspace."""
+    words_BGT = bits_BGTF.view(np.uint64)[..., 0]  # bit j: neuron k * TILE + j
+    batch, _, steps = words_BGT.shape
     indptr = np.zeros(steps * batch + 1, np.int64)
-    _count_rows(words_BKT, indptr)
+    _count_rows(words_BGT, indptr)
     np.cumsum(indptr, out=indptr)
     index = workspace.take(buffer, (int(indptr[-1]),), index_dtype(neurons))
-    _fill_rows(words_BKT, indptr, index)
+    _fill_rows(words_BGT, indptr, index)
     return Rows(indptr, index, steps, batch, buffer)
 
 
@@ -102,25 +101,25 @@ def by_input(events: BySample, inputs: int) -> ByInput:
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _count_rows(words_BKT, indptr):
-    batch, tiles, steps = words_BKT.shape
+def _count_rows(words_BGT, indptr):
+    batch, tiles, steps = words_BGT.shape
     for b in prange(batch):
         count_T = np.zeros(steps, np.int64)
         for tile in range(tiles):
             for t in range(steps):
-                count_T[t] += count_ones(words_BKT[b, tile, t])
+                count_T[t] += count_ones(words_BGT[b, tile, t])
         for t in range(steps):
             indptr[t * batch + b + 1] = count_T[t]
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _fill_rows(words_BKT, indptr, index):
-    batch, tiles, steps = words_BKT.shape
+def _fill_rows(words_BGT, indptr, index):
+    batch, tiles, steps = words_BGT.shape
     for b in prange(batch):
         position_T = indptr[b : steps * batch : batch].copy()
         for tile in range(tiles):
             for t in range(steps):
-                word = words_BKT[b, tile, t]
+                word = words_BGT[b, tile, t]
                 position = position_T[t]
                 while word != np.uint64(0):
                     index[position] = tile * TILE + lowest_one(word)
@@ -148,13 +147,13 @@ def _count_inputs(events, first_BI, order_BI):
         for event in range(events.first_BT[b, 0], events.first_BT[b, -1]):
             count_I[at(events.inputs, event)] += 1
         first_BI[b, 1:] = count_I
-        position_C = np.zeros(count_I.max() + 2, np.int64)
+        first_of_count = np.zeros(count_I.max() + 2, np.int64)
         for i in range(inputs):
-            position_C[count_I[i] + 1] += 1
-        position_C = np.cumsum(position_C)
+            first_of_count[count_I[i] + 1] += 1
+        first_of_count = np.cumsum(first_of_count)
         for i in range(inputs):
-            order_BI[b, position_C[count_I[i]]] = i
-            position_C[count_I[i]] += 1
+            order_BI[b, first_of_count[count_I[i]]] = i
+            first_of_count[count_I[i]] += 1
 
 
 @njit(parallel=True, cache=True, nogil=True)

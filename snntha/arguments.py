@@ -1,0 +1,232 @@
+"""The sub-commands and their arguments: one table, from which they are read, explained and completed.
+
+The keys of `snntha train` are not here: they are the configuration's, and Hydra reads them.
+"""
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snntha.config import CHOICES
+from snntha.errors import UserError, did_you_mean
+
+_WORDS = {int: "a whole number", float: "a number"}
+_EMPTY = (None, [], "", False)  # defaults that need no mention
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument; its form is `key=HINT`, `--flag=HINT`, `--flag` or, for a positional, `NAME`."""
+
+    form: str
+    about: str
+    kind: type = str  # str, Path, int, float or bool
+    default: Any = None
+    many: bool = False  # a list: with commas between, positionals as words of their own
+    choices: tuple[str, ...] = ()
+    at_least: float | None = None  # of a number
+    required: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.form.partition("=")[0]
+
+    @property
+    def key(self) -> str:
+        """Under which `parse` hands over its value."""
+        return self.name.lstrip("-").rpartition(".")[2].lower()
+
+    @property
+    def is_switch(self) -> bool:
+        """A flag without a value."""
+        return self.name.startswith("--") and self.kind is bool
+
+    def read(self, text: str) -> Any:
+        """The value of a text; raises UserError with what was expected. No text is as good as no argument."""
+        if self.many:
+            return [self._read_one(entry) for entry in text.split(",") if entry] or self.default
+        return self._read_one(text) if text else self.default
+
+    def _read_one(self, text: str) -> Any:
+        choices = ("true", "false") if self.kind is bool else self.choices
+        if choices:
+            if text not in choices:
+                expected = f"{' | '.join(choices)}{did_you_mean(text, choices)}"
+                raise UserError(f"{self.name}={text}: expected {expected}")
+            return text == "true" if self.kind is bool else text
+        try:
+            value = self.kind(text)
+        except ValueError:
+            value = None
+        if value is None or (self.at_least is not None and not value >= self.at_least):
+            bound = "" if self.at_least is None else f", {self.at_least} or more"
+            raise UserError(f"{self.name}={text}: expected {_WORDS[self.kind]}{bound}")
+        return value
+
+
+@dataclass(frozen=True)
+class Command:
+    """A sub-command: how it is called in short, what it does, its arguments, and what else --help says of it."""
+
+    example: str
+    summary: str
+    arguments: tuple[Argument, ...] = ()
+    more: str = ""
+
+
+_RUN = Argument("run=FOLDER", "folder of a run", Path, required=True)
+_SEED = Argument("trial=K", "which seed of the run, from 0", int, 0, at_least=0)
+_ROOT = Argument("dataset.root=FOLDER", "where the data lie, if not where the configuration says")
+_CASES = ("mnist", "fashion_mnist", "dvs_gesture", "shd")
+
+COMMANDS = {
+    "train": Command("train [key=value ...] [-m]", "train, and write a run folder under outputs/"),
+    "eval": Command(
+        "eval run=FOLDER",
+        "test accuracy, firing rates and dead neurons of a run",
+        (_RUN, Argument("checkpoint", "which weights", default="best", choices=("best", "last")), _SEED, _ROOT),
+    ),
+    "report": Command(
+        "report [FOLDER ...]",
+        "tables of runs beside the published ones; --html FILE writes a page",
+        (
+            Argument("FOLDER", "runs, or folders that hold runs", Path, [Path("outputs")], many=True),
+            Argument("--format", "how to print", choices=("rich", "markdown", "csv", "json", "latex")),
+            Argument("--table", "only this one", choices=("results", "cost", "layers", "lightweight", "problems")),
+            Argument("--html=FILE", "write one page that opens without a network", Path),
+        ),
+    ),
+    "plot": Command(
+        "plot [run=FOLDER,...]",
+        "figures and animations of runs; alone: which there are",
+        (
+            Argument("run=FOLDER", "folders of runs, with commas between", Path, default=[], many=True),
+            Argument("figure=NAME", "which, with commas between; none: all that suit the runs", default=[], many=True),
+            Argument("output=FOLDER", "for the pictures; none: the run's plots/, of several outputs/plots", Path),
+            _SEED,
+            Argument("iterations=0,100,400", "of figure=temporal", int, default=[], many=True, at_least=0),
+            Argument("frames=N", "of an animation, at most", int, 100, at_least=1),
+            Argument("beta=X", "of figure=neuron, in place of the run's", float, at_least=0),
+            Argument("slope=X", "of figure=surrogate, in place of the run's", float, at_least=0),
+            Argument("start=X", "threshold of both figures at the start, in place of the run's", float),
+            Argument("final=X", "and at the end", float),
+        ),
+        "figures are written as PNG and SVG, animations as GIF and, with ffmpeg, MP4",
+    ),
+    "search": Command(
+        "search [STUDY]",
+        "progress, best trials and pictures of a hyperparameter search",
+        (
+            Argument("STUDY", "name or folder; several with commas between: compared in one picture", default=""),
+            Argument("storage=URL", "of the studies; none: the study.db of each folder", default=""),
+            Argument("dir=FOLDER", "that holds the studies' folders", Path, Path("outputs/search")),
+            Argument("pictures=true|false", "whether to draw", bool, True),
+        ),
+        "writes trials.csv, pictures/ and best.yaml, for snntha train hparams=FILE; alone: which studies there are",
+    ),
+    "bench": Command(
+        "bench [--json]",
+        "speed and memory of a training step against a snnTorch loop",
+        (
+            Argument("case=NAME", "networks, with commas between; none: all", default=[], many=True, choices=_CASES),
+            Argument("mode=NAME", "as in snntha train", default="annealed", choices=CHOICES["mode.name"]),
+            Argument("backend=NAME", "as in snntha train", default="auto", choices=CHOICES["backend"]),
+            Argument("repeats=N", "steps that are timed", int, 5, at_least=1),
+            Argument("threads=N", "of this machine; none: all", int, at_least=1),
+            Argument("sweeps=true|false", "instead: how time grows with size, steps, batch and density", bool, False),
+            Argument("picture=FILE.png", "of the sweeps", Path),
+            Argument("--json", "one JSON object instead of tables", bool, False),
+        ),
+        "the published networks in one run: time, peak memory, floor of this machine, an epoch, where the time goes",
+    ),
+    "data": Command(
+        "data",
+        "which data sets are present, and how to get the others",
+        (Argument("dataset=NAME", "only this one", choices=CHOICES["dataset.name"]), _ROOT),
+    ),
+    "list": Command("list", "data sets and modes with their published accuracy"),
+}
+
+HELP = "\n".join(
+    [
+        "snntha trains binarized spiking networks with threshold annealing (Eshraghian & Lu, 2022).\n",
+        *(f"  {'snntha ' + command.example:<37}{command.summary}" for command in COMMANDS.values()),
+        "\nTry now, without a download:\n",
+        "  snntha train debug=smoke             scikit-learn's digits, a run of seconds",
+        "  snntha train                         the same, trained until it is good",
+        "  snntha train --help                  all keys",
+    ]
+)
+
+
+def usage(name: str) -> str:
+    """What `snntha NAME --help` prints: how to call it, what it does, and each argument."""
+    arguments = COMMANDS[name].arguments
+    forms = [_form(argument) for argument in arguments]
+    optional = [form if argument.required else f"[{form}]" for form, argument in zip(forms, arguments, strict=True)]
+    call = textwrap.fill(" ".join([f"snntha {name}", *optional]), 110, subsequent_indent=" " * 8)
+    width = max(map(len, forms), default=0)
+    lines = [f"  {form:<{width}}  {_explained(argument)}" for form, argument in zip(forms, arguments, strict=True)]
+    about = [text for text in (COMMANDS[name].summary, COMMANDS[name].more) if text]
+    return "\n".join([call, *about, *lines])
+
+
+def _form(argument: Argument) -> str:
+    if argument.name == argument.form and argument.choices:
+        return f"{argument.name}={'|'.join(argument.choices)}"
+    return argument.form
+
+
+def _explained(argument: Argument) -> str:
+    default = argument.default
+    if default in _EMPTY:
+        return argument.about
+    shown = ", ".join(map(str, default)) if isinstance(default, list) else str(default).replace("True", "true")
+    return f"{argument.about} (default: {shown})"
+
+
+def parse(name: str, words: Sequence[str]) -> dict[str, Any]:
+    """The arguments of a sub-command by their keys, converted; those that were not given have their default.
+
+    Raises:
+        UserError: an argument is unknown, has no value or a wrong one, or a required one is missing.
+    """
+    arguments = {argument.name: argument for argument in COMMANDS[name].arguments}
+    values = {argument.key: argument.default for argument in arguments.values()}
+    positional = next((argument for argument in arguments.values() if argument.name.isupper()), None)
+    words_left, texts = iter(words), []
+    for word in words_left:
+        typed, equals, text = word.partition("=")
+        argument = arguments.get(typed)
+        if argument is not None and argument.is_switch and not equals:
+            values[argument.key] = True
+        elif argument is not None and argument is not positional:
+            if not equals and (not typed.startswith("--") or not (text := next(words_left, ""))):
+                raise UserError(f"{word}: expected {_form(argument)}\n{usage(name)}")
+            values[argument.key] = argument.read(text)
+        elif positional is not None and not word.startswith("-") and (not equals or "/" in typed):
+            texts.append(word)
+        else:
+            raise UserError(f"unknown argument {word!r}{did_you_mean(typed, arguments)}\n{usage(name)}")
+    if positional is not None and texts:
+        if len(texts) > 1 and not positional.many:
+            raise UserError(f"{' '.join(texts)}: name one {positional.key}\n{usage(name)}")
+        read = [positional.kind(text) for text in texts]
+        values[positional.key] = read if positional.many else read[0]
+    for argument in arguments.values():
+        if argument.required and values[argument.key] is None:
+            raise UserError(f"{argument.name}= is missing: pass {argument.form}, the {argument.about}\n{usage(name)}")
+    return values
+
+
+def completions(name: str, word: str) -> list[str]:
+    """What the beginning of a sub-command's argument may become: its keys, and the choices of one."""
+    found = []
+    for argument in COMMANDS[name].arguments:
+        if argument.name.isupper():
+            continue
+        key = argument.name if argument.is_switch else f"{argument.name}="
+        found += [key + choice for choice in argument.choices] if argument.choices and word.startswith(key) else [key]
+    return [text for text in found if text.startswith(word)]

@@ -1,0 +1,120 @@
+"""What is looked at beside training: neurons silenced by a threshold, a sample's spikes, layers that say nothing."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snntha.data.batch import Batch, Split
+from snntha.kernels import reference
+from snntha.kernels.spec import Events, LayerRecord
+from snntha.layers import LayerSpec
+from snntha.network import SpikingNetwork
+from snntha.neuron import fires
+from snntha.threshold import survives_annealing, survives_instantly, survives_update
+
+SATURATED_RATE = 0.95  # spikes per neuron and step above which a layer says nothing any more
+
+
+@torch.no_grad()
+def silenced_by_threshold(
+    network: SpikingNetwork, batch: Batch, before: list[float], after: list[float]
+) -> dict[str, list[float]]:
+    """What the last threshold update did to each layer's neurons: shares of all neurons, one entry a layer.
+
+    `silenced_by_threshold` is measured: neurons that fired under the old threshold and do not under the new one, when
+    that layer's threshold alone moves and its input stays as it was. `violates_eq5`, `violates_eq6` and `violates_eq7`
+    are neurons that fired under the old threshold and do not fulfil that bound at any step of the batch; Eq. (5) holds
+    for every neuron that goes on firing, so its share is never below the measured one.
+    """
+    network.eval()
+    names = ("silenced_by_threshold", "violates_eq5", "violates_eq6", "violates_eq7")
+    shares: dict[str, list[float]] = {name: [0.0] * len(before) for name in names}
+    if before == after:
+        return shares
+    for number, (spec, record) in enumerate(
+        zip(network.specs, network(batch.inputs, before, record=True).layers, strict=True)
+    ):
+        moved = [*before[:number], after[number], *before[number + 1 :]]
+        fires_N = network(batch.inputs, moved, depth=number + 1).layers[number].spike_count_N > 0
+        kept = (fires_N, *_bounds(spec, record, before[number], after[number]))
+        for name, kept_N in zip(names, kept, strict=True):
+            shares[name][number] = ((record.spike_count_N > 0) & ~kept_N.cpu()).double().mean().item()
+    return shares
+
+
+def _bounds(spec: LayerSpec, record: LayerRecord, before: float, after: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Which neurons fulfil Eqs. (5), (6) and (7) somewhere in the batch; kept_N each."""
+    assert record.membrane_TBX is not None and record.spikes_TBX is not None
+    membrane_TBX = record.membrane_TBX
+    earlier_TBX = spec.beta * membrane_TBX[:-1] - record.spikes_TBX[:-1] * before
+    current_TBX = torch.cat([membrane_TBX[:1], membrane_TBX[1:] - earlier_TBX])
+    peak_membrane_N = membrane_TBX.amax((0, 1)).flatten()
+    peak_current_N = current_TBX.amax((0, 1)).flatten()
+    return (
+        survives_update(peak_membrane_N, before, after),
+        survives_instantly(peak_current_N, before, spec.threshold.end, spec.threshold.rate),
+        survives_annealing(peak_current_N, spec.threshold.end),
+    )
+
+
+@torch.no_grad()
+def sample_activity(network: SpikingNetwork, split: Split, thresholds: list[float]) -> dict[str, Any]:
+    """Everything that the first sample of a split causes: input (T, inputs) and spikes_TN of each layer, to 255."""
+    network.eval()
+    batch = split.batch(torch.zeros(1, dtype=torch.int64))
+    inputs = batch.inputs
+    result = network(inputs, thresholds, record=True)
+    spikes = [layer.spikes_TBX for layer in result.layers]
+    return {
+        "input": (
+            reference.dense(inputs)[:, 0].flatten(1).clamp(max=255).byte()
+            if isinstance(inputs, Events)
+            else inputs.image_BX[0]
+        ),
+        "label": None if batch.labels_B is None else int(batch.labels_B[0]),
+        "spikes_TN": [layer[:, 0].flatten(1).to(torch.uint8).cpu() for layer in spikes if layer is not None],
+    }
+
+
+def spike_times(membrane_T: Sequence[float], spec: LayerSpec, threshold: float) -> list[int]:
+    """The steps at which a neuron of this layer fires, Eq. (2)."""
+    return [step for step, membrane in enumerate(membrane_T) if fires(membrane, threshold, spec.strict)]
+
+
+def layer_warnings(specs: Sequence[LayerSpec], firing_rate: Sequence[float]) -> list[str]:
+    """Silent and saturated layers, with what to turn; firing_rate in spikes per neuron and step."""
+    messages = []
+    for number, (rate, spec) in enumerate(zip(firing_rate, specs, strict=True)):
+        layer = f"layer {number + 1} of {len(specs)} ({spec.kind}, {spec.neurons} neurons)"
+        knob = f"hparams.threshold.start.{number}"
+        if rate == 0:
+            messages.append(
+                f"{layer} is silent: no neuron fired; lower {knob} or hparams.threshold.rise.{number}, "
+                f"or raise hparams.beta"
+            )
+        elif rate > SATURATED_RATE:
+            messages.append(
+                f"{layer} is saturated: {rate:.2f} spikes per neuron and step; raise {knob} or lower hparams.beta"
+            )
+    return messages
+
+
+@torch.no_grad()
+def locate_non_finite(network: SpikingNetwork, batch: Batch, thresholds: list[float], iteration: int) -> str:
+    """Where the first NaN or Inf stands: a weight, a membrane in the forward pass, or a gradient."""
+    for number, synapse in enumerate(network.synapses):
+        for name, parameter in synapse.named_parameters():
+            if not parameter.isfinite().all():
+                return f"{name} of layer {number + 1} is not finite"
+    result = network(batch.inputs, thresholds, step=iteration, record=True)
+    for number, layer in enumerate(result.layers):
+        assert layer.membrane_TBX is not None
+        if not layer.membrane_TBX.isfinite().all():
+            return f"the membrane of layer {number + 1} is not finite"
+    for number, synapse in reversed(list(enumerate(network.synapses))):
+        for name, parameter in synapse.named_parameters():
+            if parameter.grad is not None and not parameter.grad.isfinite().all():
+                return f"the gradient of {name} of layer {number + 1} is not finite"
+    return "the loss is not finite although every layer is"

@@ -1,0 +1,61 @@
+"""The rows that describe a network: one `LayerSpec` for each spiking layer, resolved once from the configuration.
+
+Network, kernels, benchmark, report and export read these rows; nothing else pairs a layer with its numbers.
+"""
+
+from dataclasses import dataclass
+
+from snntha import topology
+from snntha.config.schema import Config
+from snntha.neuron import Neuron
+from snntha.threshold import Annealing
+from snntha.topology import LayerShape
+
+FLOAT_BITS = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerSpec(LayerShape):
+    """One spiking layer: its shape, how its currents are made, its neurons and their threshold."""
+
+    binary: bool  # weights are sign(w), +1 or -1
+    batch_norm: bool  # of the current, convolutions only
+    dropout: float  # of the current, dense layers only
+    beta: float
+    slope: float
+    strict: bool  # fires above the threshold, not at it
+    clamped: bool  # the surrogate gradient stays at the start threshold
+    threshold: Annealing
+
+    @property
+    def footprint_bits(self) -> int:
+        """Bits when deployed: 1 a weight (32 as float), 32 each bias, scale and shift of BatchNorm, and theta."""
+        floats = 1 + (self.neurons if self.kind == "dense" else 0) + 2 * self.output_shape[0] * self.batch_norm
+        return self.weights * (1 if self.binary else FLOAT_BITS) + floats * FLOAT_BITS
+
+    def neuron(self, threshold: float) -> Neuron:
+        """The layer's neurons while the threshold has this value."""
+        centre = self.threshold.start if self.clamped else threshold
+        return Neuron(self.beta, threshold, self.slope, centre, self.strict)
+
+
+def resolve(config: Config) -> tuple[LayerSpec, ...]:
+    """The rows of a checked configuration, from input to output."""
+    shapes = topology.parse(config.model.topology, tuple(config.dataset.input_shape))
+    hparams = config.hparams
+    dropouts = iter(hparams.dropout)
+    annealings = map(Annealing, hparams.threshold.start, hparams.threshold.rise, hparams.threshold.rate)
+    return tuple(
+        LayerSpec(
+            **vars(shape),
+            binary=config.mode.binarize,
+            batch_norm=hparams.batch_norm and shape.kind == "conv",
+            dropout=next(dropouts) if shape.kind == "dense" else 0.0,
+            beta=hparams.beta,
+            slope=hparams.slope,
+            strict=config.fidelity.spike == "above_threshold",
+            clamped=config.fidelity.surrogate == "clamped",
+            threshold=annealing,
+        )
+        for shape, annealing in zip(shapes, annealings, strict=True)
+    )

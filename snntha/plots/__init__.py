@@ -20,6 +20,7 @@ from snntha.plots.terminal import terminal_picture
 __all__ = ["FIGURES", "Missing", "Options", "draw_run", "plot", "terminal_picture"]
 
 CLASSES, TEMPORAL_CODING = "classes", "temporal_coding"
+DEFAULTS = Options()
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def plot(
     folders: Sequence[Path],
     names: Sequence[str],
     output: Path,
-    options: Options | None = None,
+    options: Options = DEFAULTS,
     kinds: Sequence[str] = ("png", "svg"),
 ) -> tuple[list[Path], list[str]]:
     """Draw figures into a folder.
@@ -100,7 +101,6 @@ def plot(
     for name in names:
         if name not in FIGURES:
             raise UserError(f"figure={name}: expected {' | '.join(FIGURES)}{did_you_mean(name, FIGURES)}")
-    options = options or Options()
     written: list[Path] = []
     notes: list[str] = []
     shown = [ShownRun(folder, options.trial) for folder in folders]

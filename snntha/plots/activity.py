@@ -12,11 +12,9 @@ CELL_NUMBERS = 12  # a confusion matrix of more classes shows colours alone
 
 
 def spike_counts(runs: Runs, options: Options, *, when: str) -> Figure:
-    """Mean spike count of each neuron, and the share of dead ones.
+    """Mean spike count of each neuron, and the share of dead ones, `end`: of the best epoch on the test set (Fig. 5).
 
-    Args:
-        when: end: of the best epoch on the test set (Fig. 5); start: after the first epoch, on the samples that select
-            the model (Fig. 7).
+    `start`: after the first epoch, on the selection samples (Fig. 7).
     """
     found = runs.having(lambda run: [count_N.numpy() for count_N in run.activity(when, "spike_count_N")])
     layers = max(len(counts) for _, counts in found)

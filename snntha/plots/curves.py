@@ -62,9 +62,7 @@ def curves(runs: Runs, options: Options) -> Figure:
 def _legend(figure: Figure, theta: Axes, shown: list[ShownRun]) -> None:
     """Line styles in grey, then the layers of a single run or the colours of several."""
     selections = dict.fromkeys(run.config.selection if run.has_classes else "evaluation" for run in shown)
-    styles = {"training": "-", " or ".join(selections): "--"}
-    if len(shown) > 1:
-        styles["θ, last layer"] = ":"
+    styles = {"training": "-", " or ".join(selections): "--", **({"θ, last layer": ":"} if len(shown) > 1 else {})}
     entries = {name: Line2D([], [], color=GREY, ls=style) for name, style in styles.items()}
     if len(shown) > 1:
         entries |= {run.label: Line2D([], [], color=run.colour, lw=3) for run in shown}

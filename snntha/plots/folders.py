@@ -34,12 +34,7 @@ class Options:
 
 
 class ShownRun:
-    """One seed of a run, as figures show it.
-
-    Args:
-        folder: of the run.
-        seed: its number, from 0.
-    """
+    """One seed of the run in a folder, numbered from 0, as figures show it."""
 
     def __init__(self, folder: Path, seed: int = 0):
         record = RunFolder(folder)

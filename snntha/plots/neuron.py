@@ -114,11 +114,14 @@ def fast_sigmoid(u: np.ndarray, slope: float, centre: float) -> np.ndarray:
 
 def _numbers(runs: Runs, options: Options, start: float, final: float) -> tuple[float, float, float, float]:
     """beta, slope, first and last threshold: of the command line, else of the run, else the figure's own."""
-    values = {"beta": BETA, "slope": SLOPE, "start": start, "final": final}
+    beta, slope = BETA, SLOPE
     if runs.shown:
         layer = runs.first.layers[0]
-        values = {"beta": layer.beta, "slope": layer.slope}
-        values |= {"start": layer.threshold.start, "final": layer.threshold.end}
-    given = {name: number for name in values if (number := getattr(options, name)) is not None}
-    beta, slope, start, final = {**values, **given}.values()
-    return beta, slope, start, final
+        beta, slope = layer.beta, layer.slope
+        start, final = layer.threshold.start, layer.threshold.end
+    return (
+        beta if options.beta is None else options.beta,
+        slope if options.slope is None else options.slope,
+        start if options.start is None else options.start,
+        final if options.final is None else options.final,
+    )

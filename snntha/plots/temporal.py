@@ -11,12 +11,8 @@ from snntha.neuron import fires
 from snntha.plots.folders import Missing, Options, Runs, ShownRun
 from snntha.plots.style import GREY, WIDTH, Animation
 
-ITERATIONS = {  # of Fig. 4
-    "flt32": (1, 100, 500),
-    "bsnn_theta1": (0, 75, 750),
-    "bsnn": (0, 75, 750),
-    "annealed": (0, 100, 400),
-}
+# Iterations that Fig. 4 shows
+ITERATIONS = {"flt32": (1, 100, 500), "bsnn_theta1": (0, 75, 750), "bsnn": (0, 75, 750), "annealed": (0, 100, 400)}
 SMOOTHING = 5  # width of the running mean, time steps
 
 
@@ -101,11 +97,7 @@ def _draw_trace(
 
 
 def animation(runs: Runs, options: Options, *, smooth: bool = False) -> Animation:
-    """Membrane against target over the iterations, with the threshold as line and text.
-
-    Args:
-        smooth: the membrane smoothed over time by a running mean of width 5.
-    """
+    """Membrane, if `smooth` its running mean over time, against target; the threshold as line and text."""
     run, recording = runs.single(Recording.read)
     recording.add_untrained(runs)
     y, recorded = recording.target_T, recording.iterations
@@ -114,7 +106,7 @@ def animation(runs: Runs, options: Options, *, smooth: bool = False) -> Animatio
     figure = Figure(figsize=(5.6, 3.4))
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[6, 1])
     above.plot(y, color=GREY, label="target")
-    (trace,) = above.plot(y, color=run.colour, lw=1.2, label="membrane u" + ", running mean of 5" * smooth)
+    (trace,) = above.plot(y, color=run.colour, lw=1.2, label="membrane u" + f", running mean of {SMOOTHING}" * smooth)
     line = above.axhline(0, color="black", ls="--", lw=0.9, label="threshold θ")
     peak = max(y.max(), *(threshold for _, threshold in recorded.values()))
     lowest = min(0.0, *(np.percentile(membrane, 2) for membrane, _ in recorded.values()))

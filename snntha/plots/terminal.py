@@ -20,12 +20,11 @@ def terminal_picture(folder: Path) -> RenderableType:
     """Selection accuracy (or loss, where there are no classes) beside the thresholds, over the epochs."""
     run = ShownRun(folder)
     try:
-        key, name, unit = (
-            ("accuracy", f"{run.config.selection} accuracy", " %") if run.has_classes else ("loss", "loss", "")
-        )
-        scores, thresholds = run.column(f"validation_{key}"), run.column("thresholds")
+        quantity, unit = ("accuracy", " %") if run.has_classes else ("loss", "")
+        scores, thresholds = run.column(f"validation_{quantity}"), run.column("thresholds")
     except Missing as error:
         return Text(str(error))
+    name = f"{run.config.selection} accuracy" if run.has_classes else "loss"
     layers = list(zip(*thresholds, strict=True))
     table = Table.grid(padding=(0, 4))
     rises = ", ".join(f"{layer[0]:.3g} → {layer[-1]:.3g}" for layer in layers)

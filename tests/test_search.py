@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -15,6 +16,7 @@ from snntha.cli import main
 from snntha.config import ConfigError, compose
 from snntha.config.schema import Config, Search
 from snntha.errors import UserError
+from snntha.run import Outcome
 from snntha.search import shared_study, trial_job, worker
 from snntha.search.failures import check_failures
 from snntha.search.shared_study import connect, join
@@ -316,9 +318,10 @@ def training(monkeypatch: pytest.MonkeyPatch, replacement: Callable[..., float])
     """Call `replacement(number of the call, run, *its arguments)` in place of a trial's training."""
     calls: list[int] = []
 
-    def train(*arguments: Any) -> float:
+    def train(*arguments: Any) -> Any:
         calls.append(len(calls))
-        return replacement(calls[-1], original, *arguments)
+        came_to = replacement(calls[-1], original, *arguments)
+        return came_to if isinstance(came_to, Outcome) else SimpleNamespace(score=came_to)
 
     original = trial_job.run
     monkeypatch.setattr(trial_job, "run", train)

@@ -1,12 +1,15 @@
 """The parts of a search: its space, sampler, storage and rules, and trials run in this process."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
 import pytest
+from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
@@ -24,6 +27,7 @@ pytestmark = pytest.mark.usefixtures("quiet_optuna")
 
 DATASETS = ("digits", "mnist", "fashion_mnist", "dvs_gesture", "shd", "temporal_coding")
 MODES = ("flt32", "bsnn_theta1", "bsnn", "annealed")
+TPE = OmegaConf.create({"_target_": "optuna.samplers.TPESampler"})
 SMALL = ("search=tpe", "search.limit=32", "search.epochs=1", "hparams.batch_size=16", "backend=reference")
 
 
@@ -205,7 +209,7 @@ def test_a_heartbeat_outlives_a_database_that_is_away(tmp_path: Path, monkeypatc
 
 
 def test_a_second_start_must_be_of_the_same_configuration(tmp_path: Path) -> None:
-    narrow, sampler = ["optimizer.lr=tag(log,interval(1e-3,2e-3))", "threads=1"], optuna_config("TPESampler")
+    narrow, sampler = ["optimizer.lr=tag(log,interval(1e-3,2e-3))", "threads=1"], TPE
     join(config_of(tmp_path), sampler, narrow)
     join(config_of(tmp_path, "search.n_trials=900", "threads=2", "search.heartbeat_s=1"), sampler, narrow[::-1])
     assert join(config_of(tmp_path, "search.n_trials=3"), sampler, narrow).user_attrs["n_trials"] == 900
@@ -214,19 +218,13 @@ def test_a_second_start_must_be_of_the_same_configuration(tmp_path: Path) -> Non
     with pytest.raises(UserError, match=r"command line=, there optimizer\.lr=tag"):
         join(config_of(tmp_path), sampler)
     with pytest.raises(UserError, match=r"hydra.sweeper.sampler=.*RandomSampler"):
-        join(config_of(tmp_path), optuna_config("RandomSampler"), narrow)
-
-
-def optuna_config(sampler: str) -> Any:
-    from omegaconf import OmegaConf
-
-    return OmegaConf.create({"_target_": f"optuna.samplers.{sampler}"})
+        join(config_of(tmp_path), OmegaConf.create({"_target_": "optuna.samplers.RandomSampler"}), narrow)
 
 
 def test_trials_of_a_lost_storage_are_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "digits_annealed" / "trial_0").mkdir(parents=True)
     with pytest.raises(UserError, match=r"holds trials, but search\.storage=.* knows no trial"):
-        join(config_of(tmp_path), optuna_config("TPESampler"))
+        join(config_of(tmp_path), TPE)
 
 
 def trials_with(failed_lr: list[float], complete_lr: list[float]) -> list[FrozenTrial]:
@@ -316,9 +314,9 @@ def training(monkeypatch: pytest.MonkeyPatch, replacement: Callable[..., float])
     """Call `replacement(number of the call, run, *its arguments)` in place of a trial's training."""
     calls: list[int] = []
 
-    def train(*arguments: Any) -> float:
+    def train(*arguments: Any) -> Any:
         calls.append(len(calls))
-        return replacement(calls[-1], original, *arguments)
+        return SimpleNamespace(score=replacement(calls[-1], lambda *rest: original(*rest).score, *arguments))
 
     original = trial_job.run
     monkeypatch.setattr(trial_job, "run", train)
@@ -374,6 +372,17 @@ def test_failed_trials_are_recorded_and_the_search_goes_on(
     printed = capsys.readouterr()
     assert "trial   0  failed: MemoryError: no room" in printed.out
     assert not printed.err
+
+
+def test_a_folder_from_elsewhere_is_left_as_it_is(search: Any, tmp_path: Path) -> None:
+    search("search.n_trials=1")
+    folder = tmp_path / "digits_annealed"
+    shutil.copytree(folder / "trial_0", folder / "trial_1")
+    files = {path: path.read_bytes() for path in (folder / "trial_1").rglob("*") if path.is_file()}
+    status, study = search("search.n_trials=2")
+    assert (status, states(study)) == (0, "CFC")
+    assert "trial_1 holds another run: it is not overwritten" in study.trials[1].user_attrs["failure"]
+    assert {path: path.read_bytes() for path in files} == files
 
 
 def test_a_search_that_only_fails_stops(

@@ -127,11 +127,7 @@ def test_the_command_line_fixes_keys_and_replaces_ranges() -> None:
         "hparams.threshold.rate=[0,0]",
         "optimizer.lr=tag(log,interval(1e-3,1e-2))",
     ]
-    typed += [
-        "hparams.slope=range(1,2,0.25)",
-        "hparams.batch_size=range(16,64,16)",
-        "hparams.weight_clip=choice(1,2)",
-    ]
+    typed += ["hparams.slope=range(1,2,0.25)", "hparams.batch_size=range(16,64,16)", "hparams.weight_clip=choice(1,2)"]
     trial = optuna.create_study().ask()
     overrides = SearchSpace.of(compose(["search=tpe"]), typed).draw(trial)
     found = trial.distributions

@@ -44,6 +44,7 @@ def start(cwd: Path, *arguments: str) -> subprocess.Popen:
         [sys.executable, "-c", COMMAND, "train", *arguments],
         cwd=cwd,
         env=variables,
+        start_new_session=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -147,19 +148,21 @@ def test_four_workers_share_a_study(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(tmp_path: Path) -> None:
-    arguments = ("search.n_trials=2", "search.epochs=60")
+@pytest.mark.parametrize("launcher", [(), ("launcher=joblib", "search.workers=2")])
+def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(tmp_path: Path, launcher: tuple[str, ...]) -> None:
+    arguments = ("search.n_trials=2", "search.epochs=100", *launcher)
     process = start(tmp_path, *SEARCH, *arguments)
     wait_for_trial(tmp_path, 0, process)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     output = finish(process)
     assert process.returncode == 130, output
     assert "stopped; the same command goes on" in output
     assert "Traceback" not in output
-    assert [trial.state for trial in trials(tmp_path)] == [TrialState.FAIL, TrialState.WAITING]
+    stopped = 2 if launcher else 1
+    assert [trial.state for trial in trials(tmp_path)] == [TrialState.FAIL] * stopped + [TrialState.WAITING] * stopped
     search(tmp_path, *arguments)
     check_complete(trials(tmp_path), 2, workers=1)
-    assert epochs(tmp_path, 0) == list(range(1, 61))
+    assert epochs(tmp_path, 0) == list(range(1, 101))
 
 
 @pytest.mark.slow

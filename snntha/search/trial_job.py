@@ -29,10 +29,11 @@ LOCKED_POLL_S = 1.0  # between two looks at a folder in which another process tr
 
 
 class Answer(NamedTuple):
-    """What a job tells its worker: a trial's value, or that it was pruned, or why it failed."""
+    """What a job tells its worker: a trial's value, or that it was pruned or stopped, or why it failed."""
 
     value: float = 0.0  # best selection score
     pruned: bool = False
+    stopped: bool = False  # by Ctrl-C, which no launcher carries from one process to another
     failure: str = ""
 
 
@@ -50,6 +51,8 @@ def run_trial(cfg: DictConfig) -> Answer:
         answer, unwanted = Answer(_train(configuration.load(cfg))), ("last",)
     except TrialPruned:
         answer = Answer(pruned=True)
+    except KeyboardInterrupt:
+        return Answer(stopped=True)
     except (StorageInternalError, UpdateFinishedTrialError):
         raise
     except FileExistsError as error:

@@ -109,16 +109,18 @@ class Worker:
         earlier = RetryHeartbeatStaleTrialCallback.retry_history(self.study.get_trials(False)[trial.number])
         first = [*earlier, trial.number][0]  # names the folder, where later attempts go on
         try:
-            outcome = self._launch([*self.space.draw(trial), f"search.trial={first}", f"search.attempt={trial.number}"])
+            answer = self._launch([*self.space.draw(trial), f"search.trial={first}", f"search.attempt={trial.number}"])
+            if answer.stopped:
+                raise KeyboardInterrupt
         except KeyboardInterrupt:
             self.stopped.append(trial.number)
             raise
-        if outcome.pruned:
+        if answer.pruned:
             raise optuna.TrialPruned
-        if outcome.failure:
-            trial.set_user_attr("failure", outcome.failure)
+        if answer.failure:
+            trial.set_user_attr("failure", answer.failure)
             raise JobFailed
-        return outcome.value
+        return answer.value
 
     def _launch(self, overrides: Sequence[str]) -> Answer:
         """Run a job; one that ends without an answer, as a killed one does, is begun again and goes on."""

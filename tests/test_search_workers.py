@@ -128,7 +128,8 @@ def test_of_two_workers_one_is_killed_and_the_other_goes_on_with_its_trial(tmp_p
     (again,) = [trial for trial in found if trial.params == found[0].params and trial.number != 0]
     assert worker_of(again) == workers[1].pid
     assert epochs(tmp_path, 0) == list(range(1, 21)) and 0 < len(reached) < 20, "it went on from its last epoch"
-    assert sorted(again.intermediate_values) == list(range(1, 21))
+    unreported = set(range(1, 21)) - set(again.intermediate_values)
+    assert unreported <= {reached[-1]}, "an epoch may be recorded and its process killed before it reports"
     names = {path.name for path in folder(tmp_path).glob("trial_*")}
     assert names == {f"trial_{trial.number}" for trial in found} - {f"trial_{again.number}"}
     assert [path.name for path in (folder(tmp_path) / "trial_0").rglob("*.pt") if "checkpoints" in path.parts] == [

@@ -1,6 +1,7 @@
 """The parts of a search: its space, sampler, storage and rules, and trials run in this process."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ from typing import Any
 
 import optuna
 import pytest
+from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
@@ -16,7 +18,6 @@ from snntha.cli import main
 from snntha.config import ConfigError, compose
 from snntha.config.schema import Config, Search
 from snntha.errors import UserError
-from snntha.run import Outcome
 from snntha.search import shared_study, trial_job, worker
 from snntha.search.failures import check_failures
 from snntha.search.shared_study import connect, join
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.usefixtures("quiet_optuna")
 
 DATASETS = ("digits", "mnist", "fashion_mnist", "dvs_gesture", "shd", "temporal_coding")
 MODES = ("flt32", "bsnn_theta1", "bsnn", "annealed")
+TPE = OmegaConf.create({"_target_": "optuna.samplers.TPESampler"})
 SMALL = ("search=tpe", "search.limit=32", "search.epochs=1", "hparams.batch_size=16", "backend=reference")
 
 
@@ -125,11 +127,7 @@ def test_the_command_line_fixes_keys_and_replaces_ranges() -> None:
         "hparams.threshold.rate=[0,0]",
         "optimizer.lr=tag(log,interval(1e-3,1e-2))",
     ]
-    typed += [
-        "hparams.slope=range(1,2,0.25)",
-        "hparams.batch_size=range(16,64,16)",
-        "hparams.weight_clip=choice(1,2)",
-    ]
+    typed += ["hparams.slope=range(1,2,0.25)", "hparams.batch_size=range(16,64,16)", "hparams.weight_clip=choice(1,2)"]
     trial = optuna.create_study().ask()
     overrides = SearchSpace.of(compose(["search=tpe"]), typed).draw(trial)
     found = trial.distributions
@@ -207,7 +205,7 @@ def test_a_heartbeat_outlives_a_database_that_is_away(tmp_path: Path, monkeypatc
 
 
 def test_a_second_start_must_be_of_the_same_configuration(tmp_path: Path) -> None:
-    narrow, sampler = ["optimizer.lr=tag(log,interval(1e-3,2e-3))", "threads=1"], optuna_config("TPESampler")
+    narrow, sampler = ["optimizer.lr=tag(log,interval(1e-3,2e-3))", "threads=1"], TPE
     join(config_of(tmp_path), sampler, narrow)
     join(config_of(tmp_path, "search.n_trials=900", "threads=2", "search.heartbeat_s=1"), sampler, narrow[::-1])
     assert join(config_of(tmp_path, "search.n_trials=3"), sampler, narrow).user_attrs["n_trials"] == 900
@@ -216,19 +214,13 @@ def test_a_second_start_must_be_of_the_same_configuration(tmp_path: Path) -> Non
     with pytest.raises(UserError, match=r"command line=, there optimizer\.lr=tag"):
         join(config_of(tmp_path), sampler)
     with pytest.raises(UserError, match=r"hydra.sweeper.sampler=.*RandomSampler"):
-        join(config_of(tmp_path), optuna_config("RandomSampler"), narrow)
-
-
-def optuna_config(sampler: str) -> Any:
-    from omegaconf import OmegaConf
-
-    return OmegaConf.create({"_target_": f"optuna.samplers.{sampler}"})
+        join(config_of(tmp_path), OmegaConf.create({"_target_": "optuna.samplers.RandomSampler"}), narrow)
 
 
 def test_trials_of_a_lost_storage_are_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "digits_annealed" / "trial_0").mkdir(parents=True)
     with pytest.raises(UserError, match=r"holds trials, but search\.storage=.* knows no trial"):
-        join(config_of(tmp_path), optuna_config("TPESampler"))
+        join(config_of(tmp_path), TPE)
 
 
 def trials_with(failed_lr: list[float], complete_lr: list[float]) -> list[FrozenTrial]:
@@ -320,8 +312,7 @@ def training(monkeypatch: pytest.MonkeyPatch, replacement: Callable[..., float])
 
     def train(*arguments: Any) -> Any:
         calls.append(len(calls))
-        came_to = replacement(calls[-1], original, *arguments)
-        return came_to if isinstance(came_to, Outcome) else SimpleNamespace(score=came_to)
+        return SimpleNamespace(score=replacement(calls[-1], lambda *rest: original(*rest).score, *arguments))
 
     original = trial_job.run
     monkeypatch.setattr(trial_job, "run", train)
@@ -377,6 +368,17 @@ def test_failed_trials_are_recorded_and_the_search_goes_on(
     printed = capsys.readouterr()
     assert "trial   0  failed: MemoryError: no room" in printed.out
     assert not printed.err
+
+
+def test_a_folder_from_elsewhere_is_left_as_it_is(search: Any, tmp_path: Path) -> None:
+    search("search.n_trials=1")
+    folder = tmp_path / "digits_annealed"
+    shutil.copytree(folder / "trial_0", folder / "trial_1")
+    files = {path: path.read_bytes() for path in (folder / "trial_1").rglob("*") if path.is_file()}
+    status, study = search("search.n_trials=2")
+    assert (status, states(study)) == (0, "CFC")
+    assert "trial_1 holds another run: it is not overwritten" in study.trials[1].user_attrs["failure"]
+    assert {path: path.read_bytes() for path in files} == files
 
 
 def test_a_search_that_only_fails_stops(

@@ -44,6 +44,7 @@ def start(cwd: Path, *arguments: str) -> subprocess.Popen:
         [sys.executable, "-c", COMMAND, "train", *arguments],
         cwd=cwd,
         env=variables,
+        start_new_session=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -108,15 +109,6 @@ def worker_of(trial: FrozenTrial) -> int:
     return int(trial.user_attrs["worker"].partition(":")[2])
 
 
-def stop_in_trial(cwd: Path, number: int, sent: signal.Signals, *arguments: str) -> tuple[int, str]:
-    """Start a search, and send the signal once that trial trains; the exit status, and what was printed."""
-    process = start(cwd, *SEARCH, *arguments)
-    wait_for_trial(cwd, number, process)
-    process.send_signal(sent)
-    output = finish(process)
-    return process.returncode, output
-
-
 # --- On one machine ---
 
 
@@ -136,7 +128,8 @@ def test_of_two_workers_one_is_killed_and_the_other_goes_on_with_its_trial(tmp_p
     (again,) = [trial for trial in found if trial.params == found[0].params and trial.number != 0]
     assert worker_of(again) == workers[1].pid
     assert epochs(tmp_path, 0) == list(range(1, 21)) and 0 < len(reached) < 20, "it went on from its last epoch"
-    assert sorted(again.intermediate_values) == list(range(1, 21))
+    unreported = set(range(1, 21)) - set(again.intermediate_values)
+    assert unreported <= {reached[-1]}, "an epoch may be recorded and its process killed before it reports"
     names = {path.name for path in folder(tmp_path).glob("trial_*")}
     assert names == {f"trial_{trial.number}" for trial in found} - {f"trial_{again.number}"}
     assert [path.name for path in (folder(tmp_path) / "trial_0").rglob("*.pt") if "checkpoints" in path.parts] == [
@@ -156,16 +149,21 @@ def test_four_workers_share_a_study(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(tmp_path: Path) -> None:
-    arguments = ("search.n_trials=2", "search.epochs=60")
-    status, output = stop_in_trial(tmp_path, 0, signal.SIGINT, *arguments)
-    assert status == 130, output
+@pytest.mark.parametrize("launcher", [(), ("launcher=joblib", "search.workers=2")])
+def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(tmp_path: Path, launcher: tuple[str, ...]) -> None:
+    arguments = ("search.n_trials=2", "search.epochs=100", *launcher)
+    process = start(tmp_path, *SEARCH, *arguments)
+    wait_for_trial(tmp_path, 0, process)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    output = finish(process)
+    assert process.returncode == 130, output
     assert "stopped; the same command goes on" in output
     assert "Traceback" not in output
-    assert [trial.state for trial in trials(tmp_path)] == [TrialState.FAIL, TrialState.WAITING]
+    stopped = 2 if launcher else 1
+    assert [trial.state for trial in trials(tmp_path)] == [TrialState.FAIL] * stopped + [TrialState.WAITING] * stopped
     search(tmp_path, *arguments)
     check_complete(trials(tmp_path), 2, workers=1)
-    assert epochs(tmp_path, 0) == list(range(1, 61))
+    assert epochs(tmp_path, 0) == list(range(1, 101))
 
 
 @pytest.mark.slow
@@ -196,43 +194,6 @@ def test_a_second_worker_waits_for_a_running_trial_and_leaves_it_alone(tmp_path:
     assert [first.returncode, second.returncode] == [0, 0], outputs
     (trial,) = trials(tmp_path)
     assert worker_of(trial) == first.pid
-
-
-# --- What a user meets ---
-
-
-@pytest.mark.slow
-def test_a_search_goes_on_with_more_trials_but_not_with_another_setting(tmp_path: Path) -> None:
-    search(tmp_path, "search.n_trials=2")
-    before = [trial.params for trial in trials(tmp_path)]
-    search(tmp_path, "search.n_trials=4")
-    assert [trial.params for trial in trials(tmp_path)][:2] == before
-    check_complete(trials(tmp_path), 4, workers=0)
-    output = search(tmp_path, "search.n_trials=4", "search.epochs=2", status=1)
-    assert "this study was begun with another configuration (search.epochs=2, there 1" in output
-    assert "Traceback" not in output
-
-
-@pytest.mark.slow
-def test_trials_that_all_fail_stop_the_search_with_what_they_share(tmp_path: Path) -> None:
-    arguments = ("search.failure_window=3", "optimizer.lr=1e38", "hparams.threshold.start=[1,1]", "mode=flt32")
-    output = search(tmp_path, *arguments, "search.study_name=" + STUDY, status=1)
-    assert "3 of the last 3 trials failed" in output
-    assert " x NaN or Inf at epoch #, iteration #: " in output
-    assert "Traceback" not in output
-    assert [trial.state for trial in trials(tmp_path)] == [TrialState.FAIL] * 3
-
-
-@pytest.mark.slow
-def test_a_folder_from_elsewhere_is_not_overwritten(tmp_path: Path) -> None:
-    search(tmp_path, "search.n_trials=1")
-    config = (folder(tmp_path) / "trial_0" / "config.yaml").read_text()
-    (folder(tmp_path) / "trial_1").mkdir()
-    (folder(tmp_path) / "trial_1" / "config.yaml").write_text(config)
-    output = search(tmp_path, "search.n_trials=2")
-    assert "trial_1 holds another run: it is not overwritten" in " ".join(output.split())
-    assert trials(tmp_path)[1].state == TrialState.FAIL
-    assert (folder(tmp_path) / "trial_1" / "config.yaml").read_text() == config
 
 
 # --- Launchers ---
@@ -275,8 +236,10 @@ def test_a_killed_job_of_a_launcher_is_begun_again(tmp_path: Path) -> None:
 @pytest.mark.skipif(find_spec("hydra_plugins.hydra_submitit_launcher") is None, reason="needs submitit")
 def test_a_job_that_outlives_its_worker_and_its_successor_do_not_train_at_once(tmp_path: Path) -> None:
     arguments = ("launcher=submitit_local", "search.n_trials=1", "search.epochs=400")
-    status, output = stop_in_trial(tmp_path, 0, signal.SIGKILL, *arguments)
-    assert status == -signal.SIGKILL, output
+    process = start(tmp_path, *SEARCH, *arguments)
+    wait_for_trial(tmp_path, 0, process)
+    process.kill()
+    finish(process)
     job = worker_of(trials(tmp_path)[0])
     search(tmp_path, *arguments)
     found = trials(tmp_path)

@@ -93,7 +93,7 @@ def seconds_left(snapshot: Snapshot, now: datetime) -> float | None:
 
 def _table(title: str, heads: str, rows: list[list[Any]]) -> Table:
     """Heads with commas between; a cell without value shows `-`, and one that is no name goes to the right."""
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 1), min_width=len(title))
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1))
     for number, head in enumerate(heads.split(",")):
         is_text = any(isinstance(row[number], str) for row in rows)
         table.add_column(head, justify="left" if is_text else "right", overflow="fold")

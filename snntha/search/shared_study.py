@@ -46,13 +46,8 @@ class HeartbeatStorage(RDBStorage):
 def connect(url: str, patience_s: float = FIRST_PATIENCE_S, search: Search | None = None) -> RDBStorage:
     """Open a storage, with its tables made if they are missing.
 
-    Args:
-        url: SQLAlchemy's.
-        patience_s: how long to wait for a database that does not answer.
-        search: of a worker, whose trials give signs of life and which has taken up again those that give none.
-
-    Raises:
-        UserError: the URL is none, its driver is missing, or the database does not answer.
+    With a search, trials give signs of life, and those that give none are taken up again.
+    Raises UserError: the URL is none, its driver is missing, or the database does not answer within `patience_s`.
     """
     wait = {"connect_args": {"timeout": LOCK_TIMEOUT_S}} if url.startswith("sqlite:") else {"pool_pre_ping": True}
     heartbeats: dict[str, Any] = {}
@@ -97,13 +92,8 @@ def taken_up(trials: Sequence[FrozenTrial]) -> set[int]:
 def join(config: Config, sampler: DictConfig, arguments: Sequence[str] = ()) -> optuna.Study:
     """The study that a configuration names, made if it is missing.
 
-    Args:
-        config: of the search, without a trial's values.
-        sampler: Optuna's class and its arguments, which belong to what all workers share.
-        arguments: overrides of the command line; those of hyperparameters settle or replace ranges.
-
-    Raises:
-        UserError: trials of another study lie in its folder, or it was begun with another configuration.
+    All its workers share configuration, sampler and those arguments of the command line that are of hyperparameters.
+    Raises UserError: its folder holds trials of another study, or it was begun with another configuration.
     """
     search = config.search
     assert search is not None
@@ -111,7 +101,7 @@ def join(config: Config, sampler: DictConfig, arguments: Sequence[str] = ()) -> 
     folder.mkdir(parents=True, exist_ok=True)
     storage = connect(search.storage, search=search)
     study = optuna.create_study(
-        study_name=search.study_name, storage=storage, direction="maximize", load_if_exists=True
+        storage=storage, study_name=search.study_name, direction="maximize", load_if_exists=True
     )
     if not study.get_trials(deepcopy=False) and any(folder.glob("trial_*")):
         raise UserError(
@@ -130,8 +120,9 @@ def join(config: Config, sampler: DictConfig, arguments: Sequence[str] = ()) -> 
             f"{folder}: this study was begun with another configuration ({changes}): "
             f"pass the old values, or another search.study_name"
         )
-    study.set_user_attr("n_trials", max(search.n_trials, study.user_attrs.get("n_trials", 0)))
-    study.set_user_attr("folder", str(folder))
-    study.set_user_attr("config", json.dumps(shared))
-    study.set_user_attr("overrides", [text for text in arguments if not text.startswith(_NOT_IN_BEST)])
+    overrides = [text for text in arguments if not text.startswith(_NOT_IN_BEST)]
+    n_trials = max(search.n_trials, study.user_attrs.get("n_trials", 0))
+    recorded = {"n_trials": n_trials, "folder": str(folder), "config": json.dumps(shared), "overrides": overrides}
+    for key, value in recorded.items():
+        study.set_user_attr(key, value)
     return study

@@ -5,6 +5,7 @@ import socket
 import time
 import traceback
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
@@ -28,10 +29,11 @@ LOCKED_POLL_S = 1.0  # between two looks at a folder in which another process tr
 
 
 class Answer(NamedTuple):
-    """What a job tells its worker: a trial's value, or that it was pruned, or why it failed."""
+    """What a job tells its worker: a trial's value, or that it was pruned or stopped, or why it failed."""
 
     value: float = 0.0  # best selection score
     pruned: bool = False
+    stopped: bool = False  # by Ctrl-C, which no launcher carries from one process to another
     failure: str = ""
 
 
@@ -46,22 +48,24 @@ def run_trial(cfg: DictConfig) -> Answer:
     """
     folder, unwanted = Path(cfg.output_dir), ("best", "last")
     try:
-        outcome, unwanted = Answer(_train(configuration.load(cfg))), ("last",)
+        answer, unwanted = Answer(_train(configuration.load(cfg))), ("last",)
     except TrialPruned:
-        outcome = Answer(pruned=True)
+        answer = Answer(pruned=True)
+    except KeyboardInterrupt:
+        return Answer(stopped=True)
     except (StorageInternalError, UpdateFinishedTrialError):
         raise
+    except FileExistsError as error:
+        return Answer(failure=str(error))  # nothing in there is this trial's
     except UserError as error:
-        outcome = Answer(failure=str(error))
+        answer = Answer(failure=str(error))
     except Exception as error:
-        outcome = Answer(failure=f"{type(error).__name__}: {error}")
+        answer = Answer(failure=f"{type(error).__name__}: {error}")
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "failure.txt", "".join(traceback.format_exception(error)))
-    if (folder / "config.yaml").is_file():
-        for seed in range(cfg.trials):
-            for name in unwanted:
-                Run(folder).seed(seed).remove_checkpoint(name)
-    return outcome
+    for seed, name in product(range(cfg.trials), unwanted):
+        Run(folder).seed(seed).remove_checkpoint(name)
+    return answer
 
 
 def build_pruner(search: Search) -> optuna.pruners.BasePruner:
@@ -91,12 +95,10 @@ def _train(config: Config) -> float:
         """Called with the best score of each seed begun. A step is an epoch of the first seed: comparable in all."""
         if storage.get_trial(trial_id).state.is_finished():
             raise UpdateFinishedTrialError(f"trial {search.attempt} was taken up by another worker")
-        if len(best_scores) > 1:
-            return
-        if epoch not in known:
+        if len(best_scores) == 1 and epoch not in known:
             trial.report(best_scores[0], epoch)
             known.add(epoch)
-        if trial.should_prune():
+        if len(best_scores) == 1 and trial.should_prune():
             raise TrialPruned
 
     folder = Path(config.output_dir)
@@ -104,7 +106,9 @@ def _train(config: Config) -> float:
         resume = folder if (folder / "config.yaml").is_file() else None
         before = configuration.from_yaml(folder / "config.yaml") if resume else config
         if (before.hparams, before.optimizer) != (config.hparams, config.optimizer):
-            raise UserError(f"{folder} holds another run: it is not overwritten; choose another search.study_name")
+            raise FileExistsError(
+                f"{folder} holds another run: it is not overwritten; choose another search.study_name"
+            )
         if resume and len(seeds := RunFolder(folder).entries) == config.trials:
             return fmean(entry["best_score"] for entry in seeds)  # trained, but its worker died
         try:

@@ -42,13 +42,7 @@ class JobFailed(Exception):
 def work(cfg: DictConfig, launcher: Launcher, arguments: list[str]) -> None:
     """Work on the study that a configuration names until it has all its trials, then print and draw what it found.
 
-    Args:
-        cfg: what Hydra composed, its own part included.
-        launcher: of the jobs.
-        arguments: overrides of the command line.
-
-    Raises:
-        UserError: the configuration cannot be searched, too many trials failed, or the storage stays away.
+    Raises UserError: the configuration cannot be searched, too many trials failed, or the storage stays away.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     for name in ("hydra", "hydra_plugins"):
@@ -115,16 +109,18 @@ class Worker:
         earlier = RetryHeartbeatStaleTrialCallback.retry_history(self.study.get_trials(False)[trial.number])
         first = [*earlier, trial.number][0]  # names the folder, where later attempts go on
         try:
-            outcome = self._launch([*self.space.draw(trial), f"search.trial={first}", f"search.attempt={trial.number}"])
+            answer = self._launch([*self.space.draw(trial), f"search.trial={first}", f"search.attempt={trial.number}"])
+            if answer.stopped:
+                raise KeyboardInterrupt
         except KeyboardInterrupt:
             self.stopped.append(trial.number)
             raise
-        if outcome.pruned:
+        if answer.pruned:
             raise optuna.TrialPruned
-        if outcome.failure:
-            trial.set_user_attr("failure", outcome.failure)
+        if answer.failure:
+            trial.set_user_attr("failure", answer.failure)
             raise JobFailed
-        return outcome.value
+        return answer.value
 
     def _launch(self, overrides: Sequence[str]) -> Answer:
         """Run a job; one that ends without an answer, as a killed one does, is begun again and goes on."""
@@ -143,14 +139,13 @@ class Worker:
 
     def _after_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Print its line, and stop a hopeless search."""
-        text = f"trial {trial.number:>3}  "
         if trial.state == TrialState.FAIL:
-            say(f"{text}failed: {reason(trial)}", style="red")
+            text = f"failed: {reason(trial)}"
         elif trial.state == TrialState.PRUNED:
-            say(f"{text}{trial.value or 0.0:8.3f}  pruned")
+            text = f"{trial.value or 0.0:8.3f}  pruned"
         else:
-            best = study.best_trial
-            say(f"{text}{trial.value:8.3f}  (best so far {best.value:.3f}, trial {best.number})")
+            text = f"{trial.value:8.3f}  (best so far {study.best_value:.3f}, trial {study.best_trial.number})"
+        say(f"trial {trial.number:>3}  {text}")
         check_failures(study.get_trials(deepcopy=False), self.search, self.began)
 
     def leave_to_others(self) -> None:

@@ -68,36 +68,29 @@ class Argument:
 
 @dataclass(frozen=True)
 class Command:
-    """A sub-command: how it is called in short, what it does in a line and in full, and its arguments."""
+    """A sub-command: how it is called in short, what it does, its arguments, and what else --help says of it."""
 
     example: str
     summary: str
-    about: str = ""
     arguments: tuple[Argument, ...] = ()
+    more: str = ""
 
 
 _RUN = Argument("run=FOLDER", "folder of a run", Path, required=True)
-_RUNS = Argument("run=FOLDER", "folders of runs, with commas between", Path, default=[], many=True)
 _SEED = Argument("trial=K", "which seed of the run, from 0", int, 0, at_least=0)
 _ROOT = Argument("dataset.root=FOLDER", "where the data lie, if not where the configuration says")
+_CASES = ("mnist", "fashion_mnist", "dvs_gesture", "shd")
 
 COMMANDS = {
     "train": Command("train [key=value ...] [-m]", "train, and write a run folder under outputs/"),
     "eval": Command(
         "eval run=FOLDER",
         "test accuracy, firing rates and dead neurons of a run",
-        "Test accuracy, firing rates and dead neurons of a checkpoint.",
-        (
-            _RUN,
-            Argument("checkpoint", "which weights", default="best", choices=("best", "last")),
-            _SEED,
-            _ROOT,
-        ),
+        (_RUN, Argument("checkpoint", "which weights", default="best", choices=("best", "last")), _SEED, _ROOT),
     ),
     "report": Command(
         "report [FOLDER ...]",
         "tables of runs beside the published ones; --html FILE writes a page",
-        "Tables from run folders, beside the published figures.",
         (
             Argument("FOLDER", "runs, or folders that hold runs", Path, [Path("outputs")], many=True),
             Argument("--format", "how to print", choices=("rich", "markdown", "csv", "json", "latex")),
@@ -108,10 +101,8 @@ COMMANDS = {
     "plot": Command(
         "plot [run=FOLDER,...]",
         "figures and animations of runs; alone: which there are",
-        "Figures of one run or several as PNG and SVG, animations as GIF and, with ffmpeg, MP4.\n"
-        "Without arguments: which there are.",
         (
-            _RUNS,
+            Argument("run=FOLDER", "folders of runs, with commas between", Path, default=[], many=True),
             Argument("figure=NAME", "which, with commas between; none: all that suit the runs", default=[], many=True),
             Argument("output=FOLDER", "for the pictures; none: the run's plots/, of several outputs/plots", Path),
             _SEED,
@@ -122,53 +113,40 @@ COMMANDS = {
             Argument("start=X", "threshold of both figures at the start, in place of the run's", float),
             Argument("final=X", "and at the end", float),
         ),
+        "figures are written as PNG and SVG, animations as GIF and, with ffmpeg, MP4",
     ),
     "search": Command(
         "search [STUDY]",
         "progress, best trials and pictures of a hyperparameter search",
-        "How a search goes or went: trials, the best ten, importances; writes trials.csv, pictures/ and best.yaml,\n"
-        "which snntha train hparams=FILE takes as it is. Without a study: which there are.",
         (
             Argument("STUDY", "name or folder; several with commas between: compared in one picture", default=""),
             Argument("storage=URL", "of the studies; none: the study.db of each folder", default=""),
             Argument("dir=FOLDER", "that holds the studies' folders", Path, Path("outputs/search")),
             Argument("pictures=true|false", "whether to draw", bool, True),
         ),
+        "writes trials.csv, pictures/ and best.yaml, for snntha train hparams=FILE; alone: which studies there are",
     ),
     "bench": Command(
         "bench [--json]",
         "speed and memory of a training step against a snnTorch loop",
-        "A training step of the published networks against the step-by-step snnTorch loop, in one run: time, peak\n"
-        "memory, floor of this machine, time of an epoch and where the time goes.",
         (
-            Argument(
-                "case=NAME",
-                "networks, with commas between; none: all",
-                default=[],
-                many=True,
-                choices=("mnist", "fashion_mnist", "dvs_gesture", "shd"),
-            ),
+            Argument("case=NAME", "networks, with commas between; none: all", default=[], many=True, choices=_CASES),
             Argument("mode=NAME", "as in snntha train", default="annealed", choices=CHOICES["mode.name"]),
             Argument("backend=NAME", "as in snntha train", default="auto", choices=CHOICES["backend"]),
             Argument("repeats=N", "steps that are timed", int, 5, at_least=1),
             Argument("threads=N", "of this machine; none: all", int, at_least=1),
-            Argument(
-                "sweeps=true|false",
-                "instead: how time grows with hidden width, time steps, batch size and input density (SHD)",
-                bool,
-                False,
-            ),
+            Argument("sweeps=true|false", "instead: how time grows with size, steps, batch and density", bool, False),
             Argument("picture=FILE.png", "of the sweeps", Path),
             Argument("--json", "one JSON object instead of tables", bool, False),
         ),
+        "the published networks in one run: time, peak memory, floor of this machine, an epoch, where the time goes",
     ),
     "data": Command(
         "data",
         "which data sets are present, and how to get the others",
-        "What is present, where it was looked for, what is missing and how to get it.",
         (Argument("dataset=NAME", "only this one", choices=CHOICES["dataset.name"]), _ROOT),
     ),
-    "list": Command("list", "data sets and modes with their published accuracy", "The published accuracies."),
+    "list": Command("list", "data sets and modes with their published accuracy"),
 }
 
 HELP = "\n".join(
@@ -191,7 +169,8 @@ def usage(name: str) -> str:
     call = textwrap.fill(" ".join([f"snntha {name}", *optional]), 110, subsequent_indent=" " * 8)
     width = max(map(len, forms), default=0)
     lines = [f"  {form:<{width}}  {_explained(argument)}" for form, argument in zip(forms, arguments, strict=True)]
-    return "\n".join([call, COMMANDS[name].about, *lines])
+    about = [text for text in (COMMANDS[name].summary, COMMANDS[name].more) if text]
+    return "\n".join([call, *about, *lines])
 
 
 def _form(argument: Argument) -> str:

@@ -68,7 +68,7 @@ def train(arguments: list[str]) -> None:
     """Hand the arguments to Hydra, which composes the configuration and calls the job, once or (`-m`) several times."""
     command_line = sys.argv
 
-    def job(cfg: DictConfig) -> float | None:
+    def job(cfg: DictConfig) -> Any:
         configuration.register()  # a launcher may have brought the job into a process of its own
         sys.argv = command_line  # what the run's record shows
         try:
@@ -95,9 +95,10 @@ def train(arguments: list[str]) -> None:
     hydra.main(config_path=str(configuration.conf_folder()), config_name="train")(job)()
 
 
-def _run(cfg: DictConfig) -> float | None:
+def _run(cfg: DictConfig) -> Any:
+    """What Hydra hands to the sweeper: a run's score, or what became of a trial of a search."""
     if cfg.search is not None:
-        from snntha.search.job import run_trial
+        from snntha.search.trial_job import run_trial
 
         return run_trial(cfg)
 

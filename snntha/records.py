@@ -32,6 +32,10 @@ _VERSIONS_OF = ("snntha", "torch", "torchvision", "numpy", "numba", "tonic", "sn
 _LOOK_S = 0.05  # longer than a reader holds the lock to see whether somebody trains
 
 
+class FolderInUse(UserError):
+    """Another process trains in this folder."""
+
+
 class Run:
     """Writes a run's folder: config.yaml, environment.json, summary.json and one folder a seed."""
 
@@ -73,14 +77,16 @@ class Run:
         """Keep other processes from training in this folder meanwhile.
 
         Raises:
-            UserError: another one does.
+            FolderInUse: another one does.
         """
         with (self.folder / ".lock").open("w") as file:
             try:
                 if not _try_lock(file.fileno()):
                     time.sleep(_LOOK_S)
                     if not _try_lock(file.fileno()):
-                        raise UserError(f"{self.folder}: another process trains in this folder: wait for it or stop it")
+                        raise FolderInUse(
+                            f"{self.folder}: another process trains in this folder: wait for it or stop it"
+                        )
             except OSError:  # a file system without locks
                 pass
             yield

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from snntha import cli, topology
-from snntha.arguments import parse
+from snntha import arguments, cli
 from snntha.bench import breakdown, floor, memory, parity, result, sweeps, timing
 from snntha.bench.cases import Case, dense, events_of
 from snntha.bench.floor import Activity, Peaks
@@ -21,6 +20,7 @@ from snntha.errors import UserError
 from snntha.kernels import reference
 from snntha.kernels.spec import Events, Static
 from snntha.snntorch_loop import SnnTorchLoop
+from snntha.topology import parse
 
 SHD = (
     "model.topology=30Dense40Dense20",
@@ -141,7 +141,7 @@ def test_events_of_counts_and_back() -> None:
 
 def test_floor_counts_every_addition_of_a_convolution() -> None:
     """Events on all inputs are the dense product; one event reaches what a convolution of ones says."""
-    shape, _ = topology.parse("3Conv3-AP2-108Dense2", (2, 14, 14))
+    shape, _ = parse("3Conv3-AP2-108Dense2", (2, 14, 14))
     everywhere = Activity(torch.ones(shape.input_shape, dtype=torch.int64), steps=1, batch=1)
     assert floor.synapse_additions(shape, everywhere) == floor.dense_products(shape) == 108 * 2 * 4 * 4
     corner = torch.zeros(shape.input_shape)
@@ -190,5 +190,5 @@ def test_command_prints_json(monkeypatch, capsys) -> None:
 )
 def test_mistakes_are_named(argument: str, message: str) -> None:
     with pytest.raises(UserError) as error:
-        cli.bench(**parse("bench", [argument]))
+        cli.bench(**arguments.parse("bench", [argument]))
     assert message in str(error.value)

@@ -164,6 +164,18 @@ def test_fidelity_switches():
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
+def test_the_code_cuts_the_recordings_of_one_data_set_alone(dataset):
+    code = compose([f"dataset={dataset}", "fidelity=code"])
+    assert code.dataset.window == ("first_T_ms" if dataset == "shd" else "full")
+    assert code.selection == "test"
+
+
+def test_no_key_copies_what_is_tuned():
+    for file in conf_folder().rglob("*.yaml"):
+        assert "${hparams." not in file.read_text(), file
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
 @pytest.mark.parametrize("debug", ["smoke", "overfit"])
 def test_debug_fits_every_dataset(dataset, debug):
     config = compose([f"dataset={dataset}", f"debug={debug}", "epochs=2"])

@@ -174,12 +174,12 @@ from snntha.data.cache import load_or_build
 
 folder = Path(sys.argv[1])
 config = dataset("shd", folder)
-search = shd.find(config)
+files = shd.find(config)
 
 def read():
     print("reading", flush=True)
     sys.stdin.readline()
-    yield from shd.read(search, "train", config)
+    yield from shd.read(files, "train", config)
 
 settings = {"dataset": "shd", "split": "train"}
 binned = load_or_build(folder / "cache", settings, Binning.of(config, 333), 700, read)

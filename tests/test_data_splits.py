@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from recordings import dataset, write_mnist, write_shd
 
 from snntha.data import DataError, load
-from snntha.data.sampling import Strata, choose, complement, stratified_sample
-from snntha.data.splits import EventSplit, ImageSplit
+from snntha.data.minibatches import EventSplit, ImageSplit
+from snntha.data.stratified import Strata, complement, hold_out_and_limit, stratified_sample
 from snntha.kernels import reference
 from snntha.kernels.spec import Events, Static
 
@@ -36,7 +36,7 @@ def test_each_class_and_group_gives_its_share(labels: list[tuple[int, int]], sha
 
 def test_seed_decides_and_splits_are_disjoint():
     train, test = Strata(np.arange(200) % 10), Strata(np.arange(50) % 10)
-    one, again, other = (choose(train, test, 0.1, None, seed) for seed in (0, 0, 1))
+    one, again, other = (hold_out_and_limit(train, test, 0.1, None, seed) for seed in (0, 0, 1))
     assert one.validation is not None and again.validation is not None and other.validation is not None
     assert np.array_equal(one.validation, again.validation) and not np.array_equal(one.validation, other.validation)
     assert np.array_equal(complement(one.validation, 200), one.train)
@@ -45,7 +45,7 @@ def test_seed_decides_and_splits_are_disjoint():
 
 def test_limit_is_stratified_and_leaves_the_validation_split_disjoint():
     train, test = Strata(np.repeat(np.arange(10), 30)), Strata(np.repeat(np.arange(10), 10))
-    chosen = choose(train, test, 0.1, 20, seed=3)
+    chosen = hold_out_and_limit(train, test, 0.1, 20, seed=3)
     assert chosen.validation is not None
     assert [len(part) for part in (chosen.train, chosen.validation, chosen.test)] == [20, 20, 20]
     assert not set(chosen.train.tolist()) & set(chosen.validation.tolist())
@@ -54,7 +54,7 @@ def test_limit_is_stratified_and_leaves_the_validation_split_disjoint():
 
 
 def test_without_a_fraction_nothing_is_held_out():
-    chosen = choose(Strata(np.zeros(30, np.int64)), Strata(np.zeros(10, np.int64)), None, None, seed=0)
+    chosen = hold_out_and_limit(Strata(np.zeros(30, np.int64)), Strata(np.zeros(10, np.int64)), None, None, seed=0)
     assert chosen.validation is None and len(chosen.train) == 30
 
 

@@ -1,27 +1,26 @@
 """The parts of a search: its space, sampler, storage and rules, and trials run in this process."""
 
 import json
-import math
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import StorageInternalError
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from snntha.cli import main
 from snntha.config import ConfigError, compose
-from snntha.config.schema import Config
+from snntha.config.schema import Config, Search
 from snntha.errors import UserError
-from snntha.search import job
+from snntha.run import Outcome
+from snntha.search import shared_study, trial_job, worker
 from snntha.search.failures import check_failures
-from snntha.search.sampler import build_pruner, build_sampler
-from snntha.search.space import dimensions, implied, suggest
-from snntha.search.storage import StudyFull, connect, default_storage
-from snntha.search.study import join, open_study, reclaim, trials_left
-from snntha.search.workers import this_worker
+from snntha.search.shared_study import connect, join
+from snntha.search.space import SearchSpace, dimensions
 
 pytestmark = pytest.mark.usefixtures("quiet_optuna")
 
@@ -34,12 +33,25 @@ def config_of(folder: Path, *overrides: str) -> Config:
     return compose([*SMALL, f"search.dir={folder}", *overrides])
 
 
-def search(monkeypatch: pytest.MonkeyPatch, folder: Path, *overrides: str) -> tuple[int, optuna.Study]:
+def stored(folder: Path) -> optuna.Study:
+    return optuna.load_study(study_name=folder.name, storage=connect(f"sqlite:///{folder / 'study.db'}"))
+
+
+@pytest.fixture
+def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, optuna.Study]]:
     """Run a search on a little of digits in this process; its exit status and study."""
-    monkeypatch.setattr("sys.argv", ["snntha", "train", "-m", *SMALL, f"search.dir={folder}", *overrides])
-    status = main()
-    name = next((text.partition("=")[2] for text in overrides if "study_name" in text), "digits_annealed")
-    return status, open_study(name, connect(default_storage(folder / name)))
+    monkeypatch.setattr(worker, "POLL_S", 0.1)
+
+    def run(*overrides: str, folder: Path = tmp_path) -> tuple[int, optuna.Study]:
+        monkeypatch.setattr("sys.argv", ["snntha", "train", "-m", *SMALL, f"search.dir={folder}", *overrides])
+        return main(), stored(folder / "digits_annealed")
+
+    return run
+
+
+def states(study: optuna.Study) -> str:
+    """`CPF` for a complete, a pruned and a failed trial."""
+    return "".join(trial.state.name[0] for trial in study.get_trials())
 
 
 def value_at(config: Config, key: str) -> Any:
@@ -47,6 +59,9 @@ def value_at(config: Config, key: str) -> Any:
     for part in key.split("."):
         value = value[int(part)] if part.isdecimal() else getattr(value, part)
     return value
+
+
+# --- The space ---
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -64,25 +79,24 @@ def test_every_published_value_lies_inside_its_range(dataset: str, mode: str) ->
             assert dimension.low <= published < dimension.high, key
 
 
+COMMON = "beta slope optimizer.lr grad_clip weight_clip"
+
+
 @pytest.mark.parametrize(
     ("dataset", "mode", "searched"),
     [
-        ("shd", "bsnn_theta1", "beta slope optimizer.lr grad_clip weight_clip dropout.0 dropout.1"),
-        (
-            "shd",
-            "bsnn",
-            "beta slope optimizer.lr grad_clip weight_clip dropout.0 dropout.1 threshold.start.0 threshold.start.1",
-        ),
+        ("shd", "bsnn_theta1", f"{COMMON} dropout.0 dropout.1"),
+        ("shd", "bsnn", f"{COMMON} dropout.0 dropout.1 threshold.start.0 threshold.start.1"),
         (
             "fashion_mnist",
             "flt32",
-            "beta slope optimizer.lr grad_clip weight_clip batch_norm dropout.0 optimizer.name optimizer.momentum "
+            f"{COMMON} batch_norm dropout.0 optimizer.name optimizer.momentum "
             "threshold.start.0 threshold.start.1 threshold.start.2",
         ),
         (
             "digits",
             "annealed",
-            "beta slope optimizer.lr grad_clip weight_clip batch_norm dropout.0 threshold.start.0 threshold.start.1 "
+            f"{COMMON} batch_norm dropout.0 threshold.start.0 threshold.start.1 "
             "threshold.rise.0 threshold.rise.1 threshold.rate.0 threshold.rate.1",
         ),
     ],
@@ -92,173 +106,134 @@ def test_data_set_and_mode_select_what_is_searched(dataset: str, mode: str, sear
     assert [key.removeprefix("hparams.") for key, _ in dimensions(config)] == searched.split()
 
 
-def ask(config: Config, study: optuna.Study, settled: tuple[str, ...] = ()) -> optuna.Trial:
-    trial = study.ask()
-    for key in settled:
-        trial.set_user_attr(key, "settled")
-    suggest(config, trial)
-    return trial
-
-
 def test_momentum_is_drawn_only_with_sgd_and_adam_gets_none() -> None:
-    config = compose(["search=tpe", "dataset=fashion_mnist", "mode=annealed"])
-    assert config.search is not None and config.optimizer.momentum > 0
-    study = optuna.create_study(sampler=build_sampler(config.search, seed=0))
-    trials = [ask(config, study) for _ in range(20)]
-    chosen = {trial.params["optimizer.name"] for trial in trials}
-    assert chosen == {"adam", "sgd"}
-    for trial in trials:
+    space = SearchSpace.of(compose(["search=tpe", "dataset=fashion_mnist", "mode=annealed"]), [])
+    assert space.config.optimizer.momentum > 0
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    drawn = [(trial := study.ask(), space.draw(trial)) for _ in range(20)]
+    assert {trial.params["optimizer.name"] for trial, _ in drawn} == {"adam", "sgd"}
+    for trial, overrides in drawn:
         adam = trial.params["optimizer.name"] == "adam"
         assert ("optimizer.momentum" in trial.params) is not adam
-        assert implied(config, trial) == (["optimizer.momentum=0.0"] if adam else [])
+        assert ("optimizer.momentum=0.0" in overrides) is adam
 
 
-def test_what_the_command_line_settles_is_not_searched() -> None:
-    config = compose(["search=tpe"])
-    trial = ask(config, optuna.create_study(), settled=("hparams", "hparams.beta", "hparams.threshold.rate"))
-    assert "hparams.beta" not in trial.params
-    assert "hparams.threshold.rate.0" not in trial.params
-    assert {"hparams.slope", "hparams.threshold.rise.0"} <= trial.params.keys()
+def test_the_command_line_fixes_keys_and_replaces_ranges() -> None:
+    typed = [
+        "threads=1",
+        "hparams.beta=0.9",
+        "hparams.threshold.rate=[0,0]",
+        "optimizer.lr=tag(log,interval(1e-3,1e-2))",
+    ]
+    typed += [
+        "hparams.slope=range(1,2,0.25)",
+        "hparams.batch_size=range(16,64,16)",
+        "hparams.weight_clip=choice(1,2)",
+    ]
+    trial = optuna.create_study().ask()
+    overrides = SearchSpace.of(compose(["search=tpe"]), typed).draw(trial)
+    found = trial.distributions
+    assert found["optimizer.lr"] == FloatDistribution(1e-3, 1e-2, log=True)
+    assert found["hparams.slope"] == FloatDistribution(1.0, 1.75, step=0.25)
+    assert found["hparams.batch_size"] == IntDistribution(16, 48, step=16)
+    assert found["hparams.weight_clip"] == CategoricalDistribution([1, 2])
+    assert "hparams.threshold.rise.0" in found
+    assert "hparams.beta" not in found and "hparams.threshold.rate.0" not in found
+    assert {"threads=1", "hparams.beta=0.9", f"optimizer.lr={trial.params['optimizer.lr']}"} <= set(overrides)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
-def test_parameters_follow_from_seed_and_number_of_the_trial(sampler: str) -> None:
-    config = compose(["search=tpe", f"search.sampler={sampler}", "search.samplers.tpe.n_startup_trials=3"])
-    assert config.search is not None
-
-    def run(restart_after: int) -> list[dict[str, Any]]:
-        assert config.search is not None
-        study = optuna.create_study(direction="maximize", sampler=build_sampler(config.search, seed=7))
-        for number in range(8):
-            if number == restart_after:
-                study.sampler = build_sampler(config.search, seed=7)
-            trial = ask(config, study)
-            study.tell(trial, trial.params["hparams.beta"])
-        return [trial.params for trial in study.trials]
-
-    whole, restarted = run(restart_after=100), run(restart_after=2)
-    assert whole == restarted
-    assert len({json.dumps(params) for params in whole}) == 8
+def test_only_hyperparameters_are_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for override, message in (
+        ("mode=bsnn,annealed", "mode has several values, but a search varies hparams.* and optimizer.* alone"),
+        ("hparams.beta=glob(*)", "hparams.beta=glob(*): expected interval(low,high)"),
+        ("optimizer=sgd", "optimizer=sgd: in a search, set optimizer.name instead"),
+        ("resume=x", "a search goes on where it stopped by its own command"),
+        ("dataset.limit=7", "dataset.limit=7: in a search, set search.limit instead"),
+        ("search.workers=2", "without launcher=joblib | submitit | ray, start the command several times"),
+        ("hydra/sweeper/sampler=grid", "hydra/sweeper/sampler=grid: choose another"),
+        ("+search.pruners.median.warmup=1", "warmup"),
+    ):
+        monkeypatch.setattr("sys.argv", ["snntha", "train", *SMALL, f"search.dir={tmp_path}", override])
+        assert main() == 1
+        assert message in capsys.readouterr().err
 
 
-def test_sampler_arguments_are_checked() -> None:
-    config = compose(["search=tpe", "+search.samplers.tpe.n_startup=3", "+search.pruners.median.warmup=1"])
-    assert config.search is not None
-    with pytest.raises(UserError, match=r"search\.samplers\.tpe=.*n_startup"):
-        optuna.create_study(sampler=build_sampler(config.search, seed=0)).ask()
-    with pytest.raises(UserError, match=r"search\.pruners\.median=.*warmup"):
-        build_pruner(config.search)
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("selection=test", "selection=test: a search would choose hyperparameters by the test set"),
+        ("search.pruner=mediam", "search.pruner=mediam: expected none | median | hyperband; did you mean 'median'"),
+        ("search.n_trials=0", "search.n_trials=0: expected 1 or more"),
+        ("search.max_failure_share=1", "expected 0 to less than 1"),
+        ("search.stale_s=1", "would count as dead"),
+        ("search.space.beta.low=2", "search.space.beta: low=2.0 must not be above high=0.999"),
+        ("search.space.dropout.each=conv", "search.space.dropout.each=conv: expected null | layer | dense"),
+    ],
+)
+def test_a_mistake_in_the_search_is_named(override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose(["search=tpe", override])
+    assert message in str(caught.value)
 
 
-def test_no_trial_beyond_the_limit_however_many_ask_at_once(tmp_path: Path) -> None:
-    url = default_storage(tmp_path)
-    optuna.create_study(study_name="s", storage=connect(url))
-
-    def worker(_: int) -> int:
-        storage = connect(url)
-        storage.limit = 10
-        study, asked = optuna.load_study(study_name="s", storage=storage), 0
-        try:
-            while True:
-                study.ask()
-                asked += 1
-        except StudyFull:
-            return asked
-
-    with ThreadPoolExecutor(4) as pool:
-        asked = list(pool.map(worker, range(4)))
-    assert sum(asked) == 10
-    assert [trial.number for trial in optuna.load_study(study_name="s", storage=connect(url)).trials] == list(range(10))
-
-
-def test_a_marked_trial_is_stored_as_pruned(tmp_path: Path) -> None:
-    study = optuna.create_study(study_name="s", storage=connect(default_storage(tmp_path)))
-    trial = study.ask()
-    trial.report(3.0, 1)
-    trial.set_user_attr("pruned", True)
-    study.tell(trial, 3.0)
-    assert [(trial.state, trial.value) for trial in study.trials] == [(TrialState.PRUNED, 3.0)]
+# --- The study ---
 
 
 @pytest.mark.parametrize(
     ("url", "message"),
-    [
-        ("nonsense", "nonsense: .*SQLAlchemy URL"),
-        ("sqlite:////nowhere/at/all/study.db", "does not answer: .*unable to open"),
-    ],
+    [("nonsense", "nonsense does not answer: .*SQLAlchemy URL"), ("sqlite:////nowhere/study.db", "unable to open")],
 )
 def test_a_storage_that_cannot_be_opened_is_named(url: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         connect(url, patience_s=0)
 
 
+def test_a_heartbeat_outlives_a_database_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    search = config_of(tmp_path).search
+    study = optuna.create_study(storage=(storage := connect(f"sqlite:///{tmp_path / 'study.db'}", search=search)))
+
+    def away(*arguments: Any) -> None:
+        raise StorageInternalError("the server is starting up")
+
+    monkeypatch.setattr(optuna.storages.RDBStorage, "record_heartbeat", away)
+    study.optimize(lambda trial: 1.0, n_trials=1)
+    assert states(study) == "C"
+    calls: list[int] = []
+    monkeypatch.setattr(shared_study.time, "sleep", calls.append)
+    monkeypatch.setattr(storage, "get_all_studies", lambda: away() if len(calls) < 3 else [])
+    assert shared_study.patiently(storage.get_all_studies) == []
+
+
 def test_a_second_start_must_be_of_the_same_configuration(tmp_path: Path) -> None:
-    join(config_of(tmp_path))
-    join(config_of(tmp_path, "search.n_trials=900", "threads=2", "search.heartbeat_s=1"))
-    with pytest.raises(UserError, match=r"begun with another configuration \(.*epochs=2, there 1"):
-        join(config_of(tmp_path, "search.epochs=2"))
-
-
-def test_ranges_of_the_command_line_belong_to_the_configuration(tmp_path: Path) -> None:
-    narrow = ["optimizer.lr=tag(log,interval(1e-3,2e-3))", "threads=1"]
-    join(config_of(tmp_path), narrow)
-    join(config_of(tmp_path), [*reversed(narrow), "search.n_trials=3"])
+    narrow, sampler = ["optimizer.lr=tag(log,interval(1e-3,2e-3))", "threads=1"], optuna_config("TPESampler")
+    join(config_of(tmp_path), sampler, narrow)
+    join(config_of(tmp_path, "search.n_trials=900", "threads=2", "search.heartbeat_s=1"), sampler, narrow[::-1])
+    assert join(config_of(tmp_path, "search.n_trials=3"), sampler, narrow).user_attrs["n_trials"] == 900
+    with pytest.raises(UserError, match=r"begun with another configuration \(.*search.epochs=2, there 1"):
+        join(config_of(tmp_path, "search.epochs=2"), sampler, narrow)
     with pytest.raises(UserError, match=r"command line=, there optimizer\.lr=tag"):
-        join(config_of(tmp_path))
+        join(config_of(tmp_path), sampler)
+    with pytest.raises(UserError, match=r"hydra.sweeper.sampler=.*RandomSampler"):
+        join(config_of(tmp_path), optuna_config("RandomSampler"), narrow)
 
 
-def test_a_smaller_number_of_trials_does_not_shrink_the_study(tmp_path: Path) -> None:
-    join(config_of(tmp_path, "search.n_trials=10"))
-    assert join(config_of(tmp_path, "search.n_trials=3")).user_attrs["n_trials"] == 10
+def optuna_config(sampler: str) -> Any:
+    from omegaconf import OmegaConf
+
+    return OmegaConf.create({"_target_": f"optuna.samplers.{sampler}"})
 
 
 def test_trials_of_a_lost_storage_are_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "digits_annealed" / "trial_0").mkdir(parents=True)
     with pytest.raises(UserError, match=r"holds trials, but search\.storage=.* knows no trial"):
-        join(config_of(tmp_path))
+        join(config_of(tmp_path), optuna_config("TPESampler"))
 
 
-def running_trial(study: optuna.Study, **attributes: Any) -> int:
-    trial = study.ask()
-    for key, value in attributes.items():
-        trial.set_user_attr(key, value)
-    return trial.number
-
-
-def test_only_trials_of_dead_workers_are_reclaimed(tmp_path: Path) -> None:
-    config = config_of(tmp_path, "search.n_trials=10")
-    assert config.search is not None
-    study = join(config)
-    host, pid, start = this_worker().rsplit(":", 2)
-    running_trial(study, worker=f"{host}:{pid}:{start}", heartbeat=0.0)  # lives, whatever its heartbeat
-    running_trial(study, worker=f"{host}:{pid}:{start}0")  # another process had this pid
-    running_trial(study, worker=f"elsewhere:{pid}:{start}", heartbeat=0.0)
-    running_trial(study, worker=f"elsewhere:{pid}:{start}", heartbeat=math.inf)
-    reclaim(study, config.search)
-    running, waiting = TrialState.RUNNING, TrialState.WAITING
-    assert [trial.state for trial in study.trials] == [running, waiting, waiting, running]
-    assert trials_left(study, config.search) == 10 - 2
-    assert study.ask().number == 1
-
-
-def test_a_trial_that_kills_its_workers_fails_in_the_end(tmp_path: Path) -> None:
-    config = config_of(tmp_path, "search.max_deaths=2")
-    assert config.search is not None
-    study = join(config)
-    for _ in range(2):
-        assert running_trial(study, worker="elsewhere:1:1", heartbeat=0.0) == 0
-        reclaim(study, config.search)
-    (trial,) = study.trials
-    assert trial.state == TrialState.FAIL
-    assert "2 workers died" in trial.user_attrs["failure"]
-
-
-def trials_with(failed_lr: list[float], complete_lr: list[float]) -> list[optuna.trial.FrozenTrial]:
+def trials_with(failed_lr: list[float], complete_lr: list[float]) -> list[FrozenTrial]:
     study = optuna.create_study(direction="maximize")
-    ranges = {
-        "optimizer.lr": optuna.distributions.FloatDistribution(0.0, 1.0),
-        "hparams.batch_norm": optuna.distributions.CategoricalDistribution([True, False]),
-    }
+    ranges = {"optimizer.lr": FloatDistribution(0.0, 1.0), "hparams.batch_norm": CategoricalDistribution([True, False])}
     for lr in complete_lr:
         params = {"optimizer.lr": lr, "hparams.batch_norm": False}
         study.add_trial(optuna.create_trial(params=params, distributions=ranges, value=50.0))
@@ -271,47 +246,33 @@ def trials_with(failed_lr: list[float], complete_lr: list[float]) -> list[optuna
 
 
 def test_too_many_failures_are_told_with_what_they_share() -> None:
-    config = compose(["search=tpe", "search.failure_window=4", "search.max_failure_share=0.5"]).search
-    assert config is not None
-    check_failures(trials_with([0.1], []), config)  # too few to judge
-    check_failures(trials_with([0.1, 0.2], [0.001, 0.002]), config)  # half is allowed
+    options = Search(failure_window=4, max_failure_share=0.5)
+    check_failures(trials_with([0.1], []), options)  # too few to judge
+    check_failures(trials_with([0.1, 0.2], [0.001, 0.002]), options)  # half is allowed
+    trials = trials_with([0.1, 0.2, 0.3], [0.001, 0.002])
     with pytest.raises(UserError) as caught:
-        check_failures(trials_with([0.1, 0.2, 0.3], [0.001, 0.002]), config)
+        check_failures(trials, options)
     message = str(caught.value)
     assert "3 of the last 4 trials failed" in message
     assert "3 x NaN or Inf at epoch #, iteration #" in message
     assert "all had hparams.batch_norm=True, no complete trial had" in message
     assert "all had optimizer.lr from 0.1 to 0.3, no complete trial had" in message
+    since = max(trial.datetime_complete for trial in trials if trial.datetime_complete)
+    check_failures(trials, options, since=since.replace(year=since.year + 1))  # of an earlier start
 
 
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        ("selection=test", "selection=test: a search would choose hyperparameters by the test set"),
-        ("search.sampler=tpee", "search.sampler=tpee: expected tpe | random; did you mean 'tpe'"),
-        ("search.n_trials=0", "search.n_trials=0: expected 1 or more"),
-        ("search.stale_s=1", "would count as dead"),
-        ("search.space.beta.low=2", "search.space.beta: low=2.0 must not be above high=0.999"),
-        ("search.space.dropout.each=conv", "search.space.dropout.each=conv: expected null | layer | dense"),
-    ],
-)
-def test_a_mistake_in_the_search_is_named(override: str, message: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        compose(["search=tpe", override])
-    assert message in str(caught.value)
+# --- Trials in this process ---
 
 
 def test_a_search_leaves_trial_folders_and_results_and_no_test_accuracy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    search: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status, study = search(monkeypatch, tmp_path, "search.n_trials=3", "search.seeds=2")
+    status, study = search("search.n_trials=3", "search.seeds=2")
     folder = tmp_path / "digits_annealed"
-    assert status == 0
-    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
+    assert (status, states(study)) == (0, "CCC")
+    assert len({str(trial.params) for trial in study.trials}) == 3
     for trial in study.trials:
         assert list(trial.intermediate_values) == [1], "pruners compare the first seed"
-        assert "hparams.batch_size" in trial.user_attrs
-        assert "search.dir" not in trial.user_attrs, "nor a storage with its password"
         weights = (folder / f"trial_{trial.number}").glob("trial_*/checkpoints/*")
         assert sorted(path.name for path in weights) == ["best.pt", "best.pt"], "one for each seed"
         summary = json.loads((folder / f"trial_{trial.number}" / "summary.json").read_text())
@@ -323,94 +284,94 @@ def test_a_search_leaves_trial_folders_and_results_and_no_test_accuracy(
 
     monkeypatch.setattr("sys.argv", ["snntha", "train", f"hparams={folder}/best.yaml", "--cfg", "job", "--resolve"])
     assert main() == 0
-    assert "name: digits_annealed_best" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "name: digits_annealed_best" in shown
+    assert "epochs: 30" in shown, "a trial had one, which best.yaml does not take over"
 
     monkeypatch.setattr("sys.argv", ["snntha", "train", f"resume={folder}/trial_1"])
     with pytest.raises(SystemExit):
         main()
     assert "is trial 1 of a search: start the search's command again" in capsys.readouterr().err
 
-    status, study = search(monkeypatch, tmp_path, "search.n_trials=3", "search.seeds=2")
-    assert (status, len(study.trials)) == (0, 3)
+    again, study = search("search.n_trials=3", "search.seeds=2")
+    assert (again, len(study.trials)) == (0, 3)
 
 
-def test_a_hopeless_trial_stops_early_and_counts_as_pruned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hopeless_trial_stops_early_and_counts_as_pruned(
+    search: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Impatient(optuna.pruners.BasePruner):
-        def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
+        def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
             return trial.number == 1 and trial.last_step == 2
 
-    monkeypatch.setattr(job, "build_pruner", lambda settings: Impatient())
-    status, study = search(monkeypatch, tmp_path, "search.n_trials=3", "search.epochs=4")
-    assert status == 0
-    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.COMPLETE]
+    monkeypatch.setattr(trial_job, "build_pruner", lambda search: Impatient())
+    status, study = search("search.n_trials=3", "search.epochs=4")
+    assert (status, states(study)) == (0, "CPC")
     assert list(study.trials[1].intermediate_values) == [1, 2]
     assert study.trials[1].value == study.trials[1].intermediate_values[2]
-    lines = (tmp_path / "digits_annealed" / "trial_1" / "trial_0" / "metrics.jsonl").read_text().splitlines()
-    assert len(lines) == 2
-    assert not list((tmp_path / "digits_annealed" / "trial_1").rglob("*.pt.partial"))
-    assert not list((tmp_path / "digits_annealed" / "trial_1").rglob("checkpoints/*.pt"))
+    folder = tmp_path / "digits_annealed" / "trial_1"
+    assert len((folder / "trial_0" / "metrics.jsonl").read_text().splitlines()) == 2
+    assert not list(folder.rglob("*.pt.partial")) and not list(folder.rglob("checkpoints/*.pt"))
 
 
-@pytest.mark.parametrize("trained", [False, True])
-def test_a_job_that_the_storage_fails_is_begun_again(
-    trained: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def training(monkeypatch: pytest.MonkeyPatch, replacement: Callable[..., float]) -> None:
+    """Call `replacement(number of the call, run, *its arguments)` in place of a trial's training."""
     calls: list[int] = []
 
-    def train(config: Config, *arguments: Any) -> float:
-        assert config.search is not None and config.search.trial is not None
-        calls.append(config.search.trial)
-        value = run(config, *arguments) if trained or len(calls) > 1 else 0.0
-        if len(calls) == 1:
+    def train(*arguments: Any) -> Any:
+        calls.append(len(calls))
+        came_to = replacement(calls[-1], original, *arguments)
+        return came_to if isinstance(came_to, Outcome) else SimpleNamespace(score=came_to)
+
+    original = trial_job.run
+    monkeypatch.setattr(trial_job, "run", train)
+
+
+def test_a_job_that_the_storage_fails_is_begun_again(search: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[str] = []
+
+    def train(call: int, run: Any, config: Config, *arguments: Any) -> float:
+        trained.append(config.output_dir[-1])
+        value = run(config, *arguments) if call != 1 else 0.0
+        if call < 2:
             raise StorageInternalError("the server is away")
         return value
 
-    run = job.run
-    monkeypatch.setattr(job, "run", train)
-    status, study = search(monkeypatch, tmp_path, "search.n_trials=2")
-    assert status == 0
-    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 2
-    assert calls == ([0, 1] if trained else [0, 0, 1]), "what was trained to its end is not trained again"
+    training(monkeypatch, train)
+    status, study = search("search.n_trials=2")
+    assert (status, states(study)) == (0, "CC")
+    assert trained == ["0", "1", "1"], "what was trained to its end is not trained again"
 
 
-@pytest.mark.parametrize("when", ["while it trains", "after its last epoch"])
-def test_a_trial_that_was_taken_away_is_left_alone(when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As after a pause of the machine that made the others believe the worker dead."""
+def test_a_trial_that_another_worker_has_ended_is_left_alone(search: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a pause of the machine that made the others believe this worker dead."""
 
-    def train(config: Config, resume: Path | None, console: Any, report: Any) -> float:
-        search = config.search
-        assert search is not None and search.trial is not None
+    def train(call: int, run: Any, config: Config, resume: Any, console: Any, report: Any) -> float:
+        assert config.search is not None and config.search.attempt is not None
         report([10.0], 1)
-        if not calls:
-            calls.append(search.trial)
-            storage = connect(search.storage)
-            trial = optuna.load_study(study_name=search.study_name, storage=storage).get_trials()[search.trial]
-            storage.release(trial)
-            if when == "after its last epoch":
-                return 15.0
+        if call == 0:
+            optuna.load_study(study_name=config.search.study_name, storage=config.search.storage).tell(
+                config.search.attempt, state=TrialState.FAIL
+            )
         report([20.0], 2)
         return 20.0
 
-    calls: list[int] = []
-    monkeypatch.setattr(job, "run", train)
-    status, study = search(monkeypatch, tmp_path, "search.n_trials=2", "search.pruner=none")
-    assert (status, calls) == (0, [0])
-    assert [(trial.state, trial.value) for trial in study.trials] == [(TrialState.COMPLETE, 20.0)] * 2
+    training(monkeypatch, train)
+    status, study = search("search.n_trials=2", "search.pruner=none", "search.max_deaths=1")
+    assert (status, states(study)) == (0, "FCC")
 
 
 def test_failed_trials_are_recorded_and_the_search_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    search: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def train(config: Config, *arguments: Any) -> float:
-        assert config.search is not None and config.search.trial is not None
-        if config.search.trial < 2:
+    def train(call: int, *arguments: Any) -> float:
+        if call < 2:
             raise MemoryError("no room for 1 GiB")
         return 50.0
 
-    monkeypatch.setattr(job, "run", train)
-    status, study = search(monkeypatch, tmp_path, "search.n_trials=4")
-    assert status == 0
-    assert [trial.state for trial in study.trials] == [TrialState.FAIL] * 2 + [TrialState.COMPLETE] * 2
+    training(monkeypatch, train)
+    status, study = search("search.n_trials=2")
+    assert (status, states(study)) == (0, "FFCC")
     assert study.trials[0].user_attrs["failure"] == "MemoryError: no room for 1 GiB"
     assert "no room for 1 GiB" in (tmp_path / "digits_annealed" / "trial_1" / "failure.txt").read_text()
     printed = capsys.readouterr()
@@ -418,29 +379,26 @@ def test_failed_trials_are_recorded_and_the_search_goes_on(
     assert not printed.err
 
 
-def test_a_search_that_only_fails_stops_and_its_waiting_trial_can_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_search_that_only_fails_stops(
+    search: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def train(*arguments: Any) -> float:
         raise UserError("NaN or Inf at epoch 1")
 
-    monkeypatch.setattr(job, "run", train)
-    status, study = search(monkeypatch, tmp_path, "search.n_trials=9", "search.failure_window=3")
-    assert status == 1
-    assert [trial.state for trial in study.trials] == [TrialState.FAIL] * 3 + [TrialState.WAITING]
+    training(monkeypatch, train)
+    status, study = search("search.n_trials=9", "search.failure_window=3")
+    assert (status, states(study)) == (1, "FFF")
     assert "3 of the last 3 trials failed" in capsys.readouterr().err
 
 
-def test_only_hyperparameters_are_searched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("sampler", ["tpe_shared", "random"])
+def test_parameters_follow_from_seed_and_number_of_the_trial(
+    search: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str
 ) -> None:
-    for override, message in (
-        ("mode=bsnn,annealed", "mode has several values, but a search varies hparams.* and optimizer.* alone"),
-        ("hparams.beta=glob(*)", "hparams.beta=glob(*): expected interval(low,high)"),
-        ("optimizer=sgd", "optimizer=sgd: in a search, set optimizer.name instead"),
-        ("resume=x", "a search goes on where it stopped by its own command"),
-        ("dataset.limit=7", "dataset.limit=7: in a search, set search.limit instead"),
-    ):
-        monkeypatch.setattr("sys.argv", ["snntha", "train", *SMALL, f"search.dir={tmp_path}", override])
-        assert main() == 1
-        assert message in capsys.readouterr().err
+    training(monkeypatch, lambda *arguments: 50.0)
+    arguments = (f"hydra/sweeper/sampler={sampler}", "seed=7", "hparams.slope=interval(0.1,1.0)")
+    _, whole = search(*arguments, "search.n_trials=4", folder=tmp_path / "whole")
+    search(*arguments, "search.n_trials=2")
+    _, continued = search(*arguments, "search.n_trials=4")
+    assert [trial.params for trial in whole.trials] == [trial.params for trial in continued.trials]
+    assert len({str(trial.params) for trial in whole.trials}) == 4

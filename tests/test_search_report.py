@@ -13,17 +13,17 @@ import pytest
 import yaml
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from snntha.search.compare import comparison
+from snntha.search.storage import connect, default_storage
+from snntha.search.study import open_study
+from snntha.search.tables import report_tables, seconds_left
 
 from snntha import config as configuration
 from snntha.errors import UserError
 from snntha.search.command import run_command
-from snntha.search.compare import comparison
 from snntha.search.pictures import PICTURES, Scale, draw_pictures
 from snntha.search.results import write_results
 from snntha.search.snapshot import Snapshot
-from snntha.search.storage import connect, default_storage
-from snntha.search.study import open_study
-from snntha.search.tables import report_tables, seconds_left
 
 NOW = datetime(2026, 1, 1, 12)
 NAME = "shd_annealed"

@@ -12,9 +12,9 @@ import snntha
 PACKAGE = Path(snntha.__file__).parent
 REPOSITORY = PACKAGE.parent
 ORDER = (  # each may import what stands before it, and itself
-    ("errors", "published"),
+    ("errors", "published", "topology"),
     ("config",),
-    ("topology", "neuron", "threshold", "layers"),
+    ("neuron", "threshold", "layers"),
     ("kernels",),
     ("data",),
     ("binarize", "network", "checkpoints"),

@@ -23,25 +23,3 @@ from snntha.config.overrides import check_names
 from snntha.config.rules import CHOICES
 from snntha.config.schema import Config
 from snntha.errors import ConfigError, did_you_mean
-
-__all__ = [
-    "CHOICES",
-    "REPLACED",
-    "Config",
-    "ConfigError",
-    "add_hparams",
-    "check_names",
-    "compose",
-    "conf_folder",
-    "did_you_mean",
-    "explain",
-    "flatten",
-    "from_yaml",
-    "load",
-    "override",
-    "read_recorded",
-    "register",
-    "to_yaml",
-    "tuned",
-    "without_replaced",
-]

@@ -1,7 +1,7 @@
 """Composing a configuration from conf/ and the command line, reading it back, and writing it."""
 
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def add_hparams(path: Path) -> str:
     """Make a file of hyperparameters an option of the group hparams, and return the option's name."""
     if not path.is_file():
         raise ConfigError(f"hparams={path}: there is no such file; a name without .yaml chooses one of conf/hparams")
-    delta = as_delta(_read(path, f"hparams={path}"))
+    delta = as_delta(_read(path, lambda path: OmegaConf.to_container(OmegaConf.load(path)), f"hparams={path}"))
     # A group of its own: of two options with one name Hydra would take that of conf/.
     ConfigStore.instance().store(group="hparams/file", name=path.stem, node=delta, package="_global_", replace=True)
     return f"file/{path.stem}"
@@ -115,12 +115,7 @@ def read_recorded(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise ConfigError(f"{path} does not exist: name the folder of a run, the one that holds config.yaml")
-    try:
-        recorded = yaml.load(path.read_bytes(), _YAML_LOADER)
-    except (yaml.YAMLError, ValueError, OSError) as error:
-        raise ConfigError(f"{path} is damaged, it is not YAML: {error}") from error
-    if not isinstance(recorded, dict):
-        raise ConfigError(f"{path} is damaged: it holds no keys")
+    recorded = _read(path, lambda path: yaml.load(path.read_bytes(), _YAML_LOADER), f"{path} is damaged, it")
     for key, value in flatten(recorded):
         if "${" in str(value):
             raise ConfigError(
@@ -132,15 +127,15 @@ def read_recorded(path: Path) -> dict[str, Any]:
 _YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times faster, where it was built in
 
 
-def _read(path: Path, subject: str) -> dict[str, Any]:
-    """A YAML file of keys, nothing resolved; `subject` begins the sentence that says what is wrong with it."""
+def _read(path: Path, parse: Callable[[Path], Any], subject: str) -> dict[str, Any]:
+    """A YAML file of keys; `subject` begins the sentence that says what is wrong with it."""
     try:
-        values = OmegaConf.to_container(OmegaConf.load(path))
-    except (yaml.YAMLError, OSError) as error:
+        values = parse(path)
+    except (yaml.YAMLError, ValueError, OSError) as error:
         raise ConfigError(f"{subject} is not YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{subject} holds no keys")
-    return {str(key): value for key, value in values.items()}
+    return values
 
 
 def override(config: Config, overrides: Iterable[str]) -> Config:

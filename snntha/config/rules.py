@@ -24,8 +24,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "fidelity.weight_clip": ("weights_after_step", "all_before_step"),
     "fidelity.trial_seed": ("seed_plus_trial", "same"),
     "optimizer.name": ("adam", "sgd"),
-    "search.sampler": ("tpe", "random"),
-    "search.pruner": ("none", "median", "hyperband"),
 }
 
 Rule = tuple[Callable[[Any], bool], str]  # of one number: the test, and what it allows in words
@@ -35,46 +33,22 @@ POSITIVE: Rule = (lambda value: 0 < value < math.inf, "more than 0")
 FRACTION: Rule = (lambda value: 0 <= value <= 1, "0 to 1")
 BELOW_1: Rule = (lambda value: 0 <= value < 1, "0 to less than 1")
 
-RULES: dict[str, Rule] = {  # null passes where the type allows it; of a list, every entry must pass
-    "seed": (lambda value: 0 <= value < 2**40, "0 to 2^40"),
-    "trials": AT_LEAST_1,
-    "epochs": AT_LEAST_1,
-    "patience": AT_LEAST_1,
-    "threads": AT_LEAST_1,
-    "target_train_accuracy": (lambda value: 0 < value <= 100, "percent, more than 0 to 100"),
-    "dataset.time_steps": AT_LEAST_1,
-    "dataset.test_time_steps": AT_LEAST_1,
-    "dataset.bin_ms": POSITIVE,
-    "dataset.validation_fraction": BELOW_1,
-    "dataset.limit": AT_LEAST_1,
-    "dataset.target_peak": POSITIVE,
-    "dataset.target_step": AT_LEAST_1,
-    "loss.correct_rate": FRACTION,
-    "loss.incorrect_rate": FRACTION,
-    "optimizer.lr": POSITIVE,
-    "optimizer.momentum": BELOW_1,
-    "optimizer.betas": BELOW_1,
-    "hparams.beta": FRACTION,
-    "hparams.slope": POSITIVE,
-    "hparams.batch_size": AT_LEAST_1,
-    "hparams.dropout": BELOW_1,
-    "hparams.grad_clip": POSITIVE,
-    "hparams.weight_clip": POSITIVE,
-    "hparams.cosine_epochs": POSITIVE,
-    "hparams.threshold.start": POSITIVE,
-    "hparams.threshold.rise": AT_LEAST_0,
-    "hparams.threshold.rate": FRACTION,
-    "search.n_trials": AT_LEAST_1,
-    "search.epochs": AT_LEAST_1,
-    "search.limit": AT_LEAST_1,
-    "search.seeds": AT_LEAST_1,
-    "search.batch": AT_LEAST_1,
-    "search.max_failure_share": FRACTION,
-    "search.failure_window": AT_LEAST_1,
-    "search.max_deaths": AT_LEAST_1,
-    "search.heartbeat_s": POSITIVE,
-    "search.stale_s": POSITIVE,
-}
+# Keys by the rule of their number; null passes where the type allows it; of a list, every entry must pass.
+_KEYS: tuple[tuple[Rule, str], ...] = (
+    ((lambda value: 0 <= value < 2**40, "0 to 2^40"), "seed"),
+    ((lambda value: 0 < value <= 100, "percent, more than 0 to 100"), "target_train_accuracy"),
+    (AT_LEAST_1, "trials epochs patience threads hparams.batch_size"),
+    (AT_LEAST_1, "dataset.time_steps dataset.test_time_steps dataset.limit dataset.target_step"),
+    (AT_LEAST_1, "search.n_trials search.epochs search.limit search.seeds search.workers"),
+    (AT_LEAST_1, "search.failure_window search.max_deaths"),
+    (POSITIVE, "dataset.bin_ms dataset.target_peak optimizer.lr hparams.slope hparams.grad_clip hparams.weight_clip"),
+    (POSITIVE, "hparams.cosine_epochs hparams.threshold.start search.heartbeat_s search.stale_s"),
+    (AT_LEAST_0, "hparams.threshold.rise"),
+    (BELOW_1, "dataset.validation_fraction optimizer.momentum optimizer.betas"),
+    (BELOW_1, "hparams.dropout search.max_failure_share"),
+    (FRACTION, "loss.correct_rate loss.incorrect_rate hparams.beta hparams.threshold.rate"),
+)
+RULES = {key: rule for rule, keys in _KEYS for key in keys.split()}
 
 
 def validate(config: Config) -> None:
@@ -205,6 +179,17 @@ def _check_search(config: Config, search: Search) -> None:
         raise ConfigError(
             f"search.stale_s={search.stale_s}: a worker that gives a sign of life every search.heartbeat_s="
             f"{search.heartbeat_s} seconds would count as dead; pass several times that"
+        )
+    for key, value, own, wanted in (
+        ("trials", config.trials, "search.seeds", search.seeds),
+        ("dataset.limit", config.dataset.limit, "search.limit", search.limit),
+    ):
+        if value != wanted:  # what a trial costs, which the study's record and the pruner go by
+            raise ConfigError(f"{key}={value}: in a search, set {own} instead")
+    if search.pruner not in search.pruners:
+        raise ConfigError(
+            f"search.pruner={search.pruner}: expected {' | '.join(search.pruners)}"
+            f"{did_you_mean(search.pruner, search.pruners)}"
         )
     for name, dimension in search.space.items():
         key = f"search.space.{name}"

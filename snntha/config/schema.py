@@ -88,7 +88,7 @@ class Hparams:
 class Dimension:
     """One thing a search varies: a range of numbers or choices, for some data sets and modes."""
 
-    key: str | None = None  # what it varies, `hparams.beta`
+    key: str = "???"  # as on the command line
     low: float | None = None
     high: float | None = None
     log: bool = False  # uniform in the logarithm
@@ -108,18 +108,16 @@ class Search:
     epochs: int = 0  # of a trial
     limit: int | None = None  # samples of each split
     seeds: int = 1  # a trial's value is the mean over that many
-    sampler: str = "tpe"  # tpe | random
-    pruner: str = "none"  # none | median | hyperband
-    samplers: dict[str, dict[str, Any]] = field(default_factory=dict)  # arguments of Optuna's classes
-    pruners: dict[str, dict[str, Any]] = field(default_factory=dict)
-    batch: int = 1  # trials handed to the launcher at a time
+    pruner: str = "none"  # one of pruners
+    pruners: dict[str, dict[str, Any]] = field(default_factory=dict)  # Optuna's classes and their arguments
+    workers: int = 1  # trials at a time, each a job of Hydra's launcher
     max_failure_share: float = 1.0  # more than that of the last failure_window trials failed: stop
     failure_window: int = 1
-    max_deaths: int = 1  # workers that one trial may take with it before it counts as failed
-    heartbeat_s: float = 0.0  # seconds between a worker's signs of life
-    stale_s: float = 0.0  # seconds without one after which a worker counts as dead
-    trial: int | None = None  # number of the trial; set by the search
-    claim: str | None = None  # tells a job from an earlier one of the same trial; set by the search
+    max_deaths: int = 1  # processes that may die in one trial before it counts as failed
+    heartbeat_s: int = 1  # seconds between a worker's signs of life
+    stale_s: int = 2  # seconds without one after which a worker counts as dead
+    trial: int | None = None  # number of the trial that the folder is named by; set by the search
+    attempt: int | None = None  # number of the trial in the study, another one where it is taken up again
     space: dict[str, Dimension] = field(default_factory=dict)
 
 

@@ -6,13 +6,13 @@ Nothing here imports torch before `load` is called.
 from typing import TYPE_CHECKING
 
 from snntha.config.schema import Dataset
-from snntha.data.source import DataError, Search
+from snntha.data.files import DataError, FoundFiles
 from snntha.data.status import status, status_table
 
 if TYPE_CHECKING:
     from snntha.data.batch import Data
 
-__all__ = ["DataError", "Search", "load", "status", "status_table"]
+__all__ = ["DataError", "FoundFiles", "load", "status", "status_table"]
 
 
 def load(dataset: Dataset, *, selection: str, seed: int) -> "Data":
@@ -27,6 +27,6 @@ def load(dataset: Dataset, *, selection: str, seed: int) -> "Data":
     Raises:
         DataError: files are absent, damaged or another data set's, or a key of `dataset` does not fit.
     """
-    from snntha.data import loading
+    from snntha.data.prepare import prepare
 
-    return loading.load(dataset, selection=selection, seed=seed)
+    return prepare(dataset, selection, seed)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snntha.config.schema import Dataset
-from snntha.data.source import DataError
+from snntha.data.files import DataError
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snntha.data.binning import Binning, Recording, bin_events
-from snntha.data.source import DataError
+from snntha.data.files import DataError
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ def _publish(binned: Binned, settings: dict[str, Any], own: Path, folder: Path) 
         "settings": settings,
         "time_steps": binned.time_steps,
         "fingerprint": binned.fingerprint,
-        "checksums": {name: _checksum(getattr(binned, name)) for name in _ARRAYS},
+        "checksums": {name: zlib.crc32(getattr(binned, name).data) for name in _ARRAYS},
     }
     (own / "meta.json").write_text(json.dumps(meta, indent=2) + "\n")
     opened = _open(own)
@@ -132,13 +132,9 @@ def _open(folder: Path) -> Binned:
     meta = json.loads((folder / "meta.json").read_text())
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
     for name, values in arrays.items():
-        if _checksum(values) != meta["checksums"][name]:
+        if zlib.crc32(values.data) != meta["checksums"][name]:
             raise ValueError(f"wrong checksum of {name}.npy")
     return Binned(**arrays, time_steps=meta["time_steps"], fingerprint=meta["fingerprint"])
-
-
-def _checksum(values: NDArray[Any]) -> int:
-    return zlib.crc32(values.data)
 
 
 def _discard(folder: Path) -> None:

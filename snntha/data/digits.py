@@ -3,7 +3,7 @@
 import numpy as np
 
 from snntha.data.idx import Images
-from snntha.data.sampling import Strata, complement, stratified_sample
+from snntha.data.stratified import Strata, complement, stratified_sample
 
 WHITE = 16  # the largest grey value
 _SPLIT_SEED = 1797  # of the test set, the same in every run so that runs compare

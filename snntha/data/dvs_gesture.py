@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from snntha.config.schema import Dataset
 from snntha.data.binning import Recording, microseconds
-from snntha.data.source import Archive, DataError, Search, candidate_folders, first_complete
+from snntha.data.files import Archive, DataError, FoundFiles, look_for
 
 _SENSOR_SIDE = 128
 _FOLDERS = {"train": "ibmGestureTrain", "test": "ibmGestureTest"}
@@ -26,40 +27,32 @@ _LONGEST_MS = 600_000  # beyond it, times are not milliseconds
 _PATH = re.compile(r"user(?P<user>\d+)_\w+/(?P<label>\d+)\.npy")
 
 
-def find(dataset: Dataset) -> Search:
+def find(dataset: Dataset) -> FoundFiles:
     """Look for the two folders of recordings without reading them; an archive beside an absent folder is named."""
-    folders = candidate_folders(dataset.root, "DVSGesture")
-    files = first_complete(folders, tuple(_FOLDERS), _locate)
-    problems = []
-    for role, archive in _ARCHIVES.items():
-        if role not in files:
-            problems.append(f"no recordings in {_FOLDERS[role]}/")
-            packed = [path for folder in folders if (path := folder / archive.name).is_file()]
-            problems += [f"{path} is not unpacked ({path.stat().st_size} bytes)" for path in packed]
-    return Search(
-        name=dataset.name,
-        looked_in=folders,
-        files=files,
-        problems=tuple(problems),
-        remedy=f"snntha train dataset={dataset.name} dataset.download=true; if the host insists on a browser, "
-        f"unpack into {folders[0]} {' and '.join(map(str, _ARCHIVES.values()))} "
-        f"(cut from the recordings of https://research.ibm.com/interactive/dvsgesture/)",
+    absent = {role: f"recordings in {folder}/" for role, folder in _FOLDERS.items()}
+    by_hand = (
+        f"; if the host insists on a browser, unpack into {{folder}} {' and '.join(map(str, _ARCHIVES.values()))} "
+        f"(cut from the recordings of https://research.ibm.com/interactive/dvsgesture/)"
     )
+    files = look_for(dataset, ["DVSGesture"], absent, _locate, by_hand)
+    problems = dict(files.problems)
+    for role in problems:
+        packed = [path for folder in files.looked_in if (path := folder / _ARCHIVES[role].name).is_file()]
+        problems[role] += "".join(f"; {path} is not unpacked ({path.stat().st_size} bytes)" for path in packed)
+    return replace(files, problems=problems)
 
 
-def download(search: Search) -> None:
+def download(files: FoundFiles) -> None:
     """Fetch and unpack what is absent into `dataset.root`/DVSGesture."""
-    for role, archive in _ARCHIVES.items():
-        if role not in search.files:
-            archive.fetch(search.looked_in[0])
+    files.fetch_missing(_ARCHIVES)
 
 
-def sources(search: Search, split: Literal["train", "test"]) -> list[Path]:
+def sources(files: FoundFiles, split: Literal["train", "test"]) -> list[Path]:
     """The recordings of a split, sorted by path, so that their order is the same on every machine."""
-    return sorted(search.files[split].glob("*/*.npy"), key=lambda path: path.as_posix())
+    return sorted(files.paths[split].glob("*/*.npy"), key=lambda path: path.as_posix())
 
 
-def read(search: Search, split: Literal["train", "test"], dataset: Dataset) -> Iterator[Recording]:
+def read(files: FoundFiles, split: Literal["train", "test"], dataset: Dataset) -> Iterator[Recording]:
     """All recordings of a split in the order of `sources`, checked, summed down to dataset.input_shape.
 
     Raises:
@@ -67,18 +60,18 @@ def read(search: Search, split: Literal["train", "test"], dataset: Dataset) -> I
     """
     pixel = _pixel_side(dataset)
     width = _SENSOR_SIDE // pixel
-    for path in sources(search, split):
-        match = _PATH.fullmatch(path.relative_to(search.files[split]).as_posix())
+    for path in sources(files, split):
+        match = _PATH.fullmatch(path.relative_to(files.paths[split]).as_posix())
         if match is None:
-            raise search.damaged(path, "a path like user01_fluorescent/3.npy (user, lighting, class)", path.name)
+            raise files.damaged(path, "a path like user01_fluorescent/3.npy (user, lighting, class)", path.name)
         try:
             with path.open("rb") as file:
                 events = np.lib.format.read_array(file, allow_pickle=False)
         except (ValueError, EOFError, OSError) as error:
-            raise search.damaged(path, "a complete .npy file of numbers", str(error)) from None
+            raise files.damaged(path, "a complete .npy file of numbers", str(error)) from None
         problem = _problem(events)
         if problem is not None:
-            raise search.damaged(path, *problem)
+            raise files.damaged(path, *problem)
         x, y, polarity = (events[:, column].astype(np.int64) for column in range(3))
         yield Recording(
             times_us=microseconds(events[:, 3], 1000),

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snntha.config.schema import Dataset
-from snntha.data.source import DataError, Search, candidate_folders, file_problem, first_complete
+from snntha.data.files import DataError, FoundFiles, look_for
 
 _MAGIC = {"images": 0x803, "labels": 0x801}  # two zero bytes, type uint8, number of axes
 _SIDE = 28
@@ -52,50 +52,40 @@ class Images:
     labels_B: NDArray[np.int64]
 
 
-def find(dataset: Dataset) -> Search:
+def find(dataset: Dataset) -> FoundFiles:
     """Look for the four files without reading them."""
     publication = _PUBLICATIONS[dataset.name]
-    folders = candidate_folders(dataset.root, f"{publication.folder}/raw", publication.folder, "raw")
-    files = first_complete(folders, _ROLES, _locate)
-    signatures = (_GZIP_MAGIC, _IDX_MAGIC)
-    problems = [
-        file_problem(files[role], signatures) if role in files else f"no {_file_name(role)}[.gz]" for role in _ROLES
-    ]
-    return Search(
-        name=dataset.name,
-        looked_in=folders,
-        files=files,
-        problems=tuple(filter(None, problems)),
-        remedy=f"snntha train dataset={dataset.name} dataset.download=true, "
-        f"or put the four .gz files into {folders[0]} from {publication.source}",
-    )
+    below = (f"{publication.folder}/raw", publication.folder, "raw")
+    absent = {role: f"{_file_name(role)}[.gz]" for role in _ROLES}
+    by_hand = f", or put the four .gz files into {{folder}} from {publication.source}"
+    return look_for(dataset, below, absent, _locate, by_hand, signatures=(_GZIP_MAGIC, _IDX_MAGIC))
 
 
-def download(search: Search) -> None:
+def download(files: FoundFiles) -> None:
     """Let torchvision fetch and unpack the files into its own folders below `dataset.root`."""
     from torchvision import datasets
 
-    torchvision_class = {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST}[search.name]
-    torchvision_class(search.looked_in[-1], download=True)
+    torchvision_class = {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST}[files.name]
+    torchvision_class(files.looked_in[-1], download=True)
 
 
-def read(search: Search, split: Literal["train", "test"]) -> Images:
+def read(files: FoundFiles, split: Literal["train", "test"]) -> Images:
     """Images and labels of one split, checked.
 
     Raises:
         DataError: a file is cut, of another kind, or of the other data set; images and labels differ in number.
     """
     part = "train" if split == "train" else "t10k"
-    images_path, labels_path = search.files[f"{part}-images"], search.files[f"{part}-labels"]
-    images_BHW = _read_idx(images_path, "images", search)
-    labels_B = _read_idx(labels_path, "labels", search)
+    images_path, labels_path = files.paths[f"{part}-images"], files.paths[f"{part}-labels"]
+    images_BHW = _read_idx(images_path, "images", files)
+    labels_B = _read_idx(labels_path, "labels", files)
     if images_BHW.shape[1:] != (_SIDE, _SIDE):
         height, width = images_BHW.shape[1:]
-        raise search.damaged(images_path, f"images of {_SIDE} x {_SIDE}", f"{height} x {width}")
+        raise files.damaged(images_path, f"images of {_SIDE} x {_SIDE}", f"{height} x {width}")
     if len(images_BHW) != len(labels_B):
-        raise search.damaged(labels_path, f"{len(images_BHW)} labels, one for each image", str(len(labels_B)))
+        raise files.damaged(labels_path, f"{len(images_BHW)} labels, one for each image", str(len(labels_B)))
     if part == "t10k":
-        _refuse_other_publication(labels_path, labels_B, search.name)
+        _refuse_other_publication(labels_path, labels_B, files.name)
     return Images(images_BHW, labels_B.astype(np.int64))
 
 
@@ -109,22 +99,22 @@ def _locate(folder: Path, role: str) -> Path | None:
     return max(paths, key=lambda path: path.stat().st_size > 0, default=None)
 
 
-def _read_idx(path: Path, kind: Literal["images", "labels"], search: Search) -> NDArray[np.uint8]:
+def _read_idx(path: Path, kind: Literal["images", "labels"], files: FoundFiles) -> NDArray[np.uint8]:
     """An IDX file of bytes: big-endian magic, one big-endian uint32 for each axis, then the values."""
     content = path.read_bytes()
     if content.startswith(_GZIP_MAGIC):
         try:
             content = gzip.decompress(content)
         except (EOFError, OSError, zlib.error) as error:
-            raise search.damaged(path, "a complete gzip file", str(error)) from None
+            raise files.damaged(path, "a complete gzip file", str(error)) from None
     axes = _MAGIC[kind] & 0xFF
     header = np.frombuffer(content[: 4 * (1 + axes)], dtype=">u4") if len(content) >= 4 * (1 + axes) else None
     if header is None or header[0] != _MAGIC[kind]:
-        raise search.damaged(path, f"IDX {kind} (magic {_MAGIC[kind]:#010x})", f"0x{content[:4].hex()}")
+        raise files.damaged(path, f"IDX {kind} (magic {_MAGIC[kind]:#010x})", f"0x{content[:4].hex()}")
     shape = tuple(int(length) for length in header[1:])
     expected, actual = int(np.prod(shape)), len(content) - header.nbytes
     if expected != actual:
-        raise search.damaged(path, f"{expected} bytes after the header, for {shape}", f"{actual}")
+        raise files.damaged(path, f"{expected} bytes after the header, for {shape}", f"{actual}")
     return np.frombuffer(content, dtype=np.uint8, offset=header.nbytes).reshape(shape)
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from snntha.config.schema import Dataset
 from snntha.data.binning import Recording, microseconds
-from snntha.data.source import Archive, DataError, Search, candidate_folders, file_problem, first_complete
+from snntha.data.files import Archive, DataError, FoundFiles, look_for
 
 _ARCHIVES = {
     "train": Archive(
@@ -19,39 +19,28 @@ _ARCHIVES = {
         "shd_test.h5.zip", "https://zenkelab.org/datasets/shd_test.h5.zip", "1503a5064faa34311c398fb0a1ed0a6f"
     ),
 }
-_SIGNATURES = (b"\x89HDF\r\n\x1a\n",)
 _CHANNELS = 700
 _LONGEST_S = 100.0  # beyond it, times are not seconds
 
 
-def find(dataset: Dataset) -> Search:
+def find(dataset: Dataset) -> FoundFiles:
     """Look for shd_train.h5 and shd_test.h5 without reading them."""
-    folders = candidate_folders(dataset.root, "SHD")
-    files = first_complete(folders, tuple(_ARCHIVES), _locate)
-    problems = [file_problem(files[role], _SIGNATURES) if role in files else f"no shd_{role}.h5" for role in _ARCHIVES]
-    return Search(
-        name=dataset.name,
-        looked_in=folders,
-        files=files,
-        problems=tuple(filter(None, problems)),
-        remedy=f"snntha train dataset={dataset.name} dataset.download=true, "
-        f"or unpack into {folders[0]} {' and '.join(map(str, _ARCHIVES.values()))}",
-    )
+    absent = {role: f"shd_{role}.h5" for role in _ARCHIVES}
+    by_hand = f", or unpack into {{folder}} {' and '.join(map(str, _ARCHIVES.values()))}"
+    return look_for(dataset, ["SHD"], absent, _locate, by_hand, signatures=(b"\x89HDF\r\n\x1a\n",))
 
 
-def download(search: Search) -> None:
+def download(files: FoundFiles) -> None:
     """Fetch and unpack what is absent into `dataset.root`/SHD."""
-    for role, archive in _ARCHIVES.items():
-        if role not in search.files or file_problem(search.files[role], _SIGNATURES):
-            archive.fetch(search.looked_in[0])
+    files.fetch_missing(_ARCHIVES)
 
 
-def sources(search: Search, split: Literal["train", "test"]) -> list[Path]:
+def sources(files: FoundFiles, split: Literal["train", "test"]) -> list[Path]:
     """The files of a split."""
-    return [search.files[split]]
+    return [files.paths[split]]
 
 
-def read(search: Search, split: Literal["train", "test"], dataset: Dataset) -> Iterator[Recording]:
+def read(files: FoundFiles, split: Literal["train", "test"], dataset: Dataset) -> Iterator[Recording]:
     """All recordings of a split in one pass, checked.
 
     Raises:
@@ -59,15 +48,15 @@ def read(search: Search, split: Literal["train", "test"], dataset: Dataset) -> I
     """
     if list(dataset.input_shape) != [_CHANNELS]:
         raise DataError(f"dataset.input_shape={list(dataset.input_shape)}; SHD has [{_CHANNELS}]")
-    path = search.files[split]
-    times, units, labels, speakers = _read_arrays(path, search)
+    path = files.paths[split]
+    times, units, labels, speakers = _read_arrays(path, files)
     if not len(times) == len(units) == len(labels) == len(speakers):
         found = f"{len(times)} times, {len(units)} units, {len(labels)} labels, {len(speakers)} speakers"
-        raise search.damaged(path, "one entry for each recording in every data set", found)
+        raise files.damaged(path, "one entry for each recording in every data set", found)
     for number, (times_s, channel) in enumerate(zip(times, units, strict=True)):
         problem = _problem(times_s.astype(np.float64), channel)
         if problem is not None:
-            raise search.damaged(path, problem[0], f"{problem[1]} in recording {number}")
+            raise files.damaged(path, problem[0], f"{problem[1]} in recording {number}")
         yield Recording(
             times_us=microseconds(times_s, 1_000_000),
             index=channel.astype(np.int64),
@@ -81,7 +70,7 @@ def _locate(folder: Path, role: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def _read_arrays(path: Path, search: Search) -> tuple[Any, Any, Any, Any]:
+def _read_arrays(path: Path, files: FoundFiles) -> tuple[Any, Any, Any, Any]:
     """times and units (an array of arrays each), labels, and speakers or zeros where the file names none."""
     import h5py
 
@@ -89,16 +78,13 @@ def _read_arrays(path: Path, search: Search) -> tuple[Any, Any, Any, Any]:
         with h5py.File(path, "r") as file:
             missing = [name for name in ("spikes/times", "spikes/units", "labels") if name not in file]
             if missing:
-                raise search.damaged(path, f"data sets {', '.join(missing)}", f"only {', '.join(file) or 'nothing'}")
-            times, units, labels = (_values(file, name) for name in ("spikes/times", "spikes/units", "labels"))
-            speakers = _values(file, "extra/speaker") if "extra/speaker" in file else np.zeros(len(labels), np.int64)
+                raise files.damaged(path, f"data sets {', '.join(missing)}", f"only {', '.join(file) or 'nothing'}")
+            arrays: Any = file
+            times, units, labels = (arrays[name][()] for name in ("spikes/times", "spikes/units", "labels"))
+            speakers = arrays["extra/speaker"][()] if "extra/speaker" in file else np.zeros(len(labels), np.int64)
     except (OSError, RuntimeError, KeyError, TypeError) as error:
-        raise search.damaged(path, "a complete HDF5 file", str(error)) from None
+        raise files.damaged(path, "a complete HDF5 file", str(error)) from None
     return times, units, labels, speakers
-
-
-def _values(file: Any, name: str) -> NDArray[Any]:
-    return file[name][()]
 
 
 def _problem(times_s: NDArray[np.float64], channel: NDArray[np.integer]) -> tuple[str, str] | None:

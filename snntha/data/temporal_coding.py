@@ -5,8 +5,8 @@ from torch import Tensor
 
 from snntha.config.schema import Dataset
 from snntha.data.batch import Batch, Data
-from snntha.data.source import DataError
-from snntha.data.splits import SingleSplit
+from snntha.data.files import DataError
+from snntha.data.minibatches import SingleSplit
 from snntha.kernels.spec import Events
 
 

@@ -5,17 +5,16 @@ from pathlib import Path
 
 import optuna
 from optuna.study import Study
+from rich.console import Console
+from rich.table import Table
 
-from snntha.config import did_you_mean
-from snntha.errors import UserError
+from snntha.errors import UserError, did_you_mean
 from snntha.records import without_passwords
-from snntha.report.formats import terminal
-from snntha.report.table import Column, Table
-from snntha.search.report import finish, print_lines
+from snntha.search.report import finish, say
+from snntha.search.shared_study import connect
 from snntha.search.snapshot import Snapshot, score
-from snntha.search.storage import DATABASE, connect, default_storage
-from snntha.search.study import open_study
 
+DATABASE = "study.db"  # in a study's folder, unless it lies in a storage of its own
 START = "snntha train -m search=tpe dataset=digits mode=annealed"
 
 
@@ -31,109 +30,64 @@ def run_command(study: str, storage: str, parent: Path, *, pictures: bool) -> No
     Raises:
         UserError: no such study.
     """
+    place = f"storage={without_passwords(storage)}" if storage else f"dir={parent}"
     if not study:
-        place = f"storage={without_passwords(storage)}" if storage else f"dir={parent}"
-        studies = _all_studies(parent, storage)
-        if studies:
-            terminal([studies_table(studies, f"Studies in {place}")])
-        print_lines([("next", "snntha search STUDY") if studies else ("none", f"in {place}; start one with: {START}")])
-        return
-    if "," in study:
-        _compare([_find(name, storage, parent)[0] for name in study.split(",")], parent)
-        return
-    found, folder = _find(study, storage, parent)
-    finish(found, folder, pictures=pictures)
-    print_lines([("live", f"optuna-dashboard {storage or default_storage(folder)}  (pip install optuna-dashboard)")])
+        folders = [path.parent for path in sorted(parent.glob(f"*/{DATABASE}"))]
+        studies = _studies(storage) if storage else [_of_folder(path) for path in folders]
+        studies = [study for study in studies if "config" in study.user_attrs]
+        _print_table(studies, f"Studies in {place}")
+        say("next   snntha search STUDY" if studies else f"none   in {place}; start one with: {START}")
+    elif "," in study:
+        from snntha.search.pictures import draw_comparison
 
-
-def _find(study: str, storage: str, parent: Path) -> tuple[Study, Path]:
-    found, folder = _of_storage(study, storage, parent) if storage else _of_folder(study, parent)
-    if not _is_search(found):
-        raise UserError(f"{study}: this study was not begun by snntha train -m search=..., so its report is unknown")
-    return found, folder
-
-
-def _compare(studies: Sequence[Study], folder: Path) -> None:
-    """A table of some studies, and their best values so far in one picture."""
-    from snntha.plots.style import save, styled
-    from snntha.search.compare import comparison
-
-    terminal([studies_table(studies, "Studies compared")])
-    with styled():
-        written = save(comparison([Snapshot.of(study) for study in studies]), folder, "comparison")
-    print_lines([("wrote", str(path)) for path in written])
-
-
-def _is_search(study: Study) -> bool:
-    """Others may keep their studies in the same database; `limit` is what a search records of itself last."""
-    return "limit" in study.user_attrs
-
-
-def _of_storage(name: str, storage: str, parent: Path) -> tuple[Study, Path]:
-    """The study of that name in a storage, and its folder: its own where that is on this machine."""
-    names = optuna.get_all_study_names(connect(storage))
-    if name not in names:
-        raise _unknown(name, names, f"storage={without_passwords(storage)}")
-    study = open_study(name, connect(storage))
-    own = Path(study.user_attrs.get("folder", parent / name))
-    return study, own if own.is_dir() else parent / name
-
-
-def _of_folder(study: str, parent: Path) -> tuple[Study, Path]:
-    """The study in a folder that is named by its path, or by its name below the parent."""
-    folder = next((path for path in (parent / study, Path(study)) if (path / DATABASE).is_file()), None)
-    if folder is None:
-        raise _unknown(study, [path.name for path in _study_folders(parent)], f"dir={parent}")
-    storage = default_storage(folder)
-    return open_study(_only_name(folder, storage), connect(storage)), folder
-
-
-def _only_name(folder: Path, storage: str) -> str:
-    """Name of the study in a folder's study.db; a folder that was moved or renamed is called otherwise."""
-    names = optuna.get_all_study_names(connect(storage))
-    if folder.resolve().name in names or len(names) != 1:
-        return folder.resolve().name
-    return names[0]
-
-
-def _study_folders(parent: Path) -> list[Path]:
-    return sorted(path.parent for path in parent.glob(f"*/{DATABASE}"))
-
-
-def _unknown(name: str, names: Sequence[str], place: str) -> UserError:
-    if not names:
-        return UserError(f"{name}: there is no study in {place}; start one with: {START}")
-    return UserError(f"{name}: no such study in {place}; there are {', '.join(names)}{did_you_mean(name, names)}")
-
-
-def _all_studies(parent: Path, storage: str) -> list[Study]:
-    if storage:
-        studies = [open_study(name, connect(storage)) for name in optuna.get_all_study_names(connect(storage))]
+        compared = [_find(name, storage, parent, place)[0] for name in study.split(",")]
+        _print_table(compared, "Studies compared")
+        for path in draw_comparison([Snapshot.of(study) for study in compared], parent):
+            say(f"wrote  {path}")
     else:
-        studies = [_of_folder(folder.name, parent)[0] for folder in _study_folders(parent)]
-    return [study for study in studies if _is_search(study)]
+        found, folder = _find(study, storage, parent, place)
+        finish(found, folder, pictures=pictures)
+        url = without_passwords(storage) or f"sqlite:///{folder / DATABASE}"
+        say(f"live   optuna-dashboard {url}  (pip install optuna-dashboard)")
 
 
-def studies_table(studies: Sequence[Study], title: str) -> Table:
+def _find(name: str, storage: str, parent: Path, place: str) -> tuple[Study, Path]:
+    """A study and its folder: the one where it was searched if that is on this machine, else one below the parent."""
+    if storage:
+        named = {study.study_name: study for study in _studies(storage)}
+        known, found, folder = list(named), named.get(name), parent / name
+    else:
+        known = [path.parent.name for path in sorted(parent.glob(f"*/{DATABASE}"))]
+        folder = next((path for path in (parent / name, Path(name)) if (path / DATABASE).is_file()), parent / name)
+        found = _of_folder(folder) if (folder / DATABASE).is_file() else None
+    if found is None:
+        there = f"there are {', '.join(known)}{did_you_mean(name, known)}" if known else f"start one with: {START}"
+        raise UserError(f"{name}: there is no such study in {place}; {there}")
+    if "config" not in found.user_attrs:
+        raise UserError(f"{name}: this study was not begun by snntha train -m search=..., so its report is unknown")
+    own = Path(found.user_attrs.get("folder", folder))
+    return found, own if storage and own.is_dir() else folder
+
+
+def _studies(storage: str) -> list[Study]:
+    database = connect(storage)
+    names = optuna.get_all_study_names(database)
+    return [optuna.load_study(study_name=name, storage=database) for name in names]
+
+
+def _of_folder(folder: Path) -> Study:
+    """The study in a folder's study.db; in a folder that was moved or renamed it is called otherwise."""
+    studies = _studies(f"sqlite:///{folder / DATABASE}")
+    return next((study for study in studies if study.study_name == folder.resolve().name), studies[0])
+
+
+def _print_table(studies: Sequence[Study], title: str) -> None:
     """One row a study: what it searches, how far it is, its best value."""
-    rows = []
+    table = Table("study", "dataset", "mode", "trials ended", "best", "in trial", title=title, box=None)
     for snapshot in map(Snapshot.of, studies):
-        rows.append(
-            {
-                "study": snapshot.study.study_name,
-                "dataset": snapshot.attributes["dataset"],
-                "mode": snapshot.attributes["mode"],
-                "done": f"{len(snapshot.ended)} of {snapshot.attributes['n_trials']}",
-                "best": score(snapshot.best) if snapshot.best else None,
-                "trial": snapshot.best.number if snapshot.best else None,
-            }
-        )
-    columns = [
-        Column("study", "study"),
-        Column("dataset", "dataset"),
-        Column("mode", "mode"),
-        Column("done", "trials ended"),
-        Column("best", "best", 2),
-        Column("trial", "in trial", 0),
-    ]
-    return Table("studies", title, columns, rows)
+        ended = f"{len(snapshot.ended)} of {snapshot.attributes['n_trials']}"
+        best = [f"{score(trial):.2f} {trial.number}" for trial in snapshot.ranked[:1]] or ["- -"]
+        choices = snapshot.config["dataset.name"], snapshot.config["mode.name"]
+        table.add_row(snapshot.name, *choices, ended, *best[0].split())
+    if studies:
+        Console().print(table, highlight=False)

@@ -1,23 +1,15 @@
 """The Hydra plugin behind `search=tpe`. Light to import: Hydra composes, and Tab completes, without Optuna."""
 
-from typing import Any
-
-from hydra.plugins.sweeper import Sweeper
+from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper
 
 
-class StudySweeper(Sweeper):
-    """The Optuna plugin's sweeper on a study that can be shared, killed and gone on with; see loop.py.
-
-    `snntha train` registers it with Hydra and conf/search/ names it.
-    """
-
-    def __init__(self, **options: Any):
-        from snntha.search.loop import Loop
-
-        self._loop = Loop(**options)
-
-    def setup(self, **context: Any) -> None:
-        self._loop.setup(**context)
+class StudySweeper(OptunaSweeper):
+    """The Optuna plugin's sweeper with Optuna's own loop in place of ask and tell; conf/search/ names it."""
 
     def sweep(self, arguments: list[str]) -> None:
-        self._loop.sweep(arguments)
+        """Work on the study until it has all its trials; arguments: the command line's overrides."""
+        from snntha.search.worker import work
+
+        plugin = self.sweeper
+        assert plugin.config is not None and plugin.launcher is not None
+        work(plugin.config, plugin.launcher, [f"{k}={value}" for k, value in (plugin.params or {}).items()] + arguments)

@@ -1,4 +1,4 @@
-"""Which samples: seeded, stratified by class and by speaker or subject."""
+"""Which samples go into which split: seeded, stratified by class and by speaker or subject."""
 
 from dataclasses import dataclass
 
@@ -21,15 +21,15 @@ class Strata:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Positions of the samples of each split; training and validation both point into the training set."""
+class Positions:
+    """The samples of each split; training and validation both point into the training set."""
 
     train: NDArray[np.int64]
     validation: NDArray[np.int64] | None
     test: NDArray[np.int64]
 
 
-def choose(train: Strata, test: Strata, fraction: float | None, limit: int | None, seed: int) -> Choice:
+def hold_out_and_limit(train: Strata, test: Strata, fraction: float | None, limit: int | None, seed: int) -> Positions:
     """Hold out `fraction` of the training set for validation, if any, then keep `limit` samples of each split."""
 
     def limited(strata: Strata, positions: NDArray[np.int64], stream: int) -> NDArray[np.int64]:
@@ -44,7 +44,7 @@ def choose(train: Strata, test: Strata, fraction: float | None, limit: int | Non
         held_out = stratified_sample(train, size, np.random.default_rng([seed, 0]))
         train_positions = complement(held_out, len(train))
         validation = limited(train, held_out, stream=1)
-    return Choice(
+    return Positions(
         train=limited(train, train_positions, stream=2),
         validation=validation,
         test=limited(test, np.arange(len(test)), stream=3),

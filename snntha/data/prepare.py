@@ -17,54 +17,54 @@ from snntha.config.schema import Dataset
 from snntha.data import cache, digits, idx, temporal_coding
 from snntha.data.batch import Data
 from snntha.data.binning import Binning
+from snntha.data.files import DataError, FoundFiles, file_state
 from snntha.data.idx import Images
-from snntha.data.sampling import Strata, choose
-from snntha.data.source import DataError, Search, file_state
-from snntha.data.splits import EventSplit, ImageSplit
+from snntha.data.minibatches import EventSplit, ImageSplit
 from snntha.data.status import FILE_SETS, status
+from snntha.data.stratified import Strata, hold_out_and_limit
 
 _DOWNLOAD_ERRORS = (OSError, RuntimeError, EOFError, tarfile.TarError, zipfile.BadZipFile, http.client.HTTPException)
-_SPLIT_NAMES: tuple[Literal["train", "test"], ...] = ("train", "test")
 
 
-def load(dataset: Dataset, *, selection: str, seed: int) -> Data:
+def prepare(dataset: Dataset, selection: str, seed: int) -> Data:
     """As `snntha.data.load`."""
     if selection not in ("validation", "test"):
         raise DataError(f"selection={selection!r}; expected 'validation' or 'test'")
-    if dataset.name != "temporal_coding" and selection == "validation" and not 0 < dataset.validation_fraction < 1:
-        raise DataError(f"dataset.validation_fraction={dataset.validation_fraction}; expected more than 0, less than 1")
     if dataset.name == "temporal_coding":
         return temporal_coding.generate(dataset, seed)
+    if selection == "validation" and not 0 < dataset.validation_fraction < 1:
+        raise DataError(f"dataset.validation_fraction={dataset.validation_fraction}; expected more than 0, less than 1")
+    fraction = dataset.validation_fraction if selection == "validation" else None
     if dataset.name == "digits":
-        return _load_images(dataset, *digits.read(), digits.WHITE, selection, seed)
-    search = _find_or_download(dataset)
+        return _prepare_images(dataset, *digits.read(), digits.WHITE, fraction, seed)
+    files = _find_or_download(dataset)
     if FILE_SETS[dataset.name] is idx:
-        train, test = (idx.read(search, split) for split in _SPLIT_NAMES)
-        return _load_images(dataset, train, test, 255, selection, seed)
-    return _load_events(dataset, search, FILE_SETS[dataset.name], selection, seed)
+        return _prepare_images(dataset, idx.read(files, "train"), idx.read(files, "test"), 255, fraction, seed)
+    return _prepare_events(dataset, files, FILE_SETS[dataset.name], fraction, seed)
 
 
-def _find_or_download(dataset: Dataset) -> Search:
-    search = status(dataset)
-    if not search.present and dataset.download:
+def _find_or_download(dataset: Dataset) -> FoundFiles:
+    files = status(dataset)
+    if not files.present and dataset.download:
         try:
-            FILE_SETS[dataset.name].download(search)
+            FILE_SETS[dataset.name].download(files)
         except _DOWNLOAD_ERRORS as error:
             raise DataError(
-                f"dataset.download=true: fetching {dataset.name} failed: {error}\n{search.report}"
+                f"dataset.download=true: fetching {dataset.name} failed: {error}\n{files.report}"
             ) from error
-        search = status(dataset)
-    search.require()
-    return search
+        files = status(dataset)
+    files.require()
+    return files
 
 
-def _load_images(dataset: Dataset, train: Images, test: Images, white: int, selection: str, seed: int) -> Data:
+def _prepare_images(
+    dataset: Dataset, train: Images, test: Images, white: int, fraction: float | None, seed: int
+) -> Data:
     shape = [1, *train.images_BHW.shape[1:]]
     if list(dataset.input_shape) != shape:
         raise DataError(f"dataset.input_shape={list(dataset.input_shape)}; {dataset.name} has {shape}")
     _check_samples(dataset, train.labels_B, test.labels_B)
-    fraction = dataset.validation_fraction if selection == "validation" else None
-    chosen = choose(Strata(train.labels_B), Strata(test.labels_B), fraction, dataset.limit, seed)
+    chosen = hold_out_and_limit(Strata(train.labels_B), Strata(test.labels_B), fraction, dataset.limit, seed)
     fingerprint = hashlib.blake2b(digest_size=16)
     for values in (train.images_BHW, train.labels_B, test.images_BHW, test.labels_B):
         fingerprint.update(values.tobytes())
@@ -82,7 +82,7 @@ def _load_images(dataset: Dataset, train: Images, test: Images, white: int, sele
     )
 
 
-def _load_events(dataset: Dataset, search: Search, reader: ModuleType, selection: str, seed: int) -> Data:
+def _prepare_events(dataset: Dataset, files: FoundFiles, reader: ModuleType, fraction: float | None, seed: int) -> Data:
     test_steps = dataset.test_time_steps or dataset.time_steps
     if dataset.window == "first_T_ms" and test_steps != dataset.time_steps:
         raise DataError(
@@ -94,23 +94,22 @@ def _load_events(dataset: Dataset, search: Search, reader: ModuleType, selection
     if not 1 <= inputs <= cache.MAX_INPUTS:
         raise DataError(f"dataset.input_shape={list(shape)}; expected 1 to {cache.MAX_INPUTS} inputs")
 
-    def binned(split: Literal["train", "test"], time_steps: int) -> cache.Binned:
+    def binned(part: Literal["train", "test"], time_steps: int) -> cache.Binned:
         settings = {
             "dataset": dataset.name,
-            "split": split,
+            "split": part,
             "input_shape": list(shape),
-            "source": file_state(reader.sources(search, split), search.files[split].parent),
+            "source": file_state(reader.sources(files, part), files.paths[part].parent),
         }
         binning = Binning.of(dataset, time_steps)
         folder = Path(dataset.cache).expanduser()
-        return cache.load_or_build(folder, settings, binning, inputs, lambda: reader.read(search, split, dataset))
+        return cache.load_or_build(folder, settings, binning, inputs, lambda: reader.read(files, part, dataset))
 
     # The validation samples come from the training files and may run for longer.
     train, test = binned("train", max(dataset.time_steps, test_steps)), binned("test", test_steps)
     _check_samples(dataset, train.labels, test.labels)
-    train_strata, test_strata = Strata(train.labels, train.groups), Strata(test.labels, test.groups)
-    fraction = dataset.validation_fraction if selection == "validation" else None
-    chosen = choose(train_strata, test_strata, fraction, dataset.limit, seed)
+    strata = Strata(train.labels, train.groups), Strata(test.labels, test.groups)
+    chosen = hold_out_and_limit(*strata, fraction, dataset.limit, seed)
     return Data(
         train=EventSplit(train, chosen.train, dataset.time_steps, shape),
         validation=None if chosen.validation is None else EventSplit(train, chosen.validation, test_steps, shape),

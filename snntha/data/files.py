@@ -1,14 +1,15 @@
-"""What the readers of files share: a search for them, the messages when it fails, and a fingerprint of what it found.
+"""What the readers of files share: looking for them, the messages when they are not there, and their state on disk.
 
 Nothing here imports torch, so that `snntha data` starts quickly.
 """
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from snntha.config.schema import Dataset
 from snntha.errors import UserError
 
 _LISTED_NAMES = 6  # of a folder that lacks the file sought
@@ -38,13 +39,13 @@ class Archive:
 
 
 @dataclass(frozen=True)
-class Search:
-    """Where the files of a data set were looked for, and what was there."""
+class FoundFiles:
+    """The files of a data set: where they were looked for, and what was there."""
 
     name: str
     looked_in: tuple[Path, ...]  # absolute, best first; empty for data that are generated or installed
-    files: dict[str, Path]  # by role, such as "train"; only those that look right
-    problems: tuple[str, ...]  # one for each file that is absent or not what it should be
+    paths: dict[str, Path]  # by role, such as "train"; only those that look right
+    problems: dict[str, str]  # by role, of each file that is absent or not what it should be
     remedy: str  # how to get what is missing
 
     @property
@@ -56,7 +57,7 @@ class Search:
         """What is missing, where it was looked for, what is there instead and how to get it: four lines."""
         there = next((folder for folder in self.looked_in if folder.is_dir()), self.looked_in[-1])
         return (
-            f"missing: {'; '.join(self.problems)}\n"
+            f"missing: {'; '.join(self.problems.values())}\n"
             f"looked in: {', '.join(map(str, self.looked_in))}\n"
             f"there instead: {describe_folder(there)}\n"
             f"to get it: {self.remedy}"
@@ -67,6 +68,11 @@ class Search:
         if not self.present:
             raise DataError(f"dataset={self.name} is incomplete in dataset.root\n{self.report}")
 
+    def fetch_missing(self, archives: Mapping[str, Archive]) -> None:
+        """Download and unpack, by role, what is absent or of another kind into the usual folder."""
+        for role in self.problems:
+            archives[role].fetch(self.looked_in[0])
+
     def damaged(self, path: Path, expected: str, found: str) -> DataError:
         """The error for a file that is there but cut, of another kind, or holds impossible values."""
         folder = next(folder for folder in self.looked_in if folder in path.parents)
@@ -76,7 +82,40 @@ class Search:
         )
 
 
-def first_complete(
+def look_for(
+    dataset: Dataset,
+    below: Sequence[str],
+    absent: Mapping[str, str],
+    locate: Callable[[Path, str], Path | None],
+    by_hand: str,
+    signatures: tuple[bytes, ...] = (),
+) -> FoundFiles:
+    """Look for the files of a data set without reading them.
+
+    Args:
+        below: folders below dataset.root where they may lie, the usual place first; dataset.root itself comes last.
+        absent: for each role, what to say is missing where no folder has its file.
+        locate: the file of a role in a folder.
+        by_hand: how to get them without `dataset.download=true`, with {folder} for the usual place.
+        signatures: of which each file begins with one; empty where a role is a folder.
+    """
+    root = Path(dataset.root).expanduser().absolute()
+    folders = (*(root / name for name in below), root)
+    paths = _first_complete(folders, tuple(absent), locate)
+    problems = {
+        role: f"no {name}" if role not in paths else _file_problem(paths[role], signatures) if signatures else None
+        for role, name in absent.items()
+    }
+    return FoundFiles(
+        name=dataset.name,
+        looked_in=folders,
+        paths=paths,
+        problems={role: problem for role, problem in problems.items() if problem},
+        remedy=f"snntha train dataset={dataset.name} dataset.download=true{by_hand.format(folder=folders[0])}",
+    )
+
+
+def _first_complete(
     folders: Iterable[Path], roles: Sequence[str], locate: Callable[[Path, str], Path | None]
 ) -> dict[str, Path]:
     """Files by role from the first folder that holds all of them, or else from the one that holds most."""
@@ -88,13 +127,7 @@ def first_complete(
     return best
 
 
-def candidate_folders(root: str, *below: str) -> tuple[Path, ...]:
-    """`root` and folders below it where the files may lie, absolute, the usual place first."""
-    top = Path(root).expanduser().absolute()
-    return tuple(top / name for name in below) + (top,)
-
-
-def file_problem(path: Path, signatures: tuple[bytes, ...]) -> str | None:
+def _file_problem(path: Path, signatures: tuple[bytes, ...]) -> str | None:
     """What shows at once that a file is none of its kind: no permission, no bytes, or none of the first bytes it needs.
 
     Interrupted downloads and error pages are so told from data without reading the rest.

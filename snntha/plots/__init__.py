@@ -10,10 +10,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from snntha.config import did_you_mean
-from snntha.errors import UserError
+from snntha.errors import Missing, UserError, did_you_mean
 from snntha.plots import activity, curves, neuron, samples, temporal, weights
-from snntha.plots.folders import Missing, Options, Runs, ShownRun
+from snntha.plots.folders import Options, Runs, ShownRun
 from snntha.plots.style import Animation, save, styled
 from snntha.plots.terminal import terminal_picture
 

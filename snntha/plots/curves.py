@@ -7,8 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from snntha.errors import Missing
 from snntha.optimizer import learning_rate
-from snntha.plots.folders import Missing, Options, Runs, ShownRun
+from snntha.plots.folders import Options, Runs, ShownRun
 from snntha.plots.style import GREY, LAYER_COLOURS, LINE_STYLES, WIDTH, is_wide, panel_letters
 
 MARKED = 60  # points that a curve may have to be marked one by one

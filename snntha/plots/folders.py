@@ -13,8 +13,6 @@ from snntha.errors import Missing, UserError
 from snntha.folder import RunFolder
 from snntha.plots.style import MODE_COLOURS, OTHER_COLOURS
 
-__all__ = ["Missing", "Options", "Runs", "ShownRun"]
-
 Record = TypeVar("Record")
 MODE_LABELS = {"flt32": "flt32", "bsnn_theta1": "BSNN θ=1", "bsnn": "BSNN", "annealed": "annealed"}
 WRITTEN = {"initial": "its start", "start": "its first epoch", "end": "its end"}  # when it writes activity_<when>.pt

@@ -7,12 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from snntha.data.temporal_coding import target_membrane
+from snntha.errors import Missing
 from snntha.neuron import fires
-from snntha.plots.folders import Missing, Options, Runs, ShownRun
+from snntha.plots.folders import Options, Runs, ShownRun
 from snntha.plots.style import GREY, WIDTH, Animation
 
-# Iterations that Fig. 4 shows
-ITERATIONS = {"flt32": (1, 100, 500), "bsnn_theta1": (0, 75, 750), "bsnn": (0, 75, 750), "annealed": (0, 100, 400)}
+SHOWN_IN_FIG_4 = {"flt32": (1, 100, 500), "bsnn_theta1": (0, 75, 750), "bsnn": (0, 75, 750), "annealed": (0, 100, 400)}
 SMOOTHING = 5  # width of the running mean, time steps
 
 
@@ -51,7 +51,7 @@ class Recording:
 def temporal(runs: Runs, options: Options) -> Figure:
     """One row a run: its target and three iterations, membrane above and spike raster below (Fig. 4)."""
     found = runs.having(Recording.read)
-    wanted = [options.iterations or ITERATIONS[run.config.mode.name] for run, _ in found]
+    wanted = [options.iterations or SHOWN_IN_FIG_4[run.config.mode.name] for run, _ in found]
     columns = 1 + max(map(len, wanted))
     figure = Figure(figsize=(WIDTH, 0.5 + 1.75 * len(found)))
     axes = figure.subplots(

@@ -9,7 +9,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from snntha.plots.folders import Missing, ShownRun
+from snntha.errors import Missing
+from snntha.plots.folders import ShownRun
 from snntha.plots.style import is_wide
 
 COLUMNS, ROWS = 36, 4

@@ -9,7 +9,6 @@ from snntha.plots.samples import layout
 from snntha.plots.style import BLUE, WIDTH, without_frame
 
 SHOWN = 60  # rows and columns of a dense layer's matrix
-CMAP = "RdBu_r"
 
 
 def weights(runs: Runs, options: Options) -> Figure:
@@ -22,7 +21,7 @@ def weights(runs: Runs, options: Options) -> Figure:
     *axes, histogram = figure.subplots(1, len(pictures) + 1)
     for ax, (title, values) in zip(axes, pictures.items(), strict=True):
         bound = float(np.abs(values).max())
-        image = ax.imshow(mosaic(values), cmap=CMAP, vmin=-bound, vmax=bound)
+        image = ax.imshow(mosaic(values), cmap="RdBu_r", vmin=-bound, vmax=bound)
         without_frame(ax, title=title)
         if values.ndim == 2:
             rows, columns = mosaic(values).shape

@@ -51,11 +51,15 @@ def print_report(snapshot: Snapshot, console: Console, now: datetime) -> None:
     head.add_row("trials", f"{counts}; {len(snapshot.ended)} of {snapshot.attributes['n_trials']} ended")
     head.add_row("best", _best(snapshot))
     head.add_row("time left", _time_left(snapshot, now))
-    shown = list(range(len(snapshot.parameters), -1, -1))
-    bests = (_best_table(snapshot, snapshot.parameters[:count]) for count in shown)  # as many parameters as fit
-    wide = console.options.update(width=10_000)
-    best = next(table for table in bests if Measurement.get(console, wide, table).maximum <= console.width)
-    tables = [best, _running_table(snapshot, now), _importances_table(snapshot), _failures_table(snapshot)]
+    names, wide = snapshot.parameters, console.options.update(width=10_000)
+    while names and Measurement.get(console, wide, _best_table(snapshot, names)).maximum > console.width:
+        names = names[:-1]
+    tables = [
+        _best_table(snapshot, names),
+        _running_table(snapshot, now),
+        _importances_table(snapshot),
+        _failures_table(snapshot),
+    ]
     console.print(head, *(table for table in tables if table.row_count), highlight=False)
 
 

@@ -137,21 +137,20 @@ def test_spikes_and_membranes_agree(case: str, backend: str, training: bool) -> 
     assert torch.equal(result.spike_count_BN, spikes_TBN.sum(0))
     for layer, membrane in zip(result.layers, membranes, strict=True):
         torch.testing.assert_close(layer.membrane_TBX, torch.stack(membrane), **tolerance)
-    for synapse, norm in zip([s for s in network.synapses if s.norm is not None], loop.norms, strict=True):
+    for synapse, norm in zip([s for s in network.synapses if s.norm is not None], loop.norms.values(), strict=True):
         torch.testing.assert_close(synapse.norm.running_mean, norm.running_mean, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(synapse.norm.running_var, norm.running_var, rtol=1e-4, atol=1e-5)
 
 
 def in_network_order(loop: SnnTorchLoop) -> list[torch.nn.Parameter]:
     """The loop's parameters as SpikingNetwork.parameters() lists its own."""
-    biases, norms = iter(loop.biases), iter(loop.norms)
     ordered: list[torch.nn.Parameter] = []
-    for shape, weight in zip(loop.specs, loop.weights, strict=True):
+    for number, (spec, weight) in enumerate(zip(loop.specs, loop.weights, strict=True)):
         ordered.append(weight)
-        if shape.kind == "dense":
-            ordered.append(next(biases))
-        elif loop.config.hparams.batch_norm:
-            ordered.extend(next(norms).parameters())
+        if spec.kind == "dense":
+            ordered.append(loop.biases[str(number)])
+        elif spec.batch_norm:
+            ordered.extend(loop.norms[str(number)].parameters())
     return ordered
 
 

@@ -12,7 +12,7 @@ from snntha.bench.steps import OurStep
 from snntha.bench.timing import Timing
 from snntha.report.table import Column, Table
 
-MEGABYTE = 1e6
+MILLISECONDS, MEGABYTES, PERCENT = 1e3, 1e-6, 100
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,29 @@ class CaseResult:
         """How many times less."""
         return self.loop_bytes / self.our_bytes if self.our_bytes and self.loop_bytes else None
 
+    def row(self) -> dict[str, Any]:
+        """For the tables: seconds, bytes and ratios."""
+        timed, steps = self.timing, self.case.steps_per_epoch
+        return {
+            "case": self.case.dataset,
+            "ours": timed.our_median,
+            "loop": timed.loop_median,
+            "ratio": timed.ratio,
+            "ratio_min": timed.ratio_range[0],
+            "ratio_max": timed.ratio_range[1],
+            "floor": self.floor,
+            "over_floor": timed.our_median / self.floor,
+            "our_bytes": self.our_bytes,
+            "loop_bytes": self.loop_bytes,
+            "memory_ratio": self.memory_ratio,
+            "epoch": timed.our_median * steps,
+            "loop_epoch": timed.loop_median * steps,
+            "input_rates": self.input_rates,
+        }
+
     def plain(self) -> dict[str, Any]:
-        """For JSON: seconds, bytes and ratios."""
-        timed, config = self.timing, self.case.config
-        steps = self.case.steps_per_epoch
+        """For JSON: the same, every round, what was run and where the time goes."""
+        row, config = self.row(), self.case.config
         return {
             "case": self.case.dataset,
             "mode": self.case.mode,
@@ -48,14 +67,12 @@ class CaseResult:
             "batch_size": config.hparams.batch_size,
             "time_steps": config.dataset.time_steps,
             "input_rates": self.input_rates,
-            "parity": asdict(timed.parity),
-            "ours": {"median": timed.our_median, "rounds": timed.ours, "epoch": timed.our_median * steps},
-            "loop": {"median": timed.loop_median, "rounds": timed.loop, "epoch": timed.loop_median * steps},
-            "ratio": timed.ratio,
-            "ratio_min": timed.ratio_range[0],
-            "ratio_max": timed.ratio_range[1],
+            "parity": asdict(self.timing.parity),
+            "ours": {"median": row["ours"], "rounds": self.timing.ours, "epoch": row["epoch"]},
+            "loop": {"median": row["loop"], "rounds": self.timing.loop, "epoch": row["loop_epoch"]},
+            **{key: row[key] for key in ("ratio", "ratio_min", "ratio_max")},
             "peak_bytes": {"ours": self.our_bytes, "loop": self.loop_bytes, "ratio": self.memory_ratio},
-            "floor": {"seconds": self.floor, "ours_over_floor": timed.our_median / self.floor, **self.floor_parts},
+            "floor": {"seconds": self.floor, "ours_over_floor": row["over_floor"], **self.floor_parts},
             "parts": self.parts,
         }
 
@@ -75,90 +92,50 @@ def measure(case: Case, repeats: int, threads: int | None, peaks: Peaks, log: Ca
     log(f"{case.dataset}: where the time goes")
     step = OurStep(case, batch)
     flows = activity(step)
-    return CaseResult(
-        case=case,
-        timing=timed,
-        our_bytes=our_bytes,
-        loop_bytes=loop_bytes,
-        input_rates=[flow.rate for flow in flows],
-        floor_parts=floor_seconds(step, flows, peaks),
-        parts=part_seconds(step, repeats),
-    )
+    rates, floor_parts = [flow.rate for flow in flows], floor_seconds(step, flows, peaks)
+    return CaseResult(case, timed, our_bytes, loop_bytes, rates, part_seconds(step, repeats), floor_parts)
 
 
 def tables(results: list[CaseResult], peaks: Peaks) -> list[Table]:
     """Time of a step, memory of a step and time of an epoch, where the time of a step goes; one row a case."""
-    return [_speed(results, peaks), _memory(results), _parts(results)]
-
-
-def _speed(results: list[CaseResult], peaks: Peaks) -> Table:
-    columns = [
+    rows = [result.row() for result in results]
+    speed = [
         Column("case", "case"),
-        Column("ours", "ours ms", 1, 1e3),
-        Column("loop", "loop ms", 0, 1e3),
+        Column("ours", "ours ms", 1, MILLISECONDS),
+        Column("loop", "loop ms", 0, MILLISECONDS),
         Column("ratio", "faster", 1),
         Column("ratio_min", "min", 1),
         Column("ratio_max", "max", 1),
-        Column("floor", "floor ms", 1, 1e3),
+        Column("floor", "floor ms", 1, MILLISECONDS),
         Column("over_floor", "ours/floor", 1),
     ]
-    rows = [
-        {
-            "case": result.case.dataset,
-            "ours": result.timing.our_median,
-            "loop": result.timing.loop_median,
-            "ratio": result.timing.ratio,
-            "ratio_min": result.timing.ratio_range[0],
-            "ratio_max": result.timing.ratio_range[1],
-            "floor": result.floor,
-            "over_floor": result.timing.our_median / result.floor,
-        }
-        for result in results
-    ]
-    notes = [
+    speed_notes = [
         "medians of alternating rounds on one batch; min and max of the rounds' own ratios",
         "loss, output spikes and gradients of the two agreed on that batch",
         f"floor from {peaks.flops / 1e9:.0f} GFLOP/s and {peaks.bytes / 1e9:.0f} GB/s, both measured in this run",
     ]
-    title = f"Training step, mode={results[0].case.mode}: snntha (ours) and the step-by-step snnTorch loop"
-    return Table("speed", title, columns, rows, notes)
-
-
-def _memory(results: list[CaseResult]) -> Table:
-    columns = [
+    memory_and_epoch = [
         Column("case", "case"),
-        Column("our_bytes", "ours MB", 0, 1 / MEGABYTE),
-        Column("loop_bytes", "loop MB", 0, 1 / MEGABYTE),
+        Column("our_bytes", "ours MB", 0, MEGABYTES),
+        Column("loop_bytes", "loop MB", 0, MEGABYTES),
         Column("memory_ratio", "less", 1),
         Column("epoch", "epoch, ours s", 1),
         Column("loop_epoch", "epoch, loop s", 0),
-        Column("input_rates", "events %", 1, 100),
+        Column("input_rates", "events %", 1, PERCENT),
     ]
-    rows = [
-        {
-            "case": result.case.dataset,
-            "our_bytes": result.our_bytes,
-            "loop_bytes": result.loop_bytes,
-            "memory_ratio": result.memory_ratio,
-            "epoch": result.timing.our_median * result.case.steps_per_epoch,
-            "loop_epoch": result.timing.loop_median * result.case.steps_per_epoch,
-            "input_rates": result.input_rates,
-        }
-        for result in results
-    ]
-    notes = [
+    memory_notes = [
         "memory: peak beyond libraries, inputs and compiled code",
         "epoch: median step times the steps that the whole training set takes",
         "events: per input and step, for each layer; - is a static image",
     ]
-    return Table("memory", "Peak memory of a training step, and the epoch that follows", columns, rows, notes)
-
-
-def _parts(results: list[CaseResult]) -> Table:
-    names = list(results[0].parts)
-    columns = [Column("case", "case"), *(Column(name, name, 1, 1e3) for name in names)]
-    rows: list[dict[str, Any]] = []
+    parts = [Column("case", "case"), *(Column(name, name, 1, MILLISECONDS) for name in results[0].parts)]
+    part_rows: list[dict[str, Any]] = []
     for result in results:
-        rows += [{"case": result.case.dataset, **result.parts}, {"case": "  floor", **result.floor_parts}]
-    notes = ["differences of medians, see docs/performance.md: small parts may come out below zero"]
-    return Table("parts", "Where the time of a step goes, ms", columns, rows, notes)
+        part_rows += [{"case": result.case.dataset, **result.parts}, {"case": "  floor", **result.floor_parts}]
+    part_notes = ["differences of medians, see docs/performance.md: small parts may come out below zero"]
+    title = f"Training step, mode={results[0].case.mode}: snntha (ours) and the step-by-step snnTorch loop"
+    return [
+        Table("speed", title, speed, rows, speed_notes),
+        Table("memory", "Peak memory of a step, and the epoch that follows", memory_and_epoch, rows, memory_notes),
+        Table("parts", "Where the time of a step goes, ms", parts, part_rows, part_notes),
+    ]

@@ -80,22 +80,14 @@ _define_operator(
 def fill(_typing, value):
     """LANES copies of a number."""
     result = Vector(value, LANES)
-
-    def generate(_context, builder, _signature, args):
-        return _broadcast(builder, args[0], result.ir_type)
-
-    return result(value), generate
+    return _built(result(value), lambda builder, scalar: _broadcast(builder, scalar, result.ir_type))
 
 
 @intrinsic
 def counting(_typing):
     """0, 1, ..., LANES - 1 as uint32."""
     result = Vector(types.uint32, LANES)
-
-    def generate(_context, _builder, _signature, _args):
-        return ir.Constant(result.ir_type, list(range(LANES)))
-
-    return result(), generate
+    return _built(result(), lambda builder: ir.Constant(result.ir_type, list(range(LANES))))
 
 
 @intrinsic
@@ -154,11 +146,7 @@ def load_tile(_typing, values, first):
 def zero_tile(_typing, values):
     """TILE zeros of the dtype of `values`."""
     result = Vector(values.dtype, TILE)
-
-    def generate(_context, _builder, _signature, _args):
-        return ir.Constant(result.ir_type, None)
-
-    return result(values), generate
+    return _built(result(values), lambda builder, _: ir.Constant(result.ir_type, None))
 
 
 @intrinsic
@@ -175,101 +163,86 @@ def store(_typing, values, first, vector):
 @intrinsic
 def to_float(_typing, vector):
     """Each number as float32."""
-    return _convert(vector, types.float32)
+    return _built(Vector(types.float32, vector.lanes)(vector), _conversion(vector, types.float32))
 
 
 @intrinsic
 def to_dtype(_typing, vector, values):
     """Each number in the dtype of the array `values`, which is at least as wide."""
-    result, generate = _convert(vector, values.dtype)
-    return result.return_type(vector, values), generate
+    convert = _conversion(vector, values.dtype)
+    return _built(
+        Vector(values.dtype, vector.lanes)(vector, values), lambda builder, numbers, _: convert(builder, numbers)
+    )
 
 
 @intrinsic
 def multiply_add(_typing, scalar, vector, total):
     """scalar * vector + total in float32, rounded once where the processor can: for gradients only."""
 
-    def generate(_context, builder, _signature, args):
-        shape = vector.ir_type
-        name = f"llvm.fmuladd.v{vector.lanes}f32"
-        fused = cgutils.get_or_insert_function(builder.module, ir.FunctionType(shape, [shape] * 3), name)
-        return builder.call(fused, [_broadcast(builder, args[0], shape), args[1], args[2]])
+    def build(builder, factor, values, addend):
+        return _call(builder, "fmuladd", vector, [_broadcast(builder, factor, vector.ir_type), values, addend])
 
-    return total(types.float32, vector, total), generate
+    return _built(total(types.float32, vector, total), build)
 
 
 @intrinsic
 def absolute(_typing, vector):
     """|x| of each float."""
-
-    def generate(_context, builder, _signature, args):
-        shape = vector.ir_type
-        name = f"llvm.fabs.v{vector.lanes}f32"
-        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(shape, [shape]), name)
-        return builder.call(function, args)
-
-    return vector(vector), generate
+    return _built(vector(vector), lambda builder, values: _call(builder, "fabs", vector, [values]))
 
 
 @intrinsic
 def select(_typing, mask, chosen, other):
     """`chosen` where the mask is set, `other` elsewhere."""
-
-    def generate(_context, builder, _signature, args):
-        return builder.select(*args)
-
-    return chosen(mask, chosen, other), generate
+    return _built(chosen(mask, chosen, other), ir.IRBuilder.select)
 
 
 @intrinsic
 def count_where(_typing, mask, counts):
     """counts + 1 where the mask is set; int32."""
 
-    def generate(_context, builder, _signature, args):
-        return builder.sub(args[1], builder.sext(args[0], counts.ir_type))
+    def build(builder, fires, before):
+        return builder.sub(before, builder.sext(fires, counts.ir_type))
 
-    return counts(mask, counts), generate
+    return _built(counts(mask, counts), build)
 
 
 @intrinsic
 def to_bits(_typing, mask):
     """The mask as a uint16, lane 0 lowest."""
-
-    def generate(_context, builder, _signature, args):
-        return builder.bitcast(args[0], ir.IntType(mask.lanes))
-
-    return types.uint16(mask), generate
+    return _built(types.uint16(mask), lambda builder, lanes: builder.bitcast(lanes, ir.IntType(mask.lanes)))
 
 
 @intrinsic
 def from_bits(_typing, word):
     """The mask whose lane 0 is the lowest bit of a uint16."""
     mask = Vector(types.boolean, LANES)
-
-    def generate(_context, builder, _signature, args):
-        return builder.bitcast(args[0], mask.ir_type)
-
-    return mask(types.uint16), generate
+    return _built(mask(types.uint16), lambda builder, bits: builder.bitcast(bits, mask.ir_type))
 
 
 @intrinsic
 def count_ones(_typing, word):
     """How many bits of a uint64 are set."""
-
-    def generate(_context, builder, _signature, args):
-        return builder.ctpop(args[0])
-
-    return types.int64(types.uint64), generate
+    return _built(types.int64(types.uint64), ir.IRBuilder.ctpop)
 
 
 @intrinsic
 def lowest_one(_typing, word):
     """Position of the lowest set bit of a uint64 that is not 0."""
+    return _built(types.int64(types.uint64), lambda builder, bits: builder.cttz(bits, ir.Constant(ir.IntType(1), 1)))
 
-    def generate(_context, builder, _signature, args):
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
 
-    return types.int64(types.uint64), generate
+def _built(signature: Any, build: Callable) -> tuple:
+    """What an intrinsic returns: its types, and the LLVM instructions that `build(builder, *arguments)` adds."""
+    return signature, lambda _context, builder, _signature, args: build(builder, *args)
+
+
+def _call(builder, name: str, vector: Vector, args: list):
+    """LLVM's own function of float32 vectors."""
+    shape = vector.ir_type
+    function_type = ir.FunctionType(shape, [shape] * len(args))
+    function = cgutils.get_or_insert_function(builder.module, function_type, f"llvm.{name}.v{vector.lanes}f32")
+    return builder.call(function, args)
 
 
 def _load(values: Any, first: Any, lanes: int) -> tuple:
@@ -281,16 +254,16 @@ def _load(values: Any, first: Any, lanes: int) -> tuple:
     return result(values, types.intp), generate
 
 
-def _convert(vector: Any, dtype: types.Type) -> tuple:
-    result = Vector(dtype, vector.lanes)
+def _conversion(vector: Any, dtype: types.Type) -> Callable:
+    """The instruction that turns the vector's numbers into those of a dtype that is at least as wide."""
 
-    def generate(_context, builder, _signature, args):
+    def build(builder, numbers):
         if vector.dtype == dtype:
-            return args[0]
+            return numbers
         extend = builder.sitofp if dtype == types.float32 else builder.sext
-        return extend(args[0], result.ir_type)
+        return extend(numbers, Vector(dtype, vector.lanes).ir_type)
 
-    return result(vector), generate
+    return build
 
 
 def _address(context, builder, signature, args, vector: Vector):

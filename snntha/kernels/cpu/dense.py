@@ -132,9 +132,8 @@ def _strip_sums(sums_BGTJ, strip):
 @njit(forceinline=True)
 def _add_gradients(events, b, grad_currents_TD, grad_ID, grad_D):
     """For each input add the current gradients of the steps at which it fired; for the bias those of all steps."""
-    first_I, order_I = events.first_BI[b], events.order_BI[b]
-    for position in range(len(order_I)):
-        i = at(order_I, position)
+    first_I = events.first_BI[b]
+    for i in range(len(first_I) - 1):
         total = load_pair(grad_ID, i * PAIR)
         for event in range(at(first_I, i), at(first_I, i + 1)):
             total = total + load_pair(grad_currents_TD, at(events.step, event))

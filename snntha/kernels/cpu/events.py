@@ -47,7 +47,7 @@ def index_dtype(size: int) -> type[np.generic]:
 
 def unpack(bits_BGTF: np.ndarray, neurons: int, buffer: str) -> Rows:
     """Rows of a layer whose spikes are packed as in `strip.LayerOutput`, in a buffer of the workspace."""
-    words_BGT = bits_BGTF.view(np.uint64)[..., 0]  # bit j: neuron k * TILE + j
+    words_BGT = bits_BGTF.view(np.uint64)[..., 0]  # bit j: neuron g * TILE + j
     batch, _, steps = words_BGT.shape
     indptr = np.zeros(steps * batch + 1, np.int64)
     _count_rows(words_BGT, indptr)
@@ -60,14 +60,11 @@ def unpack(bits_BGTF: np.ndarray, neurons: int, buffer: str) -> Rows:
 class ByInput(NamedTuple):
     """The same events, for each sample sorted by input.
 
-    Sample b's input i fired at steps step[first_BI[b, i] : first_BI[b, i + 1]] / PAIR, ascending. order_BI lists the
-    inputs of each sample from the least to the most events: loops over them keep their length for a while, which the
-    processor then predicts.
+    Sample b's input i fired at steps step[first_BI[b, i] : first_BI[b, i + 1]] / PAIR, ascending.
     """
 
     first_BI: np.ndarray  # int64, (batch, inputs + 1)
     step: np.ndarray  # in elements of a (T, PAIR) array
-    order_BI: np.ndarray  # int32
 
 
 class BySample(NamedTuple):
@@ -92,12 +89,11 @@ def by_input(events: BySample, inputs: int) -> ByInput:
     """Sort; `step` is the workspace's buffer "steps"."""
     batch, steps = len(events.first_BT), events.first_BT.shape[1] - 1
     first_BI = np.zeros((batch, inputs + 1), np.int64)
-    order_BI = np.empty((batch, inputs), np.int32)
-    _count_inputs(events, first_BI, order_BI)
+    _count_inputs(events, first_BI)
     np.cumsum(first_BI, axis=None, out=first_BI.reshape(-1))
     step = workspace.take("steps", events.inputs.shape, index_dtype(steps * PAIR))
     _fill_steps(events, first_BI, step)
-    return ByInput(first_BI, step, order_BI)
+    return ByInput(first_BI, step)
 
 
 @njit(parallel=True, cache=True, nogil=True)
@@ -139,21 +135,11 @@ def _copy_rows(indptr, index, first_BT, copied):
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _count_inputs(events, first_BI, order_BI):
-    """Counts go one place to the right of their input; a counting sort puts the inputs in order."""
-    batch, inputs = order_BI.shape
-    for b in prange(batch):
-        count_I = np.zeros(inputs, np.int64)
+def _count_inputs(events, first_BI):
+    """Counts go one place to the right of their input."""
+    for b in prange(len(first_BI)):
         for event in range(events.first_BT[b, 0], events.first_BT[b, -1]):
-            count_I[at(events.inputs, event)] += 1
-        first_BI[b, 1:] = count_I
-        first_of_count = np.zeros(count_I.max() + 2, np.int64)
-        for i in range(inputs):
-            first_of_count[count_I[i] + 1] += 1
-        first_of_count = np.cumsum(first_of_count)
-        for i in range(inputs):
-            order_BI[b, first_of_count[count_I[i]]] = i
-            first_of_count[count_I[i]] += 1
+            first_BI[b, at(events.inputs, event) + 1] += 1
 
 
 @njit(parallel=True, cache=True, nogil=True)

@@ -144,7 +144,7 @@ def report(folder: list[Path], format: str | None, table: str | None, html: Path
 
 
 def plot(**values: Any) -> None:
-    from snntha.plots.command import run_command
+    from snntha.plots import run_command
 
     run_command(**values)
 

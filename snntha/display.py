@@ -2,20 +2,21 @@
 
 import signal
 import time
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
+from snntha import layers
 from snntha.config.schema import Config
-
-if TYPE_CHECKING:
-    from snntha.kernels.spec import Result
-    from snntha.progress import Progress
+from snntha.kernels.spec import Result
+from snntha.layers import LayerSpec
+from snntha.progress import Progress
 
 REFRESH_SECONDS = 0.5
 
@@ -25,24 +26,22 @@ class Display:
 
     Args:
         config: of the run.
-        neurons: neurons of each spiking layer.
         console: where to print; live output only if it is a terminal.
     """
 
-    def __init__(self, config: Config, neurons: list[int], console: Console):
+    def __init__(self, config: Config, console: Console):
         self.config = config
-        self.neurons = neurons
+        self.specs = layers.resolve(config)
         self.console = console
         self.stop_requested = False
         self.seeds_begun = 0
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
         self._warned: set[str] = set()
         self._last_metrics: dict[str, Any] | None = None
-        self._rates: list[float] | None = None
         self._drawn = 0.0
 
     def __enter__(self) -> "Display":
-        self._handlers = {number: signal.signal(number, self._request_stop) for number in _STOP_SIGNALS}
+        self._handlers = {kind: signal.signal(kind, self._request_stop) for kind in (signal.SIGINT, signal.SIGTERM)}
         if self._live is not None:
             self._live.start()
         return self
@@ -50,10 +49,10 @@ class Display:
     def __exit__(self, *exception: object) -> None:
         if self._live is not None:
             self._live.stop()
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+        for kind, handler in self._handlers.items():
+            signal.signal(kind, handler)
 
-    def start_seed(self, seed: int, batches: int, progress: "Progress") -> None:
+    def start_seed(self, seed: int, batches: int, progress: Progress) -> None:
         self.seeds_begun += 1
         self.batches = batches
         self._started = time.perf_counter()
@@ -63,18 +62,14 @@ class Display:
         resumed = f", going on after iteration {progress.iteration}" if progress.iteration else ""
         self.console.print(f"seed {seed}, {self.seeds_begun} of {self.config.trials}{resumed}")
 
-    def minibatch(self, progress: "Progress", result: "Result", samples: int) -> None:
+    def minibatch(self, progress: Progress, result: Result, samples: int) -> None:
         """Redraw the live table, at most twice a second."""
         now = time.perf_counter()
-        if self._live is None or now - self._drawn < REFRESH_SECONDS:
-            return
-        self._drawn = now
-        rates = []
-        for layer, neurons in zip(result.layers, self.neurons, strict=True):
-            steps = self.config.dataset.time_steps
-            rates.append(layer.spike_count_N.sum().item() / (neurons * samples * steps))
-        self._rates = rates
-        self._live.update(self._table(progress), refresh=True)
+        if self._live is not None and now - self._drawn >= REFRESH_SECONDS:
+            self._drawn = now
+            counts = [layer.spike_count_N.double().mean().item() for layer in result.layers]
+            rates = [count / (samples * self.config.dataset.time_steps) for count in counts]
+            self._live.update(self._table(progress, rates), refresh=True)
 
     def epoch(self, metrics: dict[str, Any]) -> None:
         """One plain line for an epoch, where there is no live table; warnings once a seed, everywhere."""
@@ -92,44 +87,31 @@ class Display:
         self.stop_requested = True
         self.console.print("stopping after this minibatch; press Ctrl-C again to stop without a checkpoint")
 
-    def _time_left(self, progress: "Progress") -> str:
-        done = progress.iteration - self._done_before
-        if done < 1:
-            return "?"
-        left = self.config.epochs * self.batches - progress.iteration
-        seconds = (time.perf_counter() - self._started) / done * max(left, 0)
-        return str(timedelta(seconds=round(seconds)))
-
-    def _table(self, progress: "Progress") -> Group:
-        epochs, totals = self.config.epochs, progress.totals
-        accuracy = ""
-        if progress.train_accuracy is not None or totals.correct:
-            accuracy = f"   accuracy {100 * totals.correct / totals.samples:.2f} %"
-        head = Text(
-            f"epoch {progress.epoch + 1} of {epochs}   minibatch {progress.batch} of {self.batches}   "
-            f"at most {self._time_left(progress)} left   loss {totals.loss / totals.samples:.4f}{accuracy}"
+    def _table(self, progress: Progress, rates: list[float]) -> Group:
+        totals, minibatches = progress.totals, self.config.epochs * self.batches
+        pace = (time.perf_counter() - self._started) / (progress.iteration - self._done_before)
+        left = timedelta(seconds=round(pace * max(minibatches - progress.iteration, 0)))
+        classes = progress.train_accuracy is not None or totals.correct
+        accuracy = f"   accuracy {100 * totals.correct / totals.samples:.2f} %" if classes else ""
+        head = (
+            f"epoch {progress.epoch + 1} of {self.config.epochs}   minibatch {progress.batch} of {self.batches}   "
+            f"at most {left} left   loss {totals.loss / totals.samples:.4f}{accuracy}"
         )
-        bar = ProgressBar(total=epochs * self.batches, completed=progress.iteration, width=60)
-        layers = Table(box=None, padding=(0, 2))
-        for column in ("layer", "neurons", "threshold", "spikes/neuron/step", "dead (last epoch)"):
-            layers.add_column(column, justify="right")
-        dead = self._last_metrics["dead_fraction"] if self._last_metrics else [None] * len(self.neurons)
-        rates = self._rates or [0.0] * len(self.neurons)
-        for number, row in enumerate(zip(self.neurons, progress.thresholds, rates, dead, strict=True)):
-            neurons, theta, rate, share = row
-            layers.add_row(
-                str(number + 1), str(neurons), f"{theta:.4f}", f"{rate:.4f}", "" if share is None else f"{share:.1%}"
-            )
-        parts: list[Any] = [bar, head, layers]
-        if self._last_metrics is not None:
-            parts.append(Text(f"last: {self._line(self._last_metrics)}", style="dim"))
-        return Group(*parts)
+        last = self._last_metrics
+        columns = {
+            "threshold": [f"{theta:.4f}" for theta in progress.thresholds],
+            "spikes/neuron/step": [f"{rate:.4f}" for rate in rates],
+            "dead (last epoch)": [f"{share:.1%}" for share in last["dead_fraction"]] if last else [""] * len(rates),
+        }
+        table = layer_table(self.specs, columns, box=None, padding=(0, 2))
+        bar = ProgressBar(total=minibatches, completed=progress.iteration, width=60)
+        return Group(bar, Text(head), table, *([Text(f"last: {self._line(last)}", style="dim")] if last else []))
 
     def _line(self, metrics: dict[str, Any]) -> str:
         parts = [f"epoch {metrics['epoch']}/{self.config.epochs}", f"loss {metrics['train_loss']:.4f}"]
         if metrics["train_accuracy"] is not None:
-            parts.append(f"train {metrics['train_accuracy']:.2f} %")
-            parts.append(f"{metrics['selection']} {metrics['validation_accuracy']:.2f} %")
+            selected = f"{metrics['selection']} {metrics['validation_accuracy']:.2f} %"
+            parts += [f"train {metrics['train_accuracy']:.2f} %", selected]
         parts.append("theta " + " ".join(f"{theta:.3f}" for theta in metrics["thresholds"]))
         parts.append("rate " + " ".join(f"{rate:.4f}" for rate in metrics["firing_rate"]))
         parts.append("dead " + " ".join(f"{share:.1%}" for share in metrics["dead_fraction"]))
@@ -137,4 +119,14 @@ class Display:
         return "  ".join(parts)
 
 
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+def layer_table(specs: Sequence[LayerSpec], columns: dict[str, list[str]], **options: Any) -> Table:
+    """A row for each layer: its number and kind, its neurons, then these columns; with options of rich's tables."""
+    table = number_table("layer", "neurons", *columns, **options)
+    for number, (spec, *cells) in enumerate(zip(specs, *columns.values(), strict=True), start=1):
+        table.add_row(f"{number} {spec.kind}", str(spec.neurons), *cells)
+    return table
+
+
+def number_table(*titles: str, **options: Any) -> Table:
+    """An empty table with columns of numbers, which stand to the right."""
+    return Table(*(Column(title, justify="right") for title in titles), **options)

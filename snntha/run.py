@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def run(
     config: Config,
     resume: Path | None = None,
     console: Console | None = None,
-    report: Callable[[list[float], int], None] | None = None,
+    report: Callable[[list[float], int], None] = lambda scores, epoch: None,
 ) -> Outcome:
     """Train all seeds.
 
@@ -70,73 +71,71 @@ def run(
     set_threads(config.threads)
     device = resolve_device(config.device)
     data = datasets.load(config.dataset, selection=config.selection, seed=config.seed)
-    record = Run.create(config, data.fingerprint) if resume is None else _reopen(resume, data.fingerprint)
-    console.print(_headline(config, data, record, device), soft_wrap=True, highlight=False)
+    record = Run.create(config, data.fingerprint) if resume is None else Run.open(resume)
+    record.check_data(data.fingerprint)
+    backend = fastest_for(device) if config.backend == "auto" else config.backend
+    say = partial(console.print, soft_wrap=True, highlight=False)
+    say(_headline(config, data, device, backend), f"writing {record.folder}", *_other_size(config, data), sep="\n")
 
     seeds: list[dict[str, Any]] = []
-    network = SpikingNetwork(config, seed=config.seed)
-    _announce_compilation(network, data, device, console)
-    with record.lock(), Display(config, [spec.neurons for spec in network.specs], console) as display:
+    with record.lock(), Display(config, console) as display:
         if resume is not None:
             record.write_config(config)
             record.add_environment(data.fingerprint)
         for number in range(config.trials):
             seed = config.seed + (number if config.fidelity.trial_seed == "seed_plus_trial" else 0)
             network = SpikingNetwork(config, seed=seed).to(device)
+            if number == 0 and backend == "numba":
+                _announce_compilation(network, data, console)
+            seed_record = record.seed(number)
+            seed_record.log = open_log(config.logger, seed_record.folder)
             scores = [entry["best_score"] for entry in seeds if "best_score" in entry]
 
             def on_epoch(progress: Progress, scores: list[float] = scores) -> None:
-                if report is not None:
-                    report([*scores, progress.best_score], progress.epoch)
+                report([*scores, progress.best_score], progress.epoch)
 
             try:
-                entry = _train_seed(network, data, record.seed(number), display, seed, resume is not None, on_epoch)
+                goes_on = resume is not None
+                progress = fit(network, data, seed_record, display, seed=seed, resume=goes_on, on_epoch=on_epoch)
+                entry = {"seed": seed, **_finish(network, data, seed_record, progress)}
             except SeedFailed as failure:
                 if config.search is not None:
                     raise  # the other seeds could not save the mean
                 entry = {"seed": seed, "failed": str(failure)}
                 console.print(f"[red]seed {seed} failed[/]: {failure}", soft_wrap=True)
             except Stopped:
-                console.print(
-                    f"stopped; go on with: snntha train resume={record.folder}", soft_wrap=True, highlight=False
-                )
+                say(f"stopped; go on with: snntha train resume={record.folder}")
                 raise
             seeds.append(entry)
-            footprint_bits = sum(spec.footprint_bits for spec in network.specs)
-            record.write_summary(_summary(config, data.selected_on, seeds, footprint_bits))
+            summary = {
+                "dataset": config.dataset.name,
+                "mode": config.mode.name,
+                "fidelity": config.fidelity.name,
+                "selection": data.selected_on,
+                "trials": seeds,
+                "test_accuracy": spread(seeds),
+                "footprint_bits": sum(spec.footprint_bits for spec in network.specs),
+            }
+            record.write_summary(summary)
         if config.search is not None and display.stop_requested:
             raise Stopped  # in the last epoch: without this the search would begin its next trial
     return Outcome(config, record.folder, data.selected_on, data.test is not None, seeds)
 
 
-def _train_seed(
-    network: SpikingNetwork,
-    data: Data,
-    record: SeedRecord,
-    display: Display,
-    seed: int,
-    resume: bool,
-    on_epoch: Callable[[Progress], None],
-) -> dict[str, Any]:
-    """Train, then evaluate the best epoch once on the test set; the seed's entry in summary.json.
+def _finish(network: SpikingNetwork, data: Data, record: SeedRecord, progress: Progress) -> dict[str, Any]:
+    """Evaluate the best epoch once on the test set; the seed's entry in summary.json.
 
     A hyperparameter search does not look at the test set.
     """
-    record.log = open_log(network.config.logger, record.folder)
-    progress = fit(network, data, record, display, seed=seed, resume=resume, on_epoch=on_epoch)
-    classes = data.train.batch(torch.arange(1)).labels_B is not None
-    best = load_checkpoint(record, "best", network)
+    thetas = load_checkpoint(record, "best", network).thresholds
     unseen = data.test if network.config.search is None else None
-    test = evaluate(network, unseen, best.thresholds) if unseen is not None else None
-    activity = {
-        "thresholds": best.thresholds,
-        "sample": sample_activity(network, unseen or data.train, best.thresholds),
-    }
+    test = None if unseen is None else evaluate(network, unseen, thetas)
+    activity = {"thresholds": thetas, "sample": sample_activity(network, unseen or data.train, thetas)}
     if test is not None:
-        activity.update(spike_count_N=test.spike_count_N, confusion=test.confusion)
+        activity |= {"spike_count_N": test.spike_count_N, "confusion": test.confusion}
     record.save_activity("end", activity)
+    classes = data.train.batch(torch.arange(1)).labels_B is not None
     return {
-        "seed": seed,
         "epochs": progress.epoch,
         "best_epoch": progress.best_epoch,
         "best_score": progress.best_score,
@@ -157,59 +156,36 @@ def resolve_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def _reopen(folder: Path, data_fingerprint: str) -> Run:
-    """The record of an interrupted run, on the same data."""
-    record = Run.open(folder)
-    record.check_data(data_fingerprint)
-    return record
-
-
-def _announce_compilation(network: SpikingNetwork, data: Data, device: torch.device, console: Console) -> None:
+def _announce_compilation(network: SpikingNetwork, data: Data, console: Console) -> None:
     """Say what the first minibatch of a first run waits for."""
-    backend = network.config.backend
-    if backend == "numba" or (backend == "auto" and fastest_for(device) == "numba"):
-        from snntha.kernels.cpu_network import has_kernels
+    from snntha.kernels.cpu_network import has_kernels
 
-        inputs = data.train.batch(torch.arange(1)).inputs
-        if not has_kernels(inputs, network.layers(network.config.hparams.threshold.start)):
-            console.print("compiling the kernels that this network needs: once on this machine, about a minute")
+    inputs = data.train.batch(torch.arange(1)).inputs
+    if not has_kernels(inputs, network.layers(network.config.hparams.threshold.start)):
+        console.print("compiling the kernels that this network needs: once on this machine, about a minute")
 
 
-def _headline(config: Config, data: Data, record: Run, device: torch.device) -> str:
-    sizes = [f"{len(data.train)} training"]
-    sizes += [f"{len(split)} {name}" for name, split in (("validation", data.validation), ("test", data.test)) if split]
-    backend = fastest_for(device) if config.backend == "auto" else config.backend
+def _headline(config: Config, data: Data, device: torch.device, backend: str) -> str:
+    splits = {"training": data.train, "validation": data.validation, "test": data.test}
+    sizes = ", ".join(f"{len(split)} {name}" for name, split in splits.items() if split)
     return (
-        f"{config.dataset.name} {config.mode.name}: {config.model.topology}, {', '.join(sizes)} samples, "
-        f"selection on {data.selected_on}, {device.type} ({backend} kernels, {torch.get_num_threads()} threads)\n"
-        f"writing {record.folder}{_other_size(config, data)}"
+        f"{config.dataset.name} {config.mode.name}: {config.model.topology}, {sizes} samples, selection on "
+        f"{data.selected_on}, {device.type} ({backend} kernels, {torch.get_num_threads()} threads)"
     )
 
 
-def _other_size(config: Config, data: Data) -> str:
+def _other_size(config: Config, data: Data) -> list[str]:
     """A line where the data set is only a part of the published one, or another."""
-    expected = PUBLISHED_SAMPLES.get(config.dataset.name)
-    found = len(data.train) + len(data.validation or ()), len(data.test or ())
-    if expected is None or config.dataset.limit is not None or found == expected:
-        return ""
-    return f"\nnote: the published {config.dataset.name} has {expected[0]} training and {expected[1]} test samples"
+    name, found = config.dataset.name, (len(data.train) + len(data.validation or ()), len(data.test or ()))
+    expected = PUBLISHED_SAMPLES.get(name, found)
+    if config.dataset.limit is not None or found == expected:
+        return []
+    return [f"note: the published {name} has {expected[0]} training and {expected[1]} test samples"]
 
 
-def _summary(config: Config, selected_on: str, seeds: list[dict[str, Any]], footprint_bits: int) -> dict[str, Any]:
-    return {
-        "dataset": config.dataset.name,
-        "mode": config.mode.name,
-        "fidelity": config.fidelity.name,
-        "selection": selected_on,
-        "trials": seeds,
-        "test_accuracy": spread([entry.get("test_accuracy") for entry in seeds]),
-        "footprint_bits": footprint_bits,
-    }
-
-
-def spread(values: list[float | None]) -> dict[str, float | None]:
-    """Best, mean and sample standard deviation; null where unknown."""
-    known = [value for value in values if value is not None]
+def spread(seeds: list[dict[str, Any]]) -> dict[str, float | None]:
+    """Best, mean and sample standard deviation of the seeds' test accuracy; null where unknown."""
+    known = [entry["test_accuracy"] for entry in seeds if entry.get("test_accuracy") is not None]
     return {
         "best": max(known, default=None),
         "mean": statistics.fmean(known) if known else None,

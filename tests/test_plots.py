@@ -21,9 +21,9 @@ from snntha.errors import UserError
 from snntha.folder import RunFolder
 from snntha.neuron import surrogate_gradient
 from snntha.plots import Missing, Options, neuron, samples, temporal
+from snntha.plots.curves import braille
 from snntha.plots.folders import Runs, ShownRun
 from snntha.plots.style import Animation
-from snntha.plots.terminal import braille
 from snntha.run import run
 from snntha.threshold import Annealing
 

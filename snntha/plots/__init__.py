@@ -1,25 +1,25 @@
-"""Figures and animations as functions of run folders alone.
-
-`FIGURES` is their table; `plot` draws by name, `draw_run` what a finished run shows of itself.
-"""
+"""Figures and animations as functions of run folders alone: `FIGURES` is their table, `plot` draws by name."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
 
 from snntha.errors import Missing, UserError, did_you_mean
-from snntha.plots import activity, curves, neuron, samples, temporal, weights
+from snntha.plots import activity, curves, neuron, samples, temporal
+from snntha.plots.curves import terminal_picture
 from snntha.plots.folders import Options, Runs, ShownRun
 from snntha.plots.style import Animation, save, styled
-from snntha.plots.terminal import terminal_picture
 
-__all__ = ["FIGURES", "Missing", "Options", "draw_run", "plot", "terminal_picture"]
+__all__ = ["FIGURES", "Missing", "Options", "draw_run", "plot", "run_command", "terminal_picture"]
 
-CLASSES, TEMPORAL_CODING = "classes", "temporal_coding"
 DEFAULTS = Options()
+SHARED_OUTPUT = Path("outputs/plots")  # pictures of several runs, or of none
 
 
 @dataclass(frozen=True)
@@ -29,59 +29,44 @@ class Entry:
     draw: Callable[[Runs, Options], Figure | Animation]  # raises Missing if no run holds what it shows
     about: str
     needs_run: bool = True
-    only: str | None = None  # data sets that it makes sense for: those with classes, or temporal_coding
-    after_training: bool = False  # part of what `snntha train` draws at its end
+    classes: bool | None = None  # True: only for data sets that have classes; False: only for temporal coding
 
     def suits(self, runs: Sequence[ShownRun]) -> bool:
         """Whether to draw it without having been asked for it by name."""
-        if not runs:
-            return not self.needs_run
-        kinds = {TEMPORAL_CODING if run.config.dataset.name == TEMPORAL_CODING else CLASSES for run in runs}
-        return self.only is None or self.only in kinds
+        if self.classes is None:
+            return bool(runs) or not self.needs_run
+        return any((run.dataset != "temporal_coding") == self.classes for run in runs)
 
 
 FIGURES = {
-    "curves": Entry(curves.curves, "loss, accuracy and thresholds per epoch (Fig. 6)", after_training=True),
+    "curves": Entry(curves.curves, "loss, accuracy and thresholds per epoch (Fig. 6)"),
     "thresholds": Entry(curves.thresholds, "threshold, its step, learning rate, neurons silenced: Eqs. (4)-(7), (28)"),
-    "spike_counts": Entry(
-        partial(activity.spike_counts, when="end"),
-        "spike counts and dead neurons after training (Fig. 5)",
-        only=CLASSES,
-        after_training=True,
-    ),
+    "spike_counts": Entry(activity.spike_counts, "spike counts and dead neurons after training (Fig. 5)", classes=True),
     "spike_counts_start": Entry(
         partial(activity.spike_counts, when="start"), "the same at the start of training (Fig. 7)"
     ),
-    "confusion": Entry(activity.confusion, "confusion matrix of the test set", only=CLASSES),
-    "raster": Entry(samples.raster, "spikes of one sample in all layers", after_training=True),
+    "confusion": Entry(activity.confusion, "confusion matrix of the test set", classes=True),
+    "raster": Entry(samples.raster, "spikes of one sample in all layers"),
     "samples": Entry(samples.samples, "a sample of each run's data set"),
-    "weights": Entry(weights.weights, "first-layer weights before and after binarization"),
+    "weights": Entry(activity.weights, "first-layer weights before and after binarization"),
     "temporal": Entry(
-        temporal.temporal,
-        "membrane and spikes of temporal coding at iterations=0,100,400 (Fig. 4)",
-        only=TEMPORAL_CODING,
-        after_training=True,
+        temporal.temporal, "membrane and spikes of temporal coding at iterations=0,100,400 (Fig. 4)", classes=False
     ),
     "neuron": Entry(
         neuron.neuron, "one neuron: its response, and three regimes of its threshold (Fig. 1)", needs_run=False
     ),
     "surrogate": Entry(neuron.surrogate, "surrogate gradient, clamped and moving (Fig. 3)", needs_run=False),
-    "animation": Entry(
-        temporal.animation, "animation: membrane of temporal coding over the iterations", only=TEMPORAL_CODING
-    ),
+    "animation": Entry(temporal.animation, "animation: membrane of temporal coding over the iterations", classes=False),
     "animation_smooth": Entry(
-        partial(temporal.animation, smooth=True), "the same with a running mean of width 5", only=TEMPORAL_CODING
+        partial(temporal.animation, smooth=True), "the same with a running mean of width 5", classes=False
     ),
     "flow": Entry(samples.flow, "animation: spikes of one sample flowing through the layers"),
 }
+AFTER_TRAINING = ("curves", "spike_counts", "raster", "temporal")  # what `snntha train` draws at its end
 
 
 def plot(
-    folders: Sequence[Path],
-    names: Sequence[str],
-    output: Path,
-    options: Options = DEFAULTS,
-    kinds: Sequence[str] = ("png", "svg"),
+    folders: Sequence[Path], names: Sequence[str], output: Path, options: Options = DEFAULTS
 ) -> tuple[list[Path], list[str]]:
     """Draw figures into a folder.
 
@@ -89,7 +74,6 @@ def plot(
         folders: of runs, drawn together where a figure compares runs; may be empty for neuron and surrogate.
         names: figures of `FIGURES`; empty for all that these runs allow.
         output: folder for the pictures.
-        kinds: of the figures that do not move.
 
     Returns:
         The files, and what was missing for which figure.
@@ -97,9 +81,8 @@ def plot(
     Raises:
         UserError: a folder is no run, a name is unknown, or nothing at all could be drawn.
     """
-    for name in names:
-        if name not in FIGURES:
-            raise UserError(f"figure={name}: expected {' | '.join(FIGURES)}{did_you_mean(name, FIGURES)}")
+    if unknown := [name for name in names if name not in FIGURES]:
+        raise UserError(f"figure={unknown[0]}: expected {' | '.join(FIGURES)}{did_you_mean(unknown[0], FIGURES)}")
     written: list[Path] = []
     notes: list[str] = []
     shown = [ShownRun(folder, options.trial) for folder in folders]
@@ -107,9 +90,9 @@ def plot(
         for name in names or [name for name, entry in FIGURES.items() if entry.suits(shown)]:
             runs = Runs(shown)
             try:
-                written += save(FIGURES[name].draw(runs, options), output, name, kinds)
+                written += save(FIGURES[name].draw(runs, options), output, name, options.kinds)
             except Missing as error:
-                runs.note(f"not drawn: {error}")
+                runs.notes.append(f"not drawn: {error}")
             notes += [f"{name}: {note}" for note in runs.notes]
     if not written:
         raise Missing("\n  ".join(["nothing could be drawn", *notes]))
@@ -118,9 +101,31 @@ def plot(
 
 def draw_run(folder: Path) -> list[Path]:
     """The pictures of a run that has just ended, as PNG in its plots/: those that its records allow."""
-    shown = [ShownRun(folder)]
-    names = [name for name, entry in FIGURES.items() if entry.after_training and entry.suits(shown)]
+    names = [name for name in AFTER_TRAINING if FIGURES[name].suits([ShownRun(folder)])]
     try:
-        return plot([folder], names, folder / "plots", kinds=("png",))[0]
+        return plot([folder], names, folder / "plots", Options(kinds=("png",)))[0]
     except Missing:
         return []
+
+
+def run_command(*, run: list[Path], figure: list[str], output: Path | None, **options: Any) -> None:
+    """Draw, and print the files and what was missing; without run and figure, say what figures there are.
+
+    Args:
+        run: folders of runs.
+        figure: names of `FIGURES`; empty for all that suit the runs.
+        output: folder for the pictures; None for that of the run, or of several `SHARED_OUTPUT`.
+        options: fields of `Options`.
+    """
+    console = Console()
+    if not run and not figure:
+        caption = "without figure=, all that suit the run"
+        table = Table("figure", "shows", "run", title="snntha plot run=FOLDER figure=NAME", caption=caption)
+        for name, entry in FIGURES.items():
+            table.add_row(name, entry.about, "needed" if entry.needs_run else "optional")
+        console.print(table)
+        return
+    output = output or (run[0] / "plots" if len(run) == 1 else SHARED_OUTPUT)
+    written, notes = plot(run, figure, output, Options(**options))
+    for line in [*map(str, written), *(f"[yellow]note[/] {note}" for note in notes)]:
+        console.print(line, soft_wrap=True, highlight=False)

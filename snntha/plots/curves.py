@@ -1,11 +1,16 @@
-"""Loss, accuracy and thresholds over training (Fig. 6), and what Eqs. (4)-(7) and (28) say of each iteration."""
+"""Loss, accuracy and thresholds over training (Fig. 6), what Eqs. (4)-(7) and (28) say, and curves in a terminal."""
 
-from typing import Any
+import math
+from collections.abc import Sequence
+from pathlib import Path
 
-from matplotlib.axes import Axes
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
 
 from snntha.errors import Missing
 from snntha.optimizer import learning_rate
@@ -13,6 +18,8 @@ from snntha.plots.folders import Options, Runs, ShownRun
 from snntha.plots.style import GREY, LAYER_COLOURS, LINE_STYLES, WIDTH, is_wide, panel_letters
 
 MARKED = 60  # points that a curve may have to be marked one by one
+COLUMNS, ROWS = 36, 4  # characters of a curve in the terminal
+_DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # bit of each dot: row, then column of a character
 
 
 def curves(runs: Runs, options: Options) -> Figure:
@@ -21,56 +28,45 @@ def curves(runs: Runs, options: Options) -> Figure:
     Of a single run every layer's threshold is drawn, of several runs the last layer's, as in Fig. 6.
     """
     found = runs.having(lambda run: run.column("epoch"))
-    accurate = [(run, epochs) for run, epochs in found if run.has_classes]
+    several, classes = len(found) > 1, any(run.has_classes for run, _ in found)
     figure = Figure(figsize=(WIDTH, 2.9))
-    panels = figure.subplots(1, 2 if accurate else 1, squeeze=False)[0]
+    panels = figure.subplots(1, 2 if classes else 1, squeeze=False)[0]
     loss, theta = panels[0], panels[0].twinx()
     theta.spines["right"].set_visible(True)
-    theta.set_ylabel("threshold θ")
-    several = len(found) > 1
 
+    selections = dict.fromkeys(run.config.selection if run.has_classes else "evaluation" for run, _ in found)
+    styles = {"training": "-", " or ".join(selections): "--", **({"θ, last layer": ":"} if several else {})}
+    legend = {name: Line2D([], [], color=GREY, ls=style) for name, style in styles.items()}  # then runs or layers
     for run, epochs in found:
         loss.plot(epochs, run.column("train_loss"), "-", color=run.colour)
-        if steps := run.longer_validation:
-            runs.note(f"{run.folder}: loss of {steps} validation steps, not drawn beside that of training")
+        steps = run.config.dataset.test_time_steps
+        if steps not in (None, run.config.dataset.time_steps):  # the loss grows with them
+            runs.notes.append(f"{run.folder}: loss of {steps} validation steps, not drawn beside that of training")
         else:
             loss.plot(epochs, run.column("validation_loss"), "--", color=run.colour)
+        if run.has_classes:
+            panels[1].plot(epochs, run.column("train_accuracy"), "-", color=run.colour)
+            panels[1].plot(epochs, run.column("validation_accuracy"), "--", color=run.colour)
         last = len(run.layers) - 1
         for layer in [last] if several else range(last + 1):
             values = [run.layers[layer].threshold.start, *(row[layer] for row in run.column("thresholds"))]
-            colour = run.colour if several else LAYER_COLOURS[layer]
-            label = None if several else f"θ, layer {layer + 1}"
+            colour, name = (run.colour, run.label) if several else (LAYER_COLOURS[layer], f"θ, layer {layer + 1}")
             width = 1.6 + last - layer  # equal thresholds stay visible
-            theta.plot([0, *epochs], values, ":", color=colour, lw=width, label=label)
+            (line,) = theta.plot([0, *epochs], values, ":", color=colour, lw=width)
+            legend[name] = Line2D([], [], color=colour, lw=3) if several else line
     if is_wide([value for line in loss.lines for value in line.get_ydata()]):
         loss.set_yscale("log")
-    theta.set_ylim(bottom=0)
+    theta.set(ylabel="threshold θ", ylim=(0, None))
     loss.set(ylabel="loss", title="loss and thresholds")
-    for run, epochs in accurate:
-        panels[1].plot(epochs, run.column("train_accuracy"), "-", color=run.colour)
-        panels[1].plot(epochs, run.column("validation_accuracy"), "--", color=run.colour)
-    if accurate:
+    if classes:
         panels[1].set(ylabel="accuracy (%)", title="accuracy")
         panels[1].grid(axis="y", alpha=0.3)
         panel_letters(panels)
     for ax in panels:
         ax.set_xlabel("epoch")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _legend(figure, theta, [run for run, _ in found])
+    figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=min(len(legend), 5))
     return figure
-
-
-def _legend(figure: Figure, theta: Axes, shown: list[ShownRun]) -> None:
-    """Line styles in grey, then the layers of a single run or the colours of several."""
-    selections = dict.fromkeys(run.config.selection if run.has_classes else "evaluation" for run in shown)
-    styles = {"training": "-", " or ".join(selections): "--", **({"θ, last layer": ":"} if len(shown) > 1 else {})}
-    entries = {name: Line2D([], [], color=GREY, ls=style) for name, style in styles.items()}
-    if len(shown) > 1:
-        entries |= {run.label: Line2D([], [], color=run.colour, lw=3) for run in shown}
-    else:
-        handles, labels = theta.get_legend_handles_labels()
-        entries |= dict(zip(labels, handles, strict=True))
-    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=min(len(entries), 5))
 
 
 def thresholds(runs: Runs, options: Options) -> Figure:
@@ -80,14 +76,23 @@ def thresholds(runs: Runs, options: Options) -> Figure:
     bound: the share of a layer's neurons that fired before the last step of an epoch and not after it.
     """
     found = runs.having(lambda run: run.column("iteration"))
+    several = len(found) > 1
     figure = Figure(figsize=(WIDTH, 4.6))
     panels = figure.subplots(2, 2, sharex=True)
     theta, step, rate, silenced = panels.flat
-    for number, (run, recorded) in enumerate(found):
+    for run, recorded in found:
         iterations = list(range(recorded[-1] + 1))
-        shares = _silenced(runs, run)
+        try:
+            shares = run.column("silenced_by_threshold")
+        except Missing as error:
+            shares = []
+            runs.notes.append(str(error))
         for layer, spec in enumerate(run.layers):
-            look, threshold = _look(found, number, layer), spec.threshold
+            threshold, behind = spec.threshold, len(run.layers) - 1 - layer
+            if several:
+                look = {"color": run.colour, "ls": LINE_STYLES[layer], "lw": 1.5}
+            else:  # later layers are thinner, so that equal lines stay visible
+                look = {"color": LAYER_COLOURS[layer], "ls": "-", "lw": 1.2 + 1.4 * behind}
             values = [threshold.after(updates) for updates in iterations]
             theta.plot(iterations, values, **look, label=f"{run.label}, layer {layer + 1}")
             theta.axhline(threshold.end, color=look["color"], lw=0.8, ls=(0, (1, 2)))
@@ -99,7 +104,7 @@ def thresholds(runs: Runs, options: Options) -> Figure:
         if period is not None:  # T of Eq. (28) in iterations; an epoch's are those of the first recorded line
             period *= recorded[0] / run.column("epoch")[0]
         rates = [learning_rate(run.config.optimizer.lr, iteration, period) for iteration in iterations[:-1]]
-        rate.plot(iterations[:-1], rates, color=run.colour if len(found) > 1 else GREY)
+        rate.plot(iterations[:-1], rates, color=run.colour if several else GREY)
     theta.set(ylabel="threshold θ", title="threshold; dotted: θ∞")
     step.set(ylabel="Δθ per iteration", title="step of the threshold, Eq. (5)")
     rate.set(ylabel="learning rate", title="learning rate, Eq. (28)", xlabel="iteration γ")
@@ -113,18 +118,30 @@ def thresholds(runs: Runs, options: Options) -> Figure:
     return figure
 
 
-def _silenced(runs: Runs, run: ShownRun) -> list[list[float]]:
-    """Shares of each epoch and layer; none, with a note, in older runs."""
+def terminal_picture(folder: Path) -> RenderableType:
+    """Selection accuracy (or loss, where there are no classes) beside the thresholds, over the epochs."""
+    run = ShownRun(folder)
     try:
-        return run.column("silenced_by_threshold")
+        quantity, unit = ("accuracy", " %") if run.has_classes else ("loss", "")
+        scores, layers = run.column(f"validation_{quantity}"), list(zip(*run.column("thresholds"), strict=True))
     except Missing as error:
-        runs.note(str(error))
-        return []
+        return Text(str(error))
+    name = f"{run.config.selection} accuracy" if run.has_classes else "loss"
+    rises = ", ".join(f"{layer[0]:.3g} → {layer[-1]:.3g}" for layer in layers)
+    curve = [math.log(score) for score in scores] if is_wide(scores) else scores
+    table = Table.grid(padding=(0, 4))
+    table.add_row(Text(f"{name}: {scores[0]:.4g} → {scores[-1]:.4g}{unit}"), Text(f"thresholds: {rises}"))
+    table.add_row(Text(braille([curve]), style="cyan"), Text(braille(layers), style="yellow"))
+    return table
 
 
-def _look(found: list, number: int, layer: int) -> dict[str, Any]:
-    """Colour says the layer of a single run, or the run; later layers are thinner, so that equal lines stay visible."""
-    run, _ = found[number]
-    if len(found) > 1:
-        return {"color": run.colour, "ls": LINE_STYLES[layer], "lw": 1.5}
-    return {"color": LAYER_COLOURS[layer], "ls": "-", "lw": 1.2 + 1.4 * (len(run.layers) - 1 - layer)}
+def braille(lines: Sequence[Sequence[float]], columns: int = COLUMNS, rows: int = ROWS) -> str:
+    """Curves on a common scale, lowest to highest value, as `rows` lines of `columns` characters of 2 x 4 dots."""
+    lowest, highest = min(map(min, lines)), max(map(max, lines))
+    dots = np.zeros((4 * rows, 2 * columns), dtype=int)
+    for line in lines:
+        values = np.interp(np.linspace(0, len(line) - 1, 2 * columns), range(len(line)), line)
+        shares = (values - lowest) / (highest - lowest) if highest > lowest else np.full(2 * columns, 0.5)
+        dots[np.rint((1 - shares) * (4 * rows - 1)).astype(int), range(2 * columns)] = 1
+    cells = 0x2800 + np.einsum("rycx,yx->rc", dots.reshape(rows, 4, columns, 2), _DOTS)
+    return "\n".join("".join(map(chr, row)) for row in cells)

@@ -1,7 +1,7 @@
 """What the figures draw: runs with a colour and a label, and notes on what their records lack."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ from snntha.folder import RunFolder
 from snntha.plots.style import MODE_COLOURS, OTHER_COLOURS
 
 Record = TypeVar("Record")
-MODE_LABELS = {"flt32": "flt32", "bsnn_theta1": "BSNN θ=1", "bsnn": "BSNN", "annealed": "annealed"}
+MODE_LABELS = {"flt32": "flt32", "bsnn_theta1": "BSNN θ=1", "bsnn": "BSNN", "annealed": "annealed"}  # as in the paper
 WRITTEN = {"initial": "its start", "start": "its first epoch", "end": "its end"}  # when it writes activity_<when>.pt
 
 
@@ -25,6 +25,7 @@ class Options:
     trial: int = 0  # number of the run's seed, as in the folder's name
     iterations: tuple[int, ...] | None = None  # temporal
     frames: int = 100  # animations: at most
+    kinds: tuple[str, ...] = ("png", "svg")  # files of a figure that does not move
     beta: float | None = None  # neuron
     slope: float | None = None  # surrogate
     start: float | None = None  # neuron and surrogate: thresholds
@@ -41,15 +42,9 @@ class ShownRun:
         self.seed = record.seed(seed)
         self.column, self.problems = self.seed.column, record.problems
         self.layers = layers.resolve(self.config)
-        self.mode = MODE_LABELS[self.config.mode.name]  # as the paper writes it
-        self.colour = MODE_COLOURS[self.config.mode.name]
-        self.label = self.mode
-
-    @property
-    def longer_validation(self) -> int | None:
-        """Time steps of validation where training has another number: the loss grows with them."""
-        steps = self.config.dataset.test_time_steps
-        return steps if steps != self.config.dataset.time_steps else None
+        self.dataset, mode = self.config.dataset.name, self.config.mode.name
+        self.label = self.mode = MODE_LABELS[mode]
+        self.colour = MODE_COLOURS[mode]
 
     @property
     def has_classes(self) -> bool:
@@ -71,40 +66,27 @@ class ShownRun:
         return load_checkpoint(self.seed.checkpoint_path("best"))["network"][f"synapses.{layer}.weight"]
 
 
-@dataclass
 class Runs:
-    """The runs of one picture and what they lack."""
+    """The runs of one picture and what they lack; those of one mode get colours and labels that tell them apart."""
 
-    shown: Sequence[ShownRun]
-    notes: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        """Runs of one mode get colours of their own, and labels that tell them apart."""
-        colours = iter(OTHER_COLOURS)
-        seen: set[str] = set()
-        several = len({run.config.dataset.name for run in self.shown}) > 1
-        labels = [f"{run.config.dataset.name} {run.mode}" if several else run.mode for run in self.shown]
+    def __init__(self, shown: Sequence[ShownRun]):
+        self.shown = shown
+        self.notes: list[str] = []
+        colours, seen = iter(OTHER_COLOURS), set()
+        several = len({run.dataset for run in self.shown}) > 1
+        labels = [f"{run.dataset} {run.mode}" if several else run.mode for run in self.shown]
         for run, label in zip(self.shown, labels, strict=True):
             if run.colour in seen:
                 run.colour = next(colours, run.colour)
             seen.add(run.colour)
             run.label = label if labels.count(label) == 1 else f"{label} ({run.folder.name})"
 
-    @property
-    def first(self) -> ShownRun:
-        if not self.shown:
-            raise UserError("run= is missing: this figure is drawn from a run; name its folder")
-        return self.shown[0]
-
-    def note(self, text: str) -> None:
-        """Say once what a picture lacks."""
-        if text not in self.notes:
-            self.notes.append(text)
-
     def having(self, read: Callable[[ShownRun], Record]) -> list[tuple[ShownRun, Record]]:
         """The runs that hold a record, with it. The others are noted; raises Missing if there are none."""
+        if not self.shown:
+            raise UserError("run= is missing: this figure is drawn from a run; name its folder")
         found, absent = [], []
-        for run in [self.first, *self.shown[1:]]:
+        for run in self.shown:
             try:
                 found.append((run, read(run)))
             except Missing as error:
@@ -116,6 +98,6 @@ class Runs:
 
     def single(self, read: Callable[[ShownRun], Record]) -> tuple[ShownRun, Record]:
         """The first run that holds a record, for a figure that has room for one; the others are noted."""
-        found = self.having(read)
-        self.notes.extend(f"drawn for one run at a time: {run.folder} is left out" for run, _ in found[1:])
-        return found[0]
+        first, *others = self.having(read)
+        self.notes.extend(f"drawn for one run at a time: {run.folder} is left out" for run, _ in others)
+        return first

@@ -1,7 +1,6 @@
 """Pictures that need no data: one neuron (Fig. 1) and its surrogate gradient under annealing (Fig. 3).
 
-Without a run they use the numbers below, chosen to look like the paper's drawings; with a run its first layer's.
-`beta`, `slope`, `start` and `final` override both.
+Without a run they use the numbers below, chosen to look like the paper's drawings, with a run its first layer's.
 """
 
 import numpy as np
@@ -12,23 +11,19 @@ from snntha.neuron import fires, integrate, surrogate_gradient
 from snntha.plots.folders import Options, Runs
 from snntha.plots.style import BLUE, GREY, ORANGE, VERMILION, WIDTH, panel_letters
 
-BETA = 0.8
-SLOPE = 0.5
+BETA, SLOPE = 0.8, 0.5
 START, FINAL = 1.0, 4.0  # thresholds of Fig. 1: normalised, and of a high dynamic range
 SURROGATE_START, SURROGATE_FINAL = 4.0, 12.0
-STEPS = 60
 COLOURS = BLUE, ORANGE, VERMILION  # thresholds from low to high
-INPUTS, INPUT_RATE, INPUT_SEED = 12, 0.13, 3  # random spikes on +-1 synapses, for the three regimes
+STEPS, INPUTS, INPUT_RATE, INPUT_SEED = 60, 12, 0.13, 3  # random spikes on +-1 synapses, for the three regimes
 
 
 def respond(current_T: np.ndarray, beta: float, theta_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Eqs. (1) and (2) for one neuron whose threshold may change with time: u_T before the reset, and z_T."""
     u_T, z_T = np.zeros(len(current_T)), np.zeros(len(current_T), dtype=bool)
-    u, z = 0.0, False
-    for t, current in enumerate(current_T):
-        u = integrate(u, current, z, beta, theta_T[t - 1])
-        z = fires(u, theta_T[t])
-        u_T[t], z_T[t] = u, z
+    for t, current in enumerate(current_T):  # before the first step stands the last one, which is still 0
+        u_T[t] = integrate(u_T[t - 1], current, z_T[t - 1], beta, theta_T[t - 1])
+        z_T[t] = fires(u_T[t], theta_T[t])
     return u_T, z_T
 
 
@@ -39,20 +34,19 @@ def neuron(runs: Runs, options: Options) -> Figure:
     top, bottom = figure.subplots(2, 3)
     outcomes = {0.0: "no response", -1.0: "memory, no spike", 1.0: "spike, then reset"}
     for ax, (current, outcome) in zip(top, outcomes.items(), strict=True):
-        current_T = np.zeros(16)
-        current_T[4] = current
-        _draw(ax, *respond(current_T, beta, np.ones(16)), np.ones(16))
+        _draw(ax, np.where(np.arange(16) == 4, current, 0.0), beta, np.ones(16))
         ax.set(title=f"x = {current:g}: {outcome}".replace("-", "\N{MINUS SIGN}"), ylim=(-1.4, 1.6))
 
-    current_T = _random_current()
-    rising_T = start + (final - start) * (1 - np.exp(-np.arange(STEPS) / (STEPS / 3)))
+    generator = np.random.default_rng(INPUT_SEED)
+    weights = np.where(np.arange(INPUTS) < 0.6 * INPUTS, 1.0, -1.0)  # somewhat more excitatory ones
+    current_T = (generator.random((STEPS, INPUTS)) < INPUT_RATE) @ weights
     regimes = {
         f"θ = {start:g}: spikes, little memory": np.full(STEPS, start),
         f"θ = {final:g}: wide range, few spikes": np.full(STEPS, final),
-        f"θ from {start:g} to {final:g}: both": rising_T,
+        f"θ from {start:g} to {final:g}: both": start + (final - start) * (1 - np.exp(-np.arange(STEPS) / (STEPS / 3))),
     }
     for ax, (title, theta_T) in zip(bottom, regimes.items(), strict=True):
-        _draw(ax, *respond(current_T, beta, theta_T), theta_T)
+        _draw(ax, current_T, beta, theta_T)
         ax.set(title=title, xlabel="time step t")
         ax.sharey(bottom[0])
     for ax in (top[0], bottom[0]):
@@ -61,14 +55,8 @@ def neuron(runs: Runs, options: Options) -> Figure:
     return figure
 
 
-def _random_current() -> np.ndarray:
-    """Sum of `INPUTS` +-1 synapses, somewhat more excitatory ones, under random spikes; shape (STEPS,)."""
-    generator = np.random.default_rng(INPUT_SEED)
-    weights = np.where(np.arange(INPUTS) < 0.6 * INPUTS, 1.0, -1.0)
-    return (generator.random((STEPS, INPUTS)) < INPUT_RATE) @ weights
-
-
-def _draw(ax: Axes, u_T: np.ndarray, z_T: np.ndarray, theta_T: np.ndarray) -> None:
+def _draw(ax: Axes, current_T: np.ndarray, beta: float, theta_T: np.ndarray) -> None:
+    u_T, z_T = respond(current_T, beta, theta_T)
     spikes = np.flatnonzero(z_T)
     ax.plot(u_T, color=BLUE, lw=1.2)
     ax.plot(theta_T, color="black", ls="--", lw=0.9)
@@ -112,16 +100,11 @@ def fast_sigmoid(u: np.ndarray, slope: float, centre: float) -> np.ndarray:
     return (1 + x / (1 + np.abs(x))) / 2
 
 
-def _numbers(runs: Runs, options: Options, start: float, final: float) -> tuple[float, float, float, float]:
+def _numbers(runs: Runs, options: Options, start: float, final: float) -> list[float]:
     """beta, slope, first and last threshold: of the command line, else of the run, else the figure's own."""
-    beta, slope = BETA, SLOPE
+    numbers = (BETA, SLOPE, start, final)
     if runs.shown:
-        layer = runs.first.layers[0]
-        beta, slope = layer.beta, layer.slope
-        start, final = layer.threshold.start, layer.threshold.end
-    return (
-        beta if options.beta is None else options.beta,
-        slope if options.slope is None else options.slope,
-        start if options.start is None else options.start,
-        final if options.final is None else options.final,
-    )
+        layer = runs.shown[0].layers[0]
+        numbers = (layer.beta, layer.slope, layer.threshold.start, layer.threshold.end)
+    typed = (options.beta, options.slope, options.start, options.final)
+    return [own if given is None else given for own, given in zip(numbers, typed, strict=True)]

@@ -1,11 +1,12 @@
-"""One look for all figures: Okabe-Ito colours, light background, and how a figure is written."""
+"""One look for all figures: look.mplstyle, Okabe-Ito colours, and how a figure is written."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+import matplotlib.style
 from matplotlib.animation import AbstractMovieWriter, FFMpegWriter, PillowWriter
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,26 +21,7 @@ LAYER_COLOURS = (GREEN, PURPLE, SKY, YELLOW, GREY)  # none that stands for a mod
 LINE_STYLES = ("-", "--", "-.", ":")
 
 WIDTH = 7.2  # inches: both columns of a paper, about the width of a README
-STYLE: Any = {
-    "figure.facecolor": "white",
-    "figure.constrained_layout.use": True,
-    "figure.dpi": 150,
-    "savefig.dpi": 200,
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.labelsize": 9,
-    "legend.fontsize": 8,
-    "legend.frameon": False,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.8,
-    "lines.linewidth": 1.5,
-    "svg.hashsalt": "snntha",  # the same run gives the same file
-}
-GIF_DPI = 110
-FRAMES_PER_SECOND = 12
+GIF_DPI, FRAMES_PER_SECOND = 110, 12
 
 
 @dataclass(frozen=True)
@@ -53,36 +35,31 @@ class Animation:
 
 def styled() -> Any:
     """Context in which figures are made and written."""
-    return matplotlib.rc_context(STYLE)
+    return matplotlib.style.context("snntha.plots.look")
 
 
 def save(drawing: Figure | Animation, folder: Path, name: str, kinds: Sequence[str] = ("png", "svg")) -> list[Path]:
     """Write a figure as PNG and SVG, or an animation as GIF and, where ffmpeg is installed, MP4."""
     folder.mkdir(parents=True, exist_ok=True)
-    if isinstance(drawing, Animation):
-        return _save_animation(drawing, folder, name)
-    paths = [folder / f"{name}.{kind}" for kind in kinds]
-    for path in paths:
-        drawing.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
-    return paths
-
-
-def _save_animation(animation: Animation, folder: Path, name: str) -> list[Path]:
+    if isinstance(drawing, Figure):
+        paths = [folder / f"{name}.{kind}" for kind in kinds]
+        for path in paths:
+            drawing.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+        return paths
     writers: dict[Path, AbstractMovieWriter] = {folder / f"{name}.gif": PillowWriter(fps=FRAMES_PER_SECOND)}
     if FFMpegWriter.isAvailable():
         even = ["-vf", "scale=trunc(iw/2)*2:trunc(ih/2)*2", "-pix_fmt", "yuv420p"]  # what players need
         writers[folder / f"{name}.mp4"] = FFMpegWriter(fps=FRAMES_PER_SECOND, extra_args=even)
-    for path, writer in writers.items():
-        writer.setup(animation.figure, path, dpi=GIF_DPI)
-    for number in range(animation.frames):
-        animation.update(number)
-        if number == 0:
-            animation.figure.draw_without_rendering()
-            animation.figure.set_layout_engine("none")  # the axes stay where they are from frame to frame
-        for writer in writers.values():
-            writer.grab_frame()
-    for writer in writers.values():
-        writer.finish()
+    drawing.update(0)
+    drawing.figure.draw_without_rendering()
+    drawing.figure.set_layout_engine("none")  # the axes stay where they are from frame to frame
+    with ExitStack() as opened:
+        for path, writer in writers.items():
+            opened.enter_context(writer.saving(drawing.figure, path, dpi=GIF_DPI))
+        for number in range(drawing.frames):
+            drawing.update(number)
+            for writer in writers.values():
+                writer.grab_frame()
     return list(writers)
 
 
@@ -98,6 +75,6 @@ def is_wide(values: Sequence[float]) -> bool:
 
 
 def without_frame(ax: Axes, **properties: Any) -> None:
-    """For pictures, whose pixels need no ticks; with further properties of the axes."""
-    ax.set(xticks=[], yticks=[], **properties)
+    """For pictures, whose pixels need no ticks; with other properties of the axes."""
+    ax.set(**{"xticks": [], "yticks": [], **properties})
     ax.spines[:].set_visible(False)

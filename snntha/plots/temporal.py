@@ -40,7 +40,7 @@ class Recording:
             u, thetas = (self.run.activity("initial", key) for key in ("output_membrane", "thresholds"))
             self.iterations = {0: (np.array(u), thetas[-1]), **self.iterations}
         except Missing as error:
-            runs.note(f"iteration 0 is not drawn: {error}")
+            runs.notes.append(f"iteration 0 is not drawn: {error}")
 
     def spikes(self, iteration: int) -> np.ndarray:
         """Time steps at which the output neuron fires, Eq. (2)."""
@@ -54,31 +54,28 @@ def temporal(runs: Runs, options: Options) -> Figure:
     wanted = [options.iterations or SHOWN_IN_FIG_4[run.config.mode.name] for run, _ in found]
     columns = 1 + max(map(len, wanted))
     figure = Figure(figsize=(WIDTH, 0.5 + 1.75 * len(found)))
-    axes = figure.subplots(
-        2 * len(found), columns, sharex=True, squeeze=False, gridspec_kw={"height_ratios": [5, 1] * len(found)}
-    )
+    axes = figure.subplots(2 * len(found), columns, sharex=True, squeeze=False, height_ratios=[5, 1] * len(found))
     for row, (run, recording) in enumerate(found):
-        above, below = axes[2 * row], axes[2 * row + 1]
+        (above, below), *others = axes[2 * row : 2 * row + 2].T
         y = recording.target_T
-        _draw_trace(above[0], below[0], y, run.layers[-1].threshold.end, np.array([y.argmax()]), GREY)
-        above[0].set_title(f"({'abcdefghij'[row]}) {run.label}: target", loc="left")
+        _draw_trace(above, below, y, run.layers[-1].threshold.end, np.array([y.argmax()]), GREY)
+        above.set_title(f"({'abcdefghij'[row]}) {run.label}: target", loc="left")
+        above.set_ylabel("membrane u")
+        below.set_ylabel("spikes", rotation=0, ha="right", va="center")
         if 0 in wanted[row]:
             recording.add_untrained(runs)
-        for column in range(1, columns):
-            iteration = wanted[row][column - 1] if column <= len(wanted[row]) else -1
+        for (above, below), iteration in zip(others, [*wanted[row], *[-1] * columns], strict=False):  # -1: none
             nearest = max((number for number in recording.iterations if number <= iteration), default=None)
             if nearest is None:
-                above[column].set_visible(False)
-                below[column].set_visible(False)
+                above.set_visible(False)
+                below.set_visible(False)
                 continue
             if nearest != iteration:
-                runs.note(f"{run.folder} ends at iteration {nearest}: drawn in place of {iteration}")
+                runs.notes.append(f"{run.folder} ends at iteration {nearest}: drawn in place of {iteration}")
             membrane, threshold = recording.iterations[nearest]
-            _draw_trace(above[column], below[column], membrane, threshold, recording.spikes(nearest), run.colour)
-            above[column].plot(y, color=GREY, lw=0.8)
-            above[column].set_title(f"γ = {nearest}, θ = {threshold:.3g}")
-        above[0].set_ylabel("membrane u")
-        below[0].set_ylabel("spikes", rotation=0, ha="right", va="center")
+            _draw_trace(above, below, membrane, threshold, recording.spikes(nearest), run.colour)
+            above.plot(y, color=GREY, lw=0.8)
+            above.set_title(f"γ = {nearest}, θ = {threshold:.3g}")
     for ax in axes[-1]:
         ax.set_xlabel("time step t")
     axes[0, 0].set_xticks([0, int(found[0][1].target_T.argmax())])
@@ -86,13 +83,11 @@ def temporal(runs: Runs, options: Options) -> Figure:
     return figure
 
 
-def _draw_trace(
-    above: Axes, below: Axes, membrane: np.ndarray, threshold: float, spikes: np.ndarray, colour: str
-) -> None:
-    above.plot(membrane, color=colour, lw=1.2)
-    above.axhline(threshold, color="black", ls="--", lw=0.9)
+def _draw_trace(above: Axes, below: Axes, u_T: np.ndarray, theta: float, spikes: np.ndarray, colour: str) -> None:
+    above.plot(u_T, color=colour, lw=1.2)
+    above.axhline(theta, color="black", ls="--", lw=0.9)
     below.vlines(spikes, 0, 1, color=colour, lw=1)
-    below.set(ylim=(-0.1, 1.1), yticks=[], xlim=(0, len(membrane) - 1))
+    below.set(ylim=(-0.1, 1.1), yticks=[], xlim=(0, len(u_T) - 1))
     below.spines["left"].set_visible(False)
 
 
@@ -101,8 +96,8 @@ def animation(runs: Runs, options: Options, *, smooth: bool = False) -> Animatio
     run, recording = runs.single(Recording.read)
     recording.add_untrained(runs)
     y, recorded = recording.target_T, recording.iterations
-    spread = np.linspace(0, len(recorded) - 1, min(len(recorded), options.frames)).round().astype(int)
-    chosen = [sorted(recorded)[index] for index in np.unique(spread)]
+    places = np.linspace(0, len(recorded) - 1, min(len(recorded), options.frames))
+    chosen = [sorted(recorded)[round(place)] for place in places]
     figure = Figure(figsize=(5.6, 3.4))
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[6, 1])
     above.plot(y, color=GREY, label="target")
@@ -112,6 +107,7 @@ def animation(runs: Runs, options: Options, *, smooth: bool = False) -> Animatio
     lowest = min(0.0, *(np.percentile(membrane, 2) for membrane, _ in recorded.values()))
     above.set(ylim=(max(lowest, -0.5 * peak), 1.35 * peak), ylabel="membrane u")
     above.legend(loc="upper left", ncols=3)
+    marks = below.vlines([], 0, 1, color=run.colour, lw=1)
     below.set(ylim=(0, 1), yticks=[], xlim=(0, len(y) - 1), xlabel="time step t")
     below.set_ylabel("spikes", rotation=0, ha="right", va="center")
 
@@ -120,11 +116,8 @@ def animation(runs: Runs, options: Options, *, smooth: bool = False) -> Animatio
         trace.set_ydata(running_mean(membrane) if smooth else membrane)
         line.set_ydata([threshold, threshold])
         above.set_title(f"{run.label}: iteration γ = {chosen[frame]}, threshold θ = {threshold:.2f}")
-        for old in list(below.collections):
-            old.remove()
-        below.vlines(recording.spikes(chosen[frame]), 0, 1, color=run.colour, lw=1)
+        marks.set_segments([np.array([(step, 0), (step, 1)]) for step in recording.spikes(chosen[frame])])
 
-    update(0)
     return Animation(figure, len(chosen), update)
 
 

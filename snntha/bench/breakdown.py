@@ -23,7 +23,7 @@ from torch import Tensor
 
 from snntha.bench.cases import events_of
 from snntha.bench.steps import OurStep
-from snntha.bench.timing import median_seconds, seconds, timed
+from snntha.bench.timing import median_seconds, seconds
 from snntha.kernels.backend import run_network
 from snntha.kernels.spec import Events, Layer, Static
 from snntha.train import forward
@@ -80,11 +80,10 @@ def _time_layer(layer: Layer, inputs: Events | Static, backend: str, repeats: in
 
 def _time_passes(scalar: Callable[[], Tensor], trained: Sequence[Tensor], repeats: int) -> _Pass:
     """Forward pass to a scalar, and its gradients; one pass of each before them is not counted."""
-    forwards, backwards = [], []
+    forwards, backwards, values = [], [], []
     for _ in range(repeats + 1):
-        elapsed, value = timed(scalar)
-        forwards.append(elapsed)
-        backwards.append(seconds(lambda value=value: torch.autograd.grad(value, trained)))
+        forwards.append(seconds(lambda: values.append(scalar())))
+        backwards.append(seconds(lambda: torch.autograd.grad(values.pop(), trained)))
     return _Pass(statistics.median(forwards[1:]), statistics.median(backwards[1:]))
 
 

@@ -1,18 +1,15 @@
 """Alternating rounds of the two steps, after parity held."""
 
 import statistics
-import time
+import timeit
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from snntha.bench import parity
 from snntha.bench.cases import Case
 from snntha.bench.parity import Parity
 from snntha.bench.steps import LoopStep, OurStep
 from snntha.data.batch import Batch
-
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -56,18 +53,11 @@ def compare(case: Case, batch: Batch, repeats: int) -> Timing:
     return Timing([ours for ours, _ in rounds], [loop for _, loop in rounds], agreement)
 
 
-def timed(action: Callable[[], Value]) -> tuple[float, Value]:
-    """Wall-clock seconds of one call, and what it returned."""
-    started = time.perf_counter()
-    value = action()
-    return time.perf_counter() - started, value
-
-
 def seconds(action: Callable[[], object]) -> float:
     """Wall-clock time of one call."""
-    return timed(action)[0]
+    return timeit.timeit(action, number=1)
 
 
 def median_seconds(action: Callable[[], object], repeats: int) -> float:
     """Of `repeats` calls after one that is not counted."""
-    return statistics.median([seconds(action) for _ in range(repeats + 1)][1:])
+    return statistics.median(timeit.repeat(action, number=1, repeat=repeats + 1)[1:])

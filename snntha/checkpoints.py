@@ -2,8 +2,10 @@
 
 import os
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -19,13 +21,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path, device: torch.device = CPU) -> dict[str, Any]:
-    """What `save_checkpoint` wrote.
-
-    Raises:
-        Missing: there is no such file.
-        Damaged: it cannot be read.
-        UserError: it is of another version's format.
-    """
+    """What `save_checkpoint` wrote; raises Missing, Damaged, or UserError for the format of another version."""
     if not path.is_file():
         raise Missing(f"{path} is missing: this seed has not finished an epoch, or its search has removed it")
     state = load_tensors(path, device)
@@ -39,13 +35,8 @@ def load_checkpoint(path: Path, device: torch.device = CPU) -> dict[str, Any]:
 
 def save_tensors(path: Path, content: dict[str, Any]) -> None:
     """Replace a file atomically; tensors and plain data only."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
+    with replacing(path) as file:
         torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def load_tensors(path: Path, device: torch.device = CPU) -> dict[str, Any]:
@@ -59,3 +50,15 @@ def load_tensors(path: Path, device: torch.device = CPU) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise Damaged(path, "it holds no mapping")
     return content
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the old one's place once it is written: there is the old one or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)

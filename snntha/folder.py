@@ -40,13 +40,23 @@ def read_epochs(text: str) -> tuple[list[dict[str, Any]], list[int]]:
     for number, line in enumerate(text.splitlines(), start=1):
         try:
             epoch = json.loads(line)
-        except json.JSONDecodeError:
+        except ValueError:
             epoch = None
         if isinstance(epoch, dict) and isinstance(epoch.get("epoch"), int):
             epochs.append(epoch)
         else:
             damaged.append(number)
     return epochs, damaged
+
+
+def _recorded(key: str, setting: str, unknown: str | None = None) -> Any:
+    """A property of a run: a text of summary.json, of config.yaml where it is missing there."""
+
+    def read(run: "RunFolder") -> str | None:
+        value = run.summary.get(key)
+        return value if isinstance(value, str) and value else run.setting(setting, str) or unknown
+
+    return property(read)
 
 
 class SeedPaths:
@@ -66,12 +76,7 @@ class SeedPaths:
 
 
 class SeedFolder(SeedPaths):
-    """One seed of a run.
-
-    Args:
-        run: the run's folder.
-        number: of the seed in its run, from 0.
-    """
+    """One seed of a run, by its number from 0."""
 
     def __init__(self, run: "RunFolder", number: int):
         super().__init__(run.folder / f"trial_{number}")
@@ -149,27 +154,23 @@ class SeedFolder(SeedPaths):
 
 
 class RunFolder:
-    """A run's folder. Each file is read when it is first asked for, tensors never.
+    """A run's folder; that it is one, `load_config` checks. A file is read when first asked for, tensors never."""
 
-    Args:
-        folder: of the run; that it is one, `load_config` checks.
-    """
+    dataset = _recorded("dataset", "dataset.name", "unknown")
+    mode = _recorded("mode", "mode.name", "unknown")
+    fidelity = _recorded("fidelity", "fidelity.name")
+    selection = _recorded("selection", "selection")  # of the best epoch: on validation, test or training
 
     def __init__(self, folder: Path):
         self.folder = folder
         self.problems: list[str] = []  # what was missing or damaged in the files read so far
 
     def load_config(self) -> Config:
-        """The checked configuration.
-
-        Raises:
-            Missing: the folder is not a run's.
-            ConfigError: config.yaml is damaged, or no configuration of this version.
-        """
+        """The checked configuration; raises Missing where the folder is not a run's, else ConfigError."""
         path = self.folder / "config.yaml"
         if not path.is_file():
-            entries = sorted(entry.name for entry in self.folder.iterdir())[:8] if self.folder.is_dir() else []
-            found = (", ".join(entries) or "nothing") if self.folder.is_dir() else "no such folder"
+            entries = ", ".join(sorted(entry.name for entry in self.folder.glob("*"))[:8])
+            found = entries or ("nothing" if self.folder.is_dir() else "no such folder")
             raise Missing(f"{self.folder} is not the folder of a run: config.yaml is missing (found: {found})")
         return configuration.from_yaml(path)
 
@@ -177,6 +178,11 @@ class RunFolder:
     def config(self) -> dict[str, Any]:
         """config.yaml as it stands, of whatever version."""
         return self._read("config.yaml", "the configuration is unknown")
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """config.yaml flat, `{"hparams.beta": 0.9, ...}`."""
+        return dict(configuration.flatten(self.config))
 
     @cached_property
     def environment(self) -> dict[str, Any]:
@@ -267,32 +273,8 @@ class RunFolder:
 
     def setting(self, key: str, kind: type | tuple[type, ...]) -> Any:
         """A value of config.yaml, `"hparams.threshold.start"`; None where it is missing or of another type."""
-        value: Any = self.config
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
+        value = self.settings.get(key)
         return value if isinstance(value, kind) else None
-
-    @property
-    def dataset(self) -> str:
-        return self._name("dataset", "dataset.name") or "unknown"
-
-    @property
-    def mode(self) -> str:
-        return self._name("mode", "mode.name") or "unknown"
-
-    @property
-    def fidelity(self) -> str | None:
-        return self._name("fidelity", "fidelity.name")
-
-    @property
-    def selection(self) -> str | None:
-        """On what the best epoch was selected: `validation`, `test` or `training`."""
-        return self._name("selection", "selection")
-
-    def _name(self, key: str, setting: str) -> str | None:
-        """A text of summary.json, of config.yaml where it is missing there."""
-        value = self.summary.get(key)
-        return value if isinstance(value, str) and value else self.setting(setting, str)
 
     @property
     def created(self) -> str:
@@ -326,9 +308,8 @@ _NUMBERS = {
     *("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"),
 }
 _LISTS = {
-    *("thresholds", "firing_rate", "dead_fraction", "output_membrane"),
+    *("thresholds", "firing_rate", "dead_fraction", "output_membrane", "test_firing_rate", "test_dead_fraction"),
     *("silenced_by_threshold", "violates_eq5", "violates_eq6", "violates_eq7"),
-    *("test_firing_rate", "test_dead_fraction"),
 }
 
 

@@ -70,7 +70,7 @@ def run(
     set_threads(config.threads)
     device = resolve_device(config.device)
     data = datasets.load(config.dataset, selection=config.selection, seed=config.seed)
-    record = Run.create(config, data.fingerprint) if resume is None else _reopen(resume, data.fingerprint)
+    record = Run.create(config, data.fingerprint) if resume is None else Run.open(resume, data.fingerprint)
     console.print(_headline(config, data, record, device), soft_wrap=True, highlight=False)
 
     seeds: list[dict[str, Any]] = []
@@ -155,13 +155,6 @@ def resolve_device(device: str) -> torch.device:
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device=cuda: torch sees no CUDA device; pass device=cpu")
     return torch.device(device)
-
-
-def _reopen(folder: Path, data_fingerprint: str) -> Run:
-    """The record of an interrupted run, on the same data."""
-    record = Run.open(folder)
-    record.check_data(data_fingerprint)
-    return record
 
 
 def _announce_compilation(network: SpikingNetwork, data: Data, device: torch.device, console: Console) -> None:

@@ -1,7 +1,6 @@
 """What a run saves as tensors: checkpoints, and what the neurons did. All of it loads with `weights_only=True`."""
 
 import os
-import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Any, BinaryIO
 
 import torch
 
-from snntha.errors import Damaged, Missing, UserError
+from snntha.errors import Missing, UserError
+from snntha.folder import read_mapping
 
 CHECKPOINT_FORMAT = 1
 CPU = torch.device("cpu")
@@ -41,15 +41,7 @@ def save_tensors(path: Path, content: dict[str, Any]) -> None:
 
 def load_tensors(path: Path, device: torch.device = CPU) -> dict[str, Any]:
     """What `save_tensors` wrote; raises Missing or Damaged."""
-    if not path.is_file():
-        raise Missing(f"{path} is missing")
-    try:
-        content = torch.load(path, map_location=device, weights_only=True)
-    except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
-        raise Damaged(path, str(error).partition("\n")[0] or "it is empty") from error
-    if not isinstance(content, dict):
-        raise Damaged(path, "it holds no mapping")
-    return content
+    return read_mapping(path, lambda path: torch.load(path, map_location=device, weights_only=True))
 
 
 @contextmanager

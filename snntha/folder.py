@@ -1,15 +1,16 @@
-"""Read run folders, without torch: the one reader for report, figures, evaluation, resuming and searches.
+"""Read run folders, which docs/records.md describes, without torch: the one reader for all other parts.
 
 What a folder lacks is empty here (`{}`, `[]`, None) and told once in `RunFolder.problems`. What a caller cannot do
-without it asks for by a method that raises `Missing`. A file that cannot be read is `Damaged`, by its name and the
-reason. docs/records.md describes the files.
+without it asks for by a method that raises `Missing`. A file that cannot be read is `Damaged`.
 """
 
 import fcntl
 import json
 import math
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Literal
 
 from snntha import config as configuration
@@ -21,17 +22,22 @@ State = Literal["running", "interrupted", "finished", "failed"]
 RECORDS = ("config.yaml", "summary.json")  # a folder that holds one of them is a run
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The mapping in a JSON file; raises Missing or Damaged."""
+def read_mapping(path: Path, read: Callable[[Path], Any]) -> dict[str, Any]:
+    """What a function reads from a file, if it is a mapping; raises Missing or Damaged."""
     if not path.is_file():
         raise Missing(f"{path} is missing")
     try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, OSError) as error:
-        raise Damaged(path, str(error)) from error
+        content = read(path)
+    except (ValueError, OSError, EOFError, RuntimeError, UnpicklingError) as error:
+        raise Damaged(path, str(error).partition("\n")[0] or "it is empty") from error
     if not isinstance(content, dict):
         raise Damaged(path, "it holds no mapping")
     return content
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The mapping in a JSON file; raises Missing or Damaged."""
+    return read_mapping(path, lambda path: json.loads(path.read_bytes()))
 
 
 def read_epochs(text: str) -> tuple[list[dict[str, Any]], list[int]]:
@@ -47,16 +53,6 @@ def read_epochs(text: str) -> tuple[list[dict[str, Any]], list[int]]:
         else:
             damaged.append(number)
     return epochs, damaged
-
-
-def _recorded(key: str, setting: str, unknown: str | None = None) -> Any:
-    """A property of a run: a text of summary.json, of config.yaml where it is missing there."""
-
-    def read(run: "RunFolder") -> str | None:
-        value = run.summary.get(key)
-        return value if isinstance(value, str) and value else run.setting(setting, str) or unknown
-
-    return property(read)
 
 
 class SeedPaths:
@@ -143,23 +139,51 @@ class SeedFolder(SeedPaths):
         return None if score is None or self.entry.get("validation_accuracy") is not None else -score
 
     def per_layer(self, quantity: str) -> tuple[list[float] | None, str]:
-        """`firing_rate` or `dead_fraction` of each layer, and what it was measured on.
-
-        Older records have no test value: then it is the selected epoch's, on the selection samples.
-        """
-        on_test = self.entry.get(f"test_{quantity}")
-        if on_test:
+        """`firing_rate` or `dead_fraction` of each layer, and on what: older records have it on selection samples."""
+        if on_test := self.entry.get(f"test_{quantity}"):
             return on_test, "test"
         return self.best_epoch.get(quantity), self.best_epoch.get("selection", "selection")
+
+
+def _file(name: str, consequence: str) -> cached_property[dict[str, Any]]:
+    """A property of a run: the content of a file; empty, with the consequence told, where it cannot be read."""
+
+    def read(run: "RunFolder") -> dict[str, Any]:
+        path = run.folder / name
+        try:
+            if not path.is_file():
+                raise Missing(f"{path} is missing")
+            return read_json(path) if path.suffix == ".json" else configuration.read_recorded(path)
+        except UserError as error:
+            sentence = " ".join(str(error).removeprefix(f"{run.folder}/").split())
+            run.problems.append(f"{sentence}: {consequence}")
+            return {}
+
+    return cached_property(read)
+
+
+def _recorded(file: str, key: str, kind: type, unknown: Any = None, setting: str = "") -> Any:
+    """A property of a run: what a file says under the key, else config.yaml, where it is of that type."""
+
+    def read(run: "RunFolder") -> Any:
+        value = getattr(run, file).get(key)
+        return (value if isinstance(value, kind) else None) or run.setting(setting, kind) or unknown
+
+    return cached_property(read)
 
 
 class RunFolder:
     """A run's folder; that it is one, `load_config` checks. A file is read when first asked for, tensors never."""
 
-    dataset = _recorded("dataset", "dataset.name", "unknown")
-    mode = _recorded("mode", "mode.name", "unknown")
-    fidelity = _recorded("fidelity", "fidelity.name")
-    selection = _recorded("selection", "selection")  # of the best epoch: on validation, test or training
+    config = _file("config.yaml", "the configuration is unknown")  # as it stands, of whatever version
+    environment = _file("environment.json", "command, versions and commit are unknown")
+    summary = _file("summary.json", "no seed has ended")
+    dataset: str = _recorded("summary", "dataset", str, "unknown", "dataset.name")
+    mode: str = _recorded("summary", "mode", str, "unknown", "mode.name")
+    fidelity: str | None = _recorded("summary", "fidelity", str, None, "fidelity.name")
+    selection: str | None = _recorded("summary", "selection", str, None, "selection")  # validation, test or training
+    footprint_bits: int | None = _recorded("summary", "footprint_bits", int)
+    created: str = _recorded("environment", "created", str, "")  # ISO time
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -175,45 +199,18 @@ class RunFolder:
         return configuration.from_yaml(path)
 
     @cached_property
-    def config(self) -> dict[str, Any]:
-        """config.yaml as it stands, of whatever version."""
-        return self._read("config.yaml", "the configuration is unknown")
-
-    @cached_property
     def settings(self) -> dict[str, Any]:
         """config.yaml flat, `{"hparams.beta": 0.9, ...}`."""
         return dict(configuration.flatten(self.config))
 
     @cached_property
-    def environment(self) -> dict[str, Any]:
-        return self._read("environment.json", "command, versions and commit are unknown")
-
-    @cached_property
-    def summary(self) -> dict[str, Any]:
-        """Empty until the first seed has ended."""
-        return self._read("summary.json", "no seed has ended")
-
-    def _read(self, name: str, consequence: str) -> dict[str, Any]:
-        path = self.folder / name
-        try:
-            if not path.is_file():
-                raise Missing(f"{path} is missing")
-            return read_json(path) if path.suffix == ".json" else configuration.read_recorded(path)
-        except UserError as error:
-            sentence = " ".join(str(error).removeprefix(f"{self.folder}/").split())
-            self.problems.append(f"{sentence}: {consequence}")
-            return {}
-
-    @cached_property
     def entries(self) -> list[dict[str, Any]]:
         """summary.json's entries of the seeds that have ended or failed."""
-        entries = self.summary.get("trials", [])
+        entries, where = self.summary.get("trials", []), "summary.json: trials"
         if not (isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)):
-            self.problems.append("summary.json: trials is not a list of mappings, left out")
+            self.problems.append(f"{where} is not a list of mappings, left out")
             return []
-        return [
-            _checked(entry, f"summary.json: trials[{number}]", self.problems) for number, entry in enumerate(entries)
-        ]
+        return [_checked(entry, f"{where}[{number}]", self.problems) for number, entry in enumerate(entries)]
 
     @cached_property
     def seeds(self) -> list[SeedFolder]:
@@ -253,10 +250,8 @@ class RunFolder:
         try:
             with (self.folder / ".lock").open() as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:  # no such file, or no locks
-            return False
+        except OSError as error:  # else there is no such file, or there are no locks
+            return isinstance(error, BlockingIOError)
         return False
 
     def check_data(self, fingerprint: str) -> None:
@@ -277,20 +272,10 @@ class RunFolder:
         return value if isinstance(value, kind) else None
 
     @property
-    def created(self) -> str:
-        """ISO time; empty where environment.json is missing."""
-        return str(self.environment.get("created") or "")
-
-    @property
     def data_fingerprint(self) -> str | None:
         """Of the data set's samples; None where it is unknown, and for temporal coding, whose seed makes the data."""
         value = self.environment.get("data_fingerprint")
         return value if isinstance(value, str) and self.dataset != "temporal_coding" else None
-
-    @property
-    def footprint_bits(self) -> int | None:
-        bits = self.summary.get("footprint_bits")
-        return bits if isinstance(bits, int) else None
 
     @cached_property
     def layers(self) -> list[LayerShape]:

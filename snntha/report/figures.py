@@ -4,6 +4,7 @@ The words of a figure lie in its `layout.meta`: caption, detail below it, and wh
 """
 
 import math
+from collections.abc import Iterable
 from html import escape
 from itertools import zip_longest
 from typing import Any
@@ -34,8 +35,12 @@ Curves = dict[str, list[float | None]]
 
 def seed_figures(seed: SeedFolder) -> list[go.Figure]:
     """Curves over the epochs and the confusion matrix, as far as the records hold them."""
-    selection = seed.run.selection or "selection"
-    losses, remark = _curves(seed, "loss", selection), ""
+    selection, remark = seed.run.selection or "selection", ""
+    parts = {"training": "train", selection: "validation"}
+    losses, accuracies = (
+        {name: _rounded(epoch.get(f"{part}_{quantity}") for epoch in seed.metrics) for name, part in parts.items()}
+        for quantity in ("loss", "accuracy")
+    )
     steps = seed.run.setting("dataset.test_time_steps", int)
     if steps not in (None, seed.run.setting("dataset.time_steps", int)):  # the loss grows with the time steps
         del losses[selection]
@@ -45,7 +50,7 @@ def seed_figures(seed: SeedFolder) -> list[go.Figure]:
     spikes, percent = "spikes / neuron / step", "percent of the layer"
     figures = [
         _lines("Loss", "loss", numbers, losses, remark),
-        _lines("Accuracy", "percent", numbers, _curves(seed, "accuracy", selection)),
+        _lines("Accuracy", "percent", numbers, accuracies),
         _lines("Thresholds", "threshold", numbers, thresholds),
         _lines("Firing rate", spikes, numbers, rates, f"On the {selection} samples"),
         _lines("Dead neurons", percent, numbers, _layers(seed, "dead_fraction", 100), "Silent in the whole pass"),
@@ -57,15 +62,9 @@ def seed_figures(seed: SeedFolder) -> list[go.Figure]:
     return [figure for figure in figures if figure is not None]
 
 
-def _curves(seed: SeedFolder, quantity: str, selection: str) -> Curves:
-    """On the training samples, and on those that select the model."""
-    parts = {"training": f"train_{quantity}", selection: f"validation_{quantity}"}
-    return {name: [_rounded(epoch.get(key)) for epoch in seed.metrics] for name, key in parts.items()}
-
-
 def _layers(seed: SeedFolder, key: str, factor: float = 1) -> Curves:
     layers = zip_longest(*(epoch.get(key) or [] for epoch in seed.metrics))
-    return {f"layer {n}": [_rounded(value, factor) for value in values] for n, values in enumerate(layers, start=1)}
+    return {f"layer {number}": _rounded(values, factor) for number, values in enumerate(layers, start=1)}
 
 
 def _lines(caption: str, unit: str, x: list[int] | Curves, curves: Curves, detail: str = "") -> go.Figure | None:
@@ -101,9 +100,8 @@ def _confusion(seed: SeedFolder) -> go.Figure | None:
     if counts is None:
         return None
     told = f"{int(counts.trace())} of {int(counts.sum())} samples right"
-    figure = _figure(
-        ["Confusion on the test set", told, f"{told}: they are on the diagonal"], "predicted class", "class"
-    )
+    words = ["Confusion on the test set", told, f"{told}: they are on the diagonal"]
+    figure = _figure(words, "predicted class", "class")
     figure.update_yaxes(autorange="reversed")
     hover = "class %{y}, predicted %{x}: %{z}<extra></extra>"
     scale = [(0, "rgba(128,128,128,0.08)"), (1, BLUE)]
@@ -126,11 +124,9 @@ def overview(rows: list[dict[str, Any]]) -> go.Figure | None:
     words = ["Test accuracy: mean and sigma over seeds", detail, told]
     figure = _figure(words, "percent", "", height=110 + 24 * len(shown), showlegend=True)
     figure.update_yaxes(autorange="reversed", dtick=1)
-    for label, prefix, colour, symbol in (
-        ("ours", "", BLUE, 0),
-        ("published", "published_", VERMILION, "diamond-open"),
-    ):
-        means, sigmas = ([_rounded(row[prefix + key]) for row in shown] for key in ("mean", "sigma"))
+    ours, theirs = ("ours", "", BLUE, 0), ("published", "published_", VERMILION, "diamond-open")
+    for label, prefix, colour, symbol in (ours, theirs):
+        means, sigmas = (_rounded(row[prefix + key] for row in shown) for key in ("mean", "sigma"))
         look = {"mode": "markers", "marker": {"color": colour, "size": 11, "symbol": symbol}}
         bars = {"array": [sigma or 0 for sigma in sigmas]}
         figure.add_scatter(x=means, y=[f"{escape(name)} " for name in names], name=label, error_x=bars, **look)
@@ -148,6 +144,7 @@ def _told(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.4g}"
 
 
-def _rounded(value: float | None, factor: float = 1) -> float | None:
+def _rounded(values: Iterable[float | None], factor: float = 1) -> list[float | None]:
     """Five significant digits, more than a screen shows."""
-    return None if value is None or not math.isfinite(factor * value) else float(f"{factor * value:.5g}")
+    scaled = (math.nan if value is None else factor * value for value in values)
+    return [float(f"{value:.5g}") if math.isfinite(value) else None for value in scaled]

@@ -104,9 +104,7 @@ class Run:
 class SeedRecord(SeedPaths):
     """Writes one seed's folder: metrics.jsonl, checkpoints and what the neurons did."""
 
-    def __init__(self, folder: Path):
-        super().__init__(folder)
-        self.log: Log | None = None  # also receives each epoch's metrics
+    log: Log | None = None  # also receives each epoch's metrics
 
     def append_metrics(self, metrics: dict[str, Any]) -> None:
         """One line for one epoch, on disk when this returns."""

@@ -14,22 +14,13 @@ import plotly.graph_objects as go
 from snntha.checkpoints import load_tensors
 from snntha.folder import Missing, SeedFolder
 from snntha.plots.style import BLUE, GREEN, GREY, PURPLE, VERMILION
+from snntha.report.table import stored
 
 MOST_RESULTS = 40  # rows of the overview
 MARKED = 20  # points that a curve may have to be marked one by one
 LOGARITHMIC = 100  # greatest over smallest value from which on an axis is logarithmic
 COLOURS = (BLUE, VERMILION, GREEN, PURPLE, GREY)  # seen on white and on black
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
-AXIS = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False, "automargin": True}
-LAYOUT = {
-    "template": "none",
-    "paper_bgcolor": "rgba(0,0,0,0)",
-    "plot_bgcolor": "rgba(0,0,0,0)",
-    "font": {"family": "system-ui, sans-serif", "size": 12},  # page.css gives it the colour of the page's text
-    "margin": {"l": 48, "r": 12, "t": 8, "b": 40},
-    "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-    "hovermode": "closest",
-}
 Curves = dict[str, list[float | None]]
 
 
@@ -76,8 +67,8 @@ def _lines(caption: str, unit: str, x: list[int] | Curves, curves: Curves, detai
     told = "; ".join(f"{name}: from {_told(values[0])} to {_told(values[-1])}" for name, values in known.items())
     numbers = [value for values in known.values() for value in values if value is not None]
     logarithmic = 0 < LOGARITHMIC * min(numbers) < max(numbers)
-    words = [caption, ". ".join(filter(None, [detail, "Logarithmic scale" * logarithmic])), told]
-    figure = _figure(words, "epoch" if over_epochs else "threshold", unit, showlegend=len(known) > 1)
+    detail = ". ".join(filter(None, [detail, "Logarithmic scale" * logarithmic]))
+    figure = _figure(caption, detail, told, "epoch" if over_epochs else "threshold", unit, showlegend=len(known) > 1)
     figure.update_xaxes(dtick=1 if over_epochs and len(x) <= 10 else None)
     figure.update_yaxes(type="log" if logarithmic else "linear", rangemode="nonnegative")
     for number, (name, values) in enumerate(known.items()):
@@ -100,8 +91,7 @@ def _confusion(seed: SeedFolder) -> go.Figure | None:
     if counts is None:
         return None
     told = f"{int(counts.trace())} of {int(counts.sum())} samples right"
-    words = ["Confusion on the test set", told, f"{told}: they are on the diagonal"]
-    figure = _figure(words, "predicted class", "class")
+    figure = _figure("Confusion on the test set", told, f"{told}: they are on the diagonal", "predicted class", "class")
     figure.update_yaxes(autorange="reversed")
     hover = "class %{y}, predicted %{x}: %{z}<extra></extra>"
     scale = [(0, "rgba(128,128,128,0.08)"), (1, BLUE)]
@@ -121,8 +111,8 @@ def overview(rows: list[dict[str, Any]]) -> go.Figure | None:
         detail += f" The first {len(shown)} of {len(known)} rows."
     pairs = [f"ours {_told(row['mean'])}, published {_told(row['published_mean'])}" for row in shown]
     told = "; ".join(map(": ".join, zip(names, pairs, strict=True)))
-    words = ["Test accuracy: mean and sigma over seeds", detail, told]
-    figure = _figure(words, "percent", "", height=110 + 24 * len(shown), showlegend=True)
+    caption, height = "Test accuracy: mean and sigma over seeds", 110 + 24 * len(shown)
+    figure = _figure(caption, detail, told, "percent", "", height=height, showlegend=True)
     figure.update_yaxes(autorange="reversed", dtick=1)
     ours, theirs = ("ours", "", BLUE, 0), ("published", "published_", VERMILION, "diamond-open")
     for label, prefix, colour, symbol in (ours, theirs):
@@ -133,11 +123,10 @@ def overview(rows: list[dict[str, Any]]) -> go.Figure | None:
     return figure
 
 
-def _figure(words: list[str], x_title: str, y_title: str, **layout: Any) -> go.Figure:
-    caption, detail, told = words
+def _figure(caption: str, detail: str, told: str, x_title: str, y_title: str, **layout: Any) -> go.Figure:
     meta = {"caption": caption, "detail": detail, "description": f"{caption}. {told}"}
-    axes = {f"{axis}axis": {**AXIS, "title": {"text": title}} for axis, title in (("x", x_title), ("y", y_title))}
-    return go.Figure(layout={**LAYOUT, **axes, **layout, "meta": meta})
+    titles = {"xaxis_title_text": x_title, "yaxis_title_text": y_title}
+    return go.Figure(layout=stored("figures.yaml")).update_layout(meta=meta, **titles, **layout)
 
 
 def _told(value: float | None) -> str:

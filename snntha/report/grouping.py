@@ -69,10 +69,7 @@ def settings(run: RunFolder) -> dict[str, Any]:
 
 
 def _latest_of_each_seed(runs: list[RunFolder]) -> list[SeedFolder]:
-    """A later run's seeds replace an earlier one's, but a failed seed replaces none that ended.
-
-    Seeds of one run stay, even where they are equal.
-    """
+    """A later run's seeds replace an earlier one's, no failed one replaces one that ended; of one run all stay."""
     seeds = [seed for run in runs for seed in run.seeds]
     failed_first = sorted(seeds, key=lambda seed: not seed.failed)  # later entries overwrite earlier ones
     counting = {seed.entry.get("seed"): seed.run for seed in failed_first if seed.entry}

@@ -42,15 +42,14 @@ def page(runs: list[RunFolder]) -> str:
 def _run(run: RunFolder) -> dict[str, Any]:
     resumed = run.environment.get("resumed")
     starts = [run.environment, *(resumed if isinstance(resumed, list) else [])]
-    names = {seed: seed.folder.name for seed in run.seeds}
     rows = [
-        {**seed.entry, "folder": name, "epochs": seed.epochs, "selection_loss": seed.selection_loss}
-        for seed, name in names.items()
+        {**seed.entry, "folder": seed.folder.name, "epochs": seed.epochs, "selection_loss": seed.selection_loss}
+        for seed in run.seeds
     ]
     return {
         "record": run,
         "seeds": Table.laid_out("seeds", rows),
-        "figures": {name: figures for seed, name in names.items() if (figures := seed_figures(seed))},
+        "figures": {seed.folder.name: figures for seed in run.seeds if (figures := seed_figures(seed))},
         "pictures": _pictures(run.folder),
         "commands": [isinstance(start, dict) and start.get("command") or "unknown" for start in starts],
         "draw": shlex.join(["snntha", "plot", f"run={run.folder}"]),

@@ -15,13 +15,8 @@ CHECKPOINT_FORMAT = 1
 CPU = torch.device("cpu")
 
 
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Replace a checkpoint; tensors and plain data only."""
-    save_tensors(path, {"format": CHECKPOINT_FORMAT, **state})
-
-
 def load_checkpoint(path: Path, device: torch.device = CPU) -> dict[str, Any]:
-    """What `save_checkpoint` wrote; raises Missing, Damaged, or UserError for the format of another version."""
+    """A checkpoint of this version's format; raises Missing, Damaged, or UserError for another version's."""
     if not path.is_file():
         raise Missing(f"{path} is missing: this seed has not finished an epoch, or its search has removed it")
     state = load_tensors(path, device)

@@ -129,7 +129,7 @@ class SeedRecord(SeedPaths):
 
     def save_checkpoint(self, which: str, state: dict[str, Any]) -> None:
         """Replace checkpoints/<which>.pt; tensors and plain data only."""
-        checkpoints.save_checkpoint(self.checkpoint_path(which), state)
+        checkpoints.save_tensors(self.checkpoint_path(which), {"format": checkpoints.CHECKPOINT_FORMAT, **state})
 
     def load_checkpoint(self, which: str, device: torch.device) -> dict[str, Any]:
         return checkpoints.load_checkpoint(self.checkpoint_path(which), device)

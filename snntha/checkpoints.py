@@ -1,31 +1,22 @@
 """What a run saves as tensors: checkpoints, and what the neurons did. All of it loads with `weights_only=True`."""
 
 import os
-import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
-from snntha.errors import Damaged, Missing, UserError
+from snntha.errors import Missing, UserError
+from snntha.folder import read_mapping
 
 CHECKPOINT_FORMAT = 1
 CPU = torch.device("cpu")
 
 
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Replace a checkpoint; tensors and plain data only."""
-    save_tensors(path, {"format": CHECKPOINT_FORMAT, **state})
-
-
 def load_checkpoint(path: Path, device: torch.device = CPU) -> dict[str, Any]:
-    """What `save_checkpoint` wrote.
-
-    Raises:
-        Missing: there is no such file.
-        Damaged: it cannot be read.
-        UserError: it is of another version's format.
-    """
+    """A checkpoint of this version's format; raises Missing, Damaged, or UserError for another version's."""
     if not path.is_file():
         raise Missing(f"{path} is missing: this seed has not finished an epoch, or its search has removed it")
     state = load_tensors(path, device)
@@ -39,23 +30,22 @@ def load_checkpoint(path: Path, device: torch.device = CPU) -> dict[str, Any]:
 
 def save_tensors(path: Path, content: dict[str, Any]) -> None:
     """Replace a file atomically; tensors and plain data only."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
+    with replacing(path) as file:
         torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def load_tensors(path: Path, device: torch.device = CPU) -> dict[str, Any]:
     """What `save_tensors` wrote; raises Missing or Damaged."""
-    if not path.is_file():
-        raise Missing(f"{path} is missing")
-    try:
-        content = torch.load(path, map_location=device, weights_only=True)
-    except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
-        raise Damaged(path, str(error).partition("\n")[0] or "it is empty") from error
-    if not isinstance(content, dict):
-        raise Damaged(path, "it holds no mapping")
-    return content
+    return read_mapping(path, lambda path: torch.load(path, map_location=device, weights_only=True))
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the old one's place once it is written: there is the old one or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)

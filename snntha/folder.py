@@ -1,15 +1,16 @@
-"""Read run folders, without torch: the one reader for report, figures, evaluation, resuming and searches.
+"""Read run folders, which docs/records.md describes, without torch: the one reader for all other parts.
 
 What a folder lacks is empty here (`{}`, `[]`, None) and told once in `RunFolder.problems`. What a caller cannot do
-without it asks for by a method that raises `Missing`. A file that cannot be read is `Damaged`, by its name and the
-reason. docs/records.md describes the files.
+without it asks for by a method that raises `Missing`. A file that cannot be read is `Damaged`.
 """
 
 import fcntl
 import json
 import math
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Literal
 
 from snntha import config as configuration
@@ -21,17 +22,22 @@ State = Literal["running", "interrupted", "finished", "failed"]
 RECORDS = ("config.yaml", "summary.json")  # a folder that holds one of them is a run
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The mapping in a JSON file; raises Missing or Damaged."""
+def read_mapping(path: Path, read: Callable[[Path], Any]) -> dict[str, Any]:
+    """What a function reads from a file, if it is a mapping; raises Missing or Damaged."""
     if not path.is_file():
         raise Missing(f"{path} is missing")
     try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, OSError) as error:
-        raise Damaged(path, str(error)) from error
+        content = read(path)
+    except (ValueError, OSError, EOFError, RuntimeError, UnpicklingError) as error:
+        raise Damaged(path, str(error).partition("\n")[0] or "it is empty") from error
     if not isinstance(content, dict):
         raise Damaged(path, "it holds no mapping")
     return content
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The mapping in a JSON file; raises Missing or Damaged."""
+    return read_mapping(path, lambda path: json.loads(path.read_bytes()))
 
 
 def read_epochs(text: str) -> tuple[list[dict[str, Any]], list[int]]:
@@ -40,7 +46,7 @@ def read_epochs(text: str) -> tuple[list[dict[str, Any]], list[int]]:
     for number, line in enumerate(text.splitlines(), start=1):
         try:
             epoch = json.loads(line)
-        except json.JSONDecodeError:
+        except ValueError:
             epoch = None
         if isinstance(epoch, dict) and isinstance(epoch.get("epoch"), int):
             epochs.append(epoch)
@@ -66,12 +72,7 @@ class SeedPaths:
 
 
 class SeedFolder(SeedPaths):
-    """One seed of a run.
-
-    Args:
-        run: the run's folder.
-        number: of the seed in its run, from 0.
-    """
+    """One seed of a run, by its number from 0."""
 
     def __init__(self, run: "RunFolder", number: int):
         super().__init__(run.folder / f"trial_{number}")
@@ -138,76 +139,78 @@ class SeedFolder(SeedPaths):
         return None if score is None or self.entry.get("validation_accuracy") is not None else -score
 
     def per_layer(self, quantity: str) -> tuple[list[float] | None, str]:
-        """`firing_rate` or `dead_fraction` of each layer, and what it was measured on.
-
-        Older records have no test value: then it is the selected epoch's, on the selection samples.
-        """
-        on_test = self.entry.get(f"test_{quantity}")
-        if on_test:
+        """`firing_rate` or `dead_fraction` of each layer, and on what: older records have it on selection samples."""
+        if on_test := self.entry.get(f"test_{quantity}"):
             return on_test, "test"
         return self.best_epoch.get(quantity), self.best_epoch.get("selection", "selection")
 
 
-class RunFolder:
-    """A run's folder. Each file is read when it is first asked for, tensors never.
+def _file(name: str, consequence: str) -> cached_property[dict[str, Any]]:
+    """A property of a run: the content of a file; empty, with the consequence told, where it cannot be read."""
 
-    Args:
-        folder: of the run; that it is one, `load_config` checks.
-    """
+    def read(run: "RunFolder") -> dict[str, Any]:
+        path = run.folder / name
+        try:
+            if not path.is_file():
+                raise Missing(f"{path} is missing")
+            return read_json(path) if path.suffix == ".json" else configuration.read_recorded(path)
+        except UserError as error:
+            sentence = " ".join(str(error).removeprefix(f"{run.folder}/").split())
+            run.problems.append(f"{sentence}: {consequence}")
+            return {}
+
+    return cached_property(read)
+
+
+def _recorded(file: str, key: str, kind: type, unknown: Any = None, setting: str = "") -> Any:
+    """A property of a run: what a file says under the key, else config.yaml, where it is of that type."""
+
+    def read(run: "RunFolder") -> Any:
+        value = getattr(run, file).get(key)
+        return (value if isinstance(value, kind) else None) or run.setting(setting, kind) or unknown
+
+    return cached_property(read)
+
+
+class RunFolder:
+    """A run's folder; that it is one, `load_config` checks. A file is read when first asked for, tensors never."""
+
+    config = _file("config.yaml", "the configuration is unknown")  # as it stands, of whatever version
+    environment = _file("environment.json", "command, versions and commit are unknown")
+    summary = _file("summary.json", "no seed has ended")
+    dataset: str = _recorded("summary", "dataset", str, "unknown", "dataset.name")
+    mode: str = _recorded("summary", "mode", str, "unknown", "mode.name")
+    fidelity: str | None = _recorded("summary", "fidelity", str, None, "fidelity.name")
+    selection: str | None = _recorded("summary", "selection", str, None, "selection")  # validation, test or training
+    footprint_bits: int | None = _recorded("summary", "footprint_bits", int)
+    created: str = _recorded("environment", "created", str, "")  # ISO time
 
     def __init__(self, folder: Path):
         self.folder = folder
         self.problems: list[str] = []  # what was missing or damaged in the files read so far
 
     def load_config(self) -> Config:
-        """The checked configuration.
-
-        Raises:
-            Missing: the folder is not a run's.
-            ConfigError: config.yaml is damaged, or no configuration of this version.
-        """
+        """The checked configuration; raises Missing where the folder is not a run's, else ConfigError."""
         path = self.folder / "config.yaml"
         if not path.is_file():
-            entries = sorted(entry.name for entry in self.folder.iterdir())[:8] if self.folder.is_dir() else []
-            found = (", ".join(entries) or "nothing") if self.folder.is_dir() else "no such folder"
+            entries = ", ".join(sorted(entry.name for entry in self.folder.glob("*"))[:8])
+            found = entries or ("nothing" if self.folder.is_dir() else "no such folder")
             raise Missing(f"{self.folder} is not the folder of a run: config.yaml is missing (found: {found})")
         return configuration.from_yaml(path)
 
     @cached_property
-    def config(self) -> dict[str, Any]:
-        """config.yaml as it stands, of whatever version."""
-        return self._read("config.yaml", "the configuration is unknown")
-
-    @cached_property
-    def environment(self) -> dict[str, Any]:
-        return self._read("environment.json", "command, versions and commit are unknown")
-
-    @cached_property
-    def summary(self) -> dict[str, Any]:
-        """Empty until the first seed has ended."""
-        return self._read("summary.json", "no seed has ended")
-
-    def _read(self, name: str, consequence: str) -> dict[str, Any]:
-        path = self.folder / name
-        try:
-            if not path.is_file():
-                raise Missing(f"{path} is missing")
-            return read_json(path) if path.suffix == ".json" else configuration.read_recorded(path)
-        except UserError as error:
-            sentence = " ".join(str(error).removeprefix(f"{self.folder}/").split())
-            self.problems.append(f"{sentence}: {consequence}")
-            return {}
+    def settings(self) -> dict[str, Any]:
+        """config.yaml flat, `{"hparams.beta": 0.9, ...}`."""
+        return dict(configuration.flatten(self.config))
 
     @cached_property
     def entries(self) -> list[dict[str, Any]]:
         """summary.json's entries of the seeds that have ended or failed."""
-        entries = self.summary.get("trials", [])
+        entries, where = self.summary.get("trials", []), "summary.json: trials"
         if not (isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)):
-            self.problems.append("summary.json: trials is not a list of mappings, left out")
+            self.problems.append(f"{where} is not a list of mappings, left out")
             return []
-        return [
-            _checked(entry, f"summary.json: trials[{number}]", self.problems) for number, entry in enumerate(entries)
-        ]
+        return [_checked(entry, f"{where}[{number}]", self.problems) for number, entry in enumerate(entries)]
 
     @cached_property
     def seeds(self) -> list[SeedFolder]:
@@ -247,10 +250,8 @@ class RunFolder:
         try:
             with (self.folder / ".lock").open() as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:  # no such file, or no locks
-            return False
+        except OSError as error:  # else there is no such file, or there are no locks
+            return isinstance(error, BlockingIOError)
         return False
 
     def check_data(self, fingerprint: str) -> None:
@@ -267,48 +268,14 @@ class RunFolder:
 
     def setting(self, key: str, kind: type | tuple[type, ...]) -> Any:
         """A value of config.yaml, `"hparams.threshold.start"`; None where it is missing or of another type."""
-        value: Any = self.config
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
+        value = self.settings.get(key)
         return value if isinstance(value, kind) else None
-
-    @property
-    def dataset(self) -> str:
-        return self._name("dataset", "dataset.name") or "unknown"
-
-    @property
-    def mode(self) -> str:
-        return self._name("mode", "mode.name") or "unknown"
-
-    @property
-    def fidelity(self) -> str | None:
-        return self._name("fidelity", "fidelity.name")
-
-    @property
-    def selection(self) -> str | None:
-        """On what the best epoch was selected: `validation`, `test` or `training`."""
-        return self._name("selection", "selection")
-
-    def _name(self, key: str, setting: str) -> str | None:
-        """A text of summary.json, of config.yaml where it is missing there."""
-        value = self.summary.get(key)
-        return value if isinstance(value, str) and value else self.setting(setting, str)
-
-    @property
-    def created(self) -> str:
-        """ISO time; empty where environment.json is missing."""
-        return str(self.environment.get("created") or "")
 
     @property
     def data_fingerprint(self) -> str | None:
         """Of the data set's samples; None where it is unknown, and for temporal coding, whose seed makes the data."""
         value = self.environment.get("data_fingerprint")
         return value if isinstance(value, str) and self.dataset != "temporal_coding" else None
-
-    @property
-    def footprint_bits(self) -> int | None:
-        bits = self.summary.get("footprint_bits")
-        return bits if isinstance(bits, int) else None
 
     @cached_property
     def layers(self) -> list[LayerShape]:
@@ -326,9 +293,8 @@ _NUMBERS = {
     *("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"),
 }
 _LISTS = {
-    *("thresholds", "firing_rate", "dead_fraction", "output_membrane"),
+    *("thresholds", "firing_rate", "dead_fraction", "output_membrane", "test_firing_rate", "test_dead_fraction"),
     *("silenced_by_threshold", "violates_eq5", "violates_eq6", "violates_eq7"),
-    *("test_firing_rate", "test_dead_fraction"),
 }
 
 

@@ -1,6 +1,7 @@
 """TensorBoard events beside metrics.jsonl: the same names, with `firing_rate/layer_1` and so on for lists."""
 
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,37 +12,31 @@ Log = Callable[[dict[str, Any]], None]  # receives one epoch's line of metrics.j
 
 def require(logger: str) -> None:
     """Refuse a logger whose package is not installed; UserError says how to install it."""
-    if logger == "tensorboard":
-        try:
-            import tensorboard  # noqa: F401
-        except ImportError as error:
-            raise UserError(
-                "logger=tensorboard: the package tensorboard is not installed; "
-                "install it with: pip install 'snntha[tensorboard]', or pass logger=none"
-            ) from error
+    if logger == "tensorboard" and find_spec("tensorboard") is None:
+        raise UserError(
+            "logger=tensorboard: the package tensorboard is not installed; "
+            "install it with: pip install 'snntha[tensorboard]', or pass logger=none"
+        )
 
 
 def open_log(logger: str, folder: Path) -> Log | None:
-    """A function that writes epochs into <folder>/tensorboard; None for logger=none."""
-    return TensorBoard(folder / "tensorboard").write if logger == "tensorboard" else None
+    """A function that writes epochs into <folder>/tensorboard, on disk when it returns; None for logger=none."""
+    if logger == "none":
+        return None
+    from torch.utils.tensorboard import SummaryWriter
 
+    writer: SummaryWriter | None = None
 
-class TensorBoard:
-    """Writes at the first epoch, not before; a resumed trial's epochs replace those it repeats."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self._writer = None
-
-    def write(self, metrics: dict[str, Any]) -> None:
-        """One step of each scalar, on disk when this returns."""
-        from torch.utils.tensorboard import SummaryWriter
-
-        if self._writer is None:
-            self._writer = SummaryWriter(str(self.folder), purge_step=metrics["epoch"])
+    def write(metrics: dict[str, Any]) -> None:
+        nonlocal writer
+        epoch = metrics["epoch"]
+        if writer is None:  # a resumed seed's epochs replace those that it repeats
+            writer = SummaryWriter(str(folder / "tensorboard"), purge_step=epoch)
         for name, value in scalars(metrics):
-            self._writer.add_scalar(name, value, metrics["epoch"])
-        self._writer.flush()
+            writer.add_scalar(name, value, epoch)
+        writer.flush()
+
+    return write
 
 
 def scalars(metrics: dict[str, Any]) -> Iterator[tuple[str, float]]:

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -36,11 +37,11 @@ class FolderInUse(UserError):
     """Another process trains in this folder."""
 
 
+@dataclass(frozen=True)
 class Run:
     """Writes a run's folder: config.yaml, environment.json, summary.json and one folder a seed."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    folder: Path
 
     @classmethod
     def create(cls, config: Config, data_fingerprint: str) -> "Run":
@@ -52,7 +53,6 @@ class Run:
             )
         run = cls(folder)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / "environment.json", describe_environment(data_fingerprint))
             run.write_config(config)  # last: with it the folder is a run's
         except OSError as error:
@@ -60,33 +60,31 @@ class Run:
         return run
 
     @classmethod
-    def open(cls, folder: Path) -> "Run":
-        """An existing run's folder; raises UserError where it is none."""
-        RunFolder(folder).load_config()
+    def open(cls, folder: Path, data_fingerprint: str) -> "Run":
+        """An existing run's folder; raises UserError where it is none, or was trained with other data."""
+        record = RunFolder(folder)
+        record.load_config()
+        record.check_data(data_fingerprint)
         return cls(folder)
 
     def write_config(self, config: Config) -> None:
         write_atomically(self.folder / "config.yaml", without_passwords(configuration.to_yaml(config)))
 
-    def check_data(self, fingerprint: str) -> None:
-        """Raises UserError if these are not the data that the run was trained with."""
-        RunFolder(self.folder).check_data(fingerprint)
-
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other processes from training in this folder meanwhile.
-
-        Raises:
-            FolderInUse: another one does.
-        """
+        """Keep other processes from training in this folder meanwhile; raises FolderInUse if another one does."""
         with (self.folder / ".lock").open("w") as file:
-            try:
-                if not _try_lock(file.fileno()):
+            for look in (1, 2):
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError as error:
+                    if look == 2:
+                        sentence = f"{self.folder}: another process trains in it: wait for it or stop it"
+                        raise FolderInUse(sentence) from error
                     time.sleep(_LOOK_S)
-                    if not _try_lock(file.fileno()):
-                        raise FolderInUse(f"{self.folder}: another process trains in it: wait for it or stop it")
-            except OSError:  # a file system without locks
-                pass
+                except OSError:  # a file system without locks
+                    break
             yield
 
     def add_environment(self, data_fingerprint: str) -> None:
@@ -103,21 +101,10 @@ class Run:
         return SeedRecord(self.folder / f"trial_{number}")
 
 
-def _try_lock(file: int) -> bool:
-    """False if another process holds it; raises OSError where the file system has no locks."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 class SeedRecord(SeedPaths):
     """Writes one seed's folder: metrics.jsonl, checkpoints and what the neurons did."""
 
-    def __init__(self, folder: Path):
-        super().__init__(folder)
-        self.log: Log | None = None  # also receives each epoch's metrics
+    log: Log | None = None  # also receives each epoch's metrics
 
     def append_metrics(self, metrics: dict[str, Any]) -> None:
         """One line for one epoch, on disk when this returns."""
@@ -130,11 +117,7 @@ class SeedRecord(SeedPaths):
             self.log(metrics)
 
     def forget_after(self, epoch: int) -> None:
-        """Drop the lines of later epochs, which a resumed seed writes again, and one that a crash cut short.
-
-        Raises:
-            Damaged: another line cannot be read.
-        """
+        """Drop the lines of later epochs and one that a crash cut short; raises Damaged for another unreadable one."""
         if not self.metrics_path.exists():
             return
         text = self.metrics_path.read_text()
@@ -146,7 +129,7 @@ class SeedRecord(SeedPaths):
 
     def save_checkpoint(self, which: str, state: dict[str, Any]) -> None:
         """Replace checkpoints/<which>.pt; tensors and plain data only."""
-        checkpoints.save_checkpoint(self.checkpoint_path(which), state)
+        checkpoints.save_tensors(self.checkpoint_path(which), {"format": checkpoints.CHECKPOINT_FORMAT, **state})
 
     def load_checkpoint(self, which: str, device: torch.device) -> dict[str, Any]:
         return checkpoints.load_checkpoint(self.checkpoint_path(which), device)
@@ -165,21 +148,13 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 def write_atomically(path: Path, text: str) -> None:
     """The file holds the old text or the new one, never a part."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    with checkpoints.replacing(path) as file:
+        file.write(text.encode())
 
 
 def without_passwords(text: str) -> str:
     """A text with *** for the passwords of its URLs, `driver://user:PASSWORD@host` and `...?password=PASSWORD`."""
-    return re.sub(r"(?<=[?&]password=)[^&\s'\"]*|(?<=://)([^:/@\s]*):\S*(?=@)", _hidden, text)
-
-
-def _hidden(match: re.Match[str]) -> str:
-    return "***" if match[1] is None else f"{match[1]}:***"
+    return re.sub(r"(?<=[?&]password=)[^&\s'\"]*|(?<=://)([^:/@\s]*:)\S*(?=@)", r"\1***", text)
 
 
 def describe_environment(data_fingerprint: str) -> dict[str, Any]:
@@ -213,19 +188,16 @@ def _commit() -> str | None:
     root = Path(__file__).parent.parent
     if not (root / ".git").exists():
         return None
+    git = ["git", "-C", str(root), "status", "--porcelain=v2", "--branch"]
     try:
-        git = ["git", "-C", str(root)]
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changes = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+        first, *lines = subprocess.run(git, capture_output=True, text=True, check=True).stdout.splitlines()
     except (OSError, subprocess.CalledProcessError):
         return None
-    return f"{commit}-dirty" if changes.strip() else commit
+    dirty = any(not line.startswith("#") for line in lines)
+    return first.removeprefix("# branch.oid ") + "-dirty" * dirty
 
 
 def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    cpuinfo = Path("/proc/cpuinfo")
+    named = re.search(r"^model name\s*:(.*)", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else None
+    return named[1].strip() if named else platform.processor()

@@ -71,8 +71,7 @@ def run(
     set_threads(config.threads)
     device = resolve_device(config.device)
     data = datasets.load(config.dataset, selection=config.selection, seed=config.seed)
-    record = Run.create(config, data.fingerprint) if resume is None else Run.open(resume)
-    record.check_data(data.fingerprint)
+    record = Run.create(config, data.fingerprint) if resume is None else Run.open(resume, data.fingerprint)
     backend = fastest_for(device) if config.backend == "auto" else config.backend
     say = partial(console.print, soft_wrap=True, highlight=False)
     say(_headline(config, data, device, backend), f"writing {record.folder}", *_other_size(config, data), sep="\n")

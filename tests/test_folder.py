@@ -106,7 +106,7 @@ def test_a_seed_without_epochs_raises_missing_where_they_are_needed(folder):
 def test_a_damaged_file_is_named_with_the_reason(folder, text, reason):
     (folder / "environment.json").write_text(text)
     with pytest.raises(Damaged, match=f"environment.json is damaged: {reason}"):
-        Run(folder).check_data("f" * 32)
+        Run.open(folder, "f" * 32)
     with pytest.raises(Damaged, match=f"environment.json is damaged: {reason}"):
         Run(folder).add_environment("f" * 32)
     (problem,) = RunFolder(folder).read().problems
@@ -116,7 +116,7 @@ def test_a_damaged_file_is_named_with_the_reason(folder, text, reason):
 def test_data_of_a_run_that_recorded_no_fingerprint_cannot_be_checked(folder):
     (folder / "environment.json").write_text("{}")
     with pytest.raises(Missing, match="environment.json has no data_fingerprint"):
-        Run(folder).check_data("f" * 32)
+        Run.open(folder, "f" * 32)
 
 
 def test_a_damaged_line_or_value_is_left_out_and_told(folder):

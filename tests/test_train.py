@@ -221,7 +221,7 @@ def test_resume_refuses_changed_data_and_strange_folders(tmp_path: Path) -> None
     with pytest.raises(UserError, match="the data have changed"):
         evaluate_run(tmp_path / "run", trial=0, checkpoint="best")
     with pytest.raises(UserError, match="config.yaml is missing"):
-        Run.open(tmp_path)
+        Run.open(tmp_path, "0" * 32)
     with pytest.raises(UserError, match="already holds a run"):
         train(tmp_path / "run")
 

@@ -4,6 +4,7 @@ The words of a figure lie in its `layout.meta`: caption, detail below it, and wh
 """
 
 import math
+from collections.abc import Iterable
 from html import escape
 from itertools import zip_longest
 from typing import Any
@@ -13,29 +14,24 @@ import plotly.graph_objects as go
 from snntha.checkpoints import load_tensors
 from snntha.folder import Missing, SeedFolder
 from snntha.plots.style import BLUE, GREEN, GREY, PURPLE, VERMILION
+from snntha.report.table import stored
 
 MOST_RESULTS = 40  # rows of the overview
 MARKED = 20  # points that a curve may have to be marked one by one
 LOGARITHMIC = 100  # greatest over smallest value from which on an axis is logarithmic
 COLOURS = (BLUE, VERMILION, GREEN, PURPLE, GREY)  # seen on white and on black
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
-AXIS = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False, "automargin": True}
-LAYOUT = {
-    "template": "none",
-    "paper_bgcolor": "rgba(0,0,0,0)",
-    "plot_bgcolor": "rgba(0,0,0,0)",
-    "font": {"family": "system-ui, sans-serif", "size": 12},  # page.css gives it the colour of the page's text
-    "margin": {"l": 48, "r": 12, "t": 8, "b": 40},
-    "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-    "hovermode": "closest",
-}
 Curves = dict[str, list[float | None]]
 
 
 def seed_figures(seed: SeedFolder) -> list[go.Figure]:
     """Curves over the epochs and the confusion matrix, as far as the records hold them."""
-    selection = seed.run.selection or "selection"
-    losses, remark = _curves(seed, "loss", selection), ""
+    selection, remark = seed.run.selection or "selection", ""
+    parts = {"training": "train", selection: "validation"}
+    losses, accuracies = (
+        {name: _rounded(epoch.get(f"{part}_{quantity}") for epoch in seed.metrics) for name, part in parts.items()}
+        for quantity in ("loss", "accuracy")
+    )
     steps = seed.run.setting("dataset.test_time_steps", int)
     if steps not in (None, seed.run.setting("dataset.time_steps", int)):  # the loss grows with the time steps
         del losses[selection]
@@ -45,7 +41,7 @@ def seed_figures(seed: SeedFolder) -> list[go.Figure]:
     spikes, percent = "spikes / neuron / step", "percent of the layer"
     figures = [
         _lines("Loss", "loss", numbers, losses, remark),
-        _lines("Accuracy", "percent", numbers, _curves(seed, "accuracy", selection)),
+        _lines("Accuracy", "percent", numbers, accuracies),
         _lines("Thresholds", "threshold", numbers, thresholds),
         _lines("Firing rate", spikes, numbers, rates, f"On the {selection} samples"),
         _lines("Dead neurons", percent, numbers, _layers(seed, "dead_fraction", 100), "Silent in the whole pass"),
@@ -57,15 +53,9 @@ def seed_figures(seed: SeedFolder) -> list[go.Figure]:
     return [figure for figure in figures if figure is not None]
 
 
-def _curves(seed: SeedFolder, quantity: str, selection: str) -> Curves:
-    """On the training samples, and on those that select the model."""
-    parts = {"training": f"train_{quantity}", selection: f"validation_{quantity}"}
-    return {name: [_rounded(epoch.get(key)) for epoch in seed.metrics] for name, key in parts.items()}
-
-
 def _layers(seed: SeedFolder, key: str, factor: float = 1) -> Curves:
     layers = zip_longest(*(epoch.get(key) or [] for epoch in seed.metrics))
-    return {f"layer {n}": [_rounded(value, factor) for value in values] for n, values in enumerate(layers, start=1)}
+    return {f"layer {number}": _rounded(values, factor) for number, values in enumerate(layers, start=1)}
 
 
 def _lines(caption: str, unit: str, x: list[int] | Curves, curves: Curves, detail: str = "") -> go.Figure | None:
@@ -77,8 +67,8 @@ def _lines(caption: str, unit: str, x: list[int] | Curves, curves: Curves, detai
     told = "; ".join(f"{name}: from {_told(values[0])} to {_told(values[-1])}" for name, values in known.items())
     numbers = [value for values in known.values() for value in values if value is not None]
     logarithmic = 0 < LOGARITHMIC * min(numbers) < max(numbers)
-    words = [caption, ". ".join(filter(None, [detail, "Logarithmic scale" * logarithmic])), told]
-    figure = _figure(words, "epoch" if over_epochs else "threshold", unit, showlegend=len(known) > 1)
+    detail = ". ".join(filter(None, [detail, "Logarithmic scale" * logarithmic]))
+    figure = _figure(caption, detail, told, "epoch" if over_epochs else "threshold", unit, showlegend=len(known) > 1)
     figure.update_xaxes(dtick=1 if over_epochs and len(x) <= 10 else None)
     figure.update_yaxes(type="log" if logarithmic else "linear", rangemode="nonnegative")
     for number, (name, values) in enumerate(known.items()):
@@ -101,9 +91,7 @@ def _confusion(seed: SeedFolder) -> go.Figure | None:
     if counts is None:
         return None
     told = f"{int(counts.trace())} of {int(counts.sum())} samples right"
-    figure = _figure(
-        ["Confusion on the test set", told, f"{told}: they are on the diagonal"], "predicted class", "class"
-    )
+    figure = _figure("Confusion on the test set", told, f"{told}: they are on the diagonal", "predicted class", "class")
     figure.update_yaxes(autorange="reversed")
     hover = "class %{y}, predicted %{x}: %{z}<extra></extra>"
     scale = [(0, "rgba(128,128,128,0.08)"), (1, BLUE)]
@@ -123,31 +111,29 @@ def overview(rows: list[dict[str, Any]]) -> go.Figure | None:
         detail += f" The first {len(shown)} of {len(known)} rows."
     pairs = [f"ours {_told(row['mean'])}, published {_told(row['published_mean'])}" for row in shown]
     told = "; ".join(map(": ".join, zip(names, pairs, strict=True)))
-    words = ["Test accuracy: mean and sigma over seeds", detail, told]
-    figure = _figure(words, "percent", "", height=110 + 24 * len(shown), showlegend=True)
+    caption, height = "Test accuracy: mean and sigma over seeds", 110 + 24 * len(shown)
+    figure = _figure(caption, detail, told, "percent", "", height=height, showlegend=True)
     figure.update_yaxes(autorange="reversed", dtick=1)
-    for label, prefix, colour, symbol in (
-        ("ours", "", BLUE, 0),
-        ("published", "published_", VERMILION, "diamond-open"),
-    ):
-        means, sigmas = ([_rounded(row[prefix + key]) for row in shown] for key in ("mean", "sigma"))
+    ours, theirs = ("ours", "", BLUE, 0), ("published", "published_", VERMILION, "diamond-open")
+    for label, prefix, colour, symbol in (ours, theirs):
+        means, sigmas = (_rounded(row[prefix + key] for row in shown) for key in ("mean", "sigma"))
         look = {"mode": "markers", "marker": {"color": colour, "size": 11, "symbol": symbol}}
         bars = {"array": [sigma or 0 for sigma in sigmas]}
         figure.add_scatter(x=means, y=[f"{escape(name)} " for name in names], name=label, error_x=bars, **look)
     return figure
 
 
-def _figure(words: list[str], x_title: str, y_title: str, **layout: Any) -> go.Figure:
-    caption, detail, told = words
+def _figure(caption: str, detail: str, told: str, x_title: str, y_title: str, **layout: Any) -> go.Figure:
     meta = {"caption": caption, "detail": detail, "description": f"{caption}. {told}"}
-    axes = {f"{axis}axis": {**AXIS, "title": {"text": title}} for axis, title in (("x", x_title), ("y", y_title))}
-    return go.Figure(layout={**LAYOUT, **axes, **layout, "meta": meta})
+    titles = {"xaxis_title_text": x_title, "yaxis_title_text": y_title}
+    return go.Figure(layout=stored("figures.yaml")).update_layout(meta=meta, **titles, **layout)
 
 
 def _told(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.4g}"
 
 
-def _rounded(value: float | None, factor: float = 1) -> float | None:
+def _rounded(values: Iterable[float | None], factor: float = 1) -> list[float | None]:
     """Five significant digits, more than a screen shows."""
-    return None if value is None or not math.isfinite(factor * value) else float(f"{factor * value:.5g}")
+    scaled = (math.nan if value is None else factor * value for value in values)
+    return [float(f"{value:.5g}") if math.isfinite(value) else None for value in scaled]

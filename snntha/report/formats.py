@@ -3,8 +3,7 @@
 import csv
 import io
 import json
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from itertools import accumulate
 from typing import Any
@@ -20,29 +19,20 @@ from snntha.report.table import Column, Table
 
 FOLDED = 24  # characters that a line of long text keeps in a terminal at least
 _ROW_NAMES = ("dataset", "mode")
-_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-
-
-def _printable(text: str) -> str:
-    """Without control characters, which could steer a terminal or end a line of a table."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", text)
+# Translations: control characters could steer a terminal or end a line of a table, others mean something in a format.
+_PRINTABLE = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], " ")
+_MARKDOWN = _PRINTABLE | {ord(character): f"\\{character}" for character in r"\|*_`<>"}
+_LATEX = _PRINTABLE | {ord(character): f"\\{character}" for character in "&%$#_{}"}
+_LATEX |= {ord("\\"): r"\textbackslash{}", ord("~"): r"\textasciitilde{}", ord("^"): r"\textasciicircum{}"}
 
 
 def _terminal(text: str, style: str = "") -> Text:
-    return Text(_printable(text), style)  # a Text is taken as it is, a string as markup
-
-
-def _markdown(text: str) -> str:
-    return re.sub(r"([\\|*_`<>])", r"\\\1", _printable(text))
-
-
-def _latex(text: str) -> str:
-    return re.sub(r"[\\~^&%$#_{}]", lambda match: _LATEX.get(match[0], f"\\{match[0]}"), _printable(text))
+    return Text(text.translate(_PRINTABLE), style)  # a Text is taken as it is, a string as markup
 
 
 def _csv(value: Any) -> Any:
     """Text that a spreadsheet would compute is quoted by an apostrophe."""
-    text = _printable(value) if isinstance(value, str) else value
+    text = value.translate(_PRINTABLE) if isinstance(value, str) else value
     return f"'{text}" if isinstance(text, str) and text.lstrip().startswith(("=", "+", "-", "@")) else text
 
 
@@ -52,12 +42,12 @@ def template(name: str, **options: Any) -> jinja2.Template:
     return jinja2.Environment(loader=loader, trim_blocks=True, lstrip_blocks=True, **options).get_template(name)
 
 
-def _rendered(name: str, escape: Callable[[str], str], tables: list[Table]) -> str:
-    return template(name, finalize=escape).render(tables=tables).strip()
+def _rendered(name: str, escapes: dict[int, str], tables: list[Table]) -> str:
+    return template(name, finalize=lambda text: text.translate(escapes)).render(tables=tables).strip()
 
 
-markdown = partial(_rendered, "tables.md.j2", _markdown)  # pipe tables; numbers are aligned to the right
-latex = partial(_rendered, "tables.tex.j2", _latex)  # one `table` with booktabs rules for each; notes are comments
+markdown = partial(_rendered, "tables.md.j2", _MARKDOWN)  # pipe tables; numbers are aligned to the right
+latex = partial(_rendered, "tables.tex.j2", _LATEX)  # one `table` with booktabs rules for each; notes are comments
 
 
 def as_csv(tables: list[Table]) -> str:
@@ -118,9 +108,8 @@ def _blocks(table: Table, width: int) -> Iterator[tuple[list[Column], list[dict[
     names, columns, rows = [], table.columns, table.rows
     if fitting(columns, rows, width) < len(columns):
         names = [Column("row", "row", 0), *(column for column in columns if column.key in _ROW_NAMES)]
-        columns = sorted(
-            (column for column in columns if column not in names), key=lambda column: not _is_whole(column)
-        )
+        others = [column for column in columns if column not in names]
+        columns = sorted(others, key=lambda column: not _is_whole(column))
         rows = [{"row": number, **row} for number, row in enumerate(rows, start=1)]
     while columns:
         count = max(1, fitting(names + columns, rows, width) - len(names))

@@ -2,11 +2,12 @@
 
 import json
 import statistics
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from snntha.config import CHOICES, flatten
+from snntha.config import CHOICES
 from snntha.folder import RunFolder, SeedFolder
 
 # Keys of config.yaml that leave the result of a seed as it is. Of the folders of the data, the fingerprint tells what
@@ -45,37 +46,18 @@ class Result:
         """Over the seeds that have this entry of summary.json."""
         return mean_of(seed.entry.get(key) for seed in self.ended)
 
-    def per_layer(self, quantity: str) -> tuple[list[float] | None, str]:
+    def per_layer(self, quantity: str) -> tuple[list[float], str]:
         """Mean over `averaged` for each layer, and what it was measured on."""
         known = [(values, on) for values, on in (seed.per_layer(quantity) for seed in self.averaged) if values]
-        layers = [statistics.fmean(values) for values in zip(*(values for values, _ in known), strict=False)]
-        return layers or None, " and ".join(sorted({on for _, on in known}))
-
-    def identity(self) -> dict[str, Any]:
-        """The columns that every table begins with, so that no row is read without its conditions."""
-        run, trained = self.run, [seed.epochs for seed in self.averaged] or [0]
-        limit = run.setting("epochs", int)
-        done = "-".join(str(number) for number in sorted({min(trained), max(trained)}))
-        return {
-            "dataset": run.dataset,
-            "mode": run.mode,
-            "fidelity": run.fidelity,
-            "setting": self.setting,
-            "selection": run.selection,
-            "epochs": f"{done} of {'unknown' if limit is None else limit}",  # `87-112 of 500`: trained, and allowed
-            "trials": len(self.ended),
-        }
+        return layer_means(values for values, _ in known), " and ".join(sorted({on for _, on in known}))
 
 
 def group(runs: list[RunFolder]) -> list[Result]:
-    """Runs on the same data whose configuration differs in the seed only are one result.
-
-    Data sets and modes keep the paper's order.
-    """
-    by_setting: dict[str, list[RunFolder]] = {}
+    """Runs on the same data whose configuration differs in the seed only are one result, in the paper's order."""
+    by_setting: dict[str, list[RunFolder]] = defaultdict(list)
     for run in runs:  # oldest first
         key = json.dumps([run.dataset, run.mode, run.data_fingerprint, settings(run)], sort_keys=True)
-        by_setting.setdefault(key if run.config else str(run.folder), []).append(run)
+        by_setting[key if run.config else str(run.folder)].append(run)
     results = [Result(same, _latest_of_each_seed(same)) for same in by_setting.values()]
     _name_settings(results)
     return sorted(results, key=lambda result: _paper_order(result.run))
@@ -83,14 +65,11 @@ def group(runs: list[RunFolder]) -> list[Result]:
 
 def settings(run: RunFolder) -> dict[str, Any]:
     """Flat configuration, `"hparams.beta": 0.9`, without what does not change a seed's result."""
-    return {key: v for key, v in flatten(run.config) if key not in _NOT_A_SETTING and not key.startswith("search.")}
+    return {key: v for key, v in run.settings.items() if key not in _NOT_A_SETTING and not key.startswith("search.")}
 
 
 def _latest_of_each_seed(runs: list[RunFolder]) -> list[SeedFolder]:
-    """A later run's seeds replace an earlier one's, but a failed seed replaces none that ended.
-
-    Seeds of one run stay, even where they are equal.
-    """
+    """A later run's seeds replace an earlier one's, no failed one replaces one that ended; of one run all stay."""
     seeds = [seed for run in runs for seed in run.seeds]
     failed_first = sorted(seeds, key=lambda seed: not seed.failed)  # later entries overwrite earlier ones
     counting = {seed.entry.get("seed"): seed.run for seed in failed_first if seed.entry}
@@ -99,18 +78,22 @@ def _latest_of_each_seed(runs: list[RunFolder]) -> list[SeedFolder]:
 
 def _name_settings(results: list[Result]) -> None:
     """Fill `setting` with the keys, and the data, that differ among results of one data set, mode and fidelity."""
-    alike: dict[tuple[str, str, str | None], list[Result]] = {}
+    alike: dict[tuple[str, str, str | None], list[Result]] = defaultdict(list)
     for result in results:
-        alike.setdefault((result.run.dataset, result.run.mode, result.run.fidelity), []).append(result)
+        alike[result.run.dataset, result.run.mode, result.run.fidelity].append(result)
     for same in alike.values():
-        flat = [settings(result.run) for result in same]
+        flat = [{**settings(result.run), "data": result.run.data_fingerprint} for result in same]
         keys = dict.fromkeys(key for values in flat for key in values if key not in _OWN_COLUMN)
         differing = [key for key in keys if len({json.dumps(values.get(key)) for values in flat}) > 1]
-        several_data = len({result.run.data_fingerprint for result in same}) > 1
         for result, values in zip(same, flat, strict=True):
-            words = [f"{key}={_compact(values[key])}" for key in differing if key in values]
-            words += [f"data {_short(result.run.data_fingerprint)}"] * several_data
-            result.setting = " ".join(words)
+            result.setting = " ".join(_worded(key, values[key]) for key in differing if key in values)
+
+
+def _worded(key: str, value: Any) -> str:
+    """As on a command line, `hparams.dropout=[0.5]`; of data the beginning of the fingerprint, of each of its parts."""
+    if key == "data":
+        return "data unknown" if value is None else f"data {'-'.join(part[:8] for part in value.split('-'))}"
+    return f"{key}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'))}"
 
 
 def _paper_order(run: RunFolder) -> tuple[int, int, str, str]:
@@ -118,14 +101,9 @@ def _paper_order(run: RunFolder) -> tuple[int, int, str, str]:
     return datasets.index(run.dataset), modes.index(run.mode), run.dataset, run.created
 
 
-def _compact(value: Any) -> str:
-    """As on a command line: `[5.0,9.0]`, `moving`."""
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-
-
-def _short(fingerprint: str | None) -> str:
-    """`7770ec48-13252239`: the beginnings of a fingerprint's parts, of event data one for each split."""
-    return "unknown" if fingerprint is None else "-".join(part[:8] for part in fingerprint.split("-"))
+def layer_means(lists: Iterable[list[float] | None]) -> list[float]:
+    """Of each layer the mean over the known lists."""
+    return [statistics.fmean(values) for values in zip(*filter(None, lists), strict=False)]
 
 
 def mean_of(values: Iterable[float | None]) -> float | None:

@@ -12,7 +12,7 @@ import yaml
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from snntha.folder import RunFolder, SeedFolder
+from snntha.folder import RunFolder
 from snntha.report.figures import overview, seed_figures
 from snntha.report.formats import template
 from snntha.report.grouping import mean_of
@@ -33,7 +33,7 @@ def page(runs: list[RunFolder]) -> str:
         created=datetime.now().astimezone().isoformat(timespec="minutes"),
         version=metadata.version("snntha"),
         overview=overview(tables[0].rows),
-        tables=[table for table in [*tables, Table.laid_out("runs", map(_listed_run, runs))] if table.rows],
+        tables=[table for table in [*tables, Table.laid_out("runs", map(_listed, runs))] if table.rows],
         runs=shown,
         plotly=Markup(get_plotlyjs()),
     )
@@ -42,9 +42,13 @@ def page(runs: list[RunFolder]) -> str:
 def _run(run: RunFolder) -> dict[str, Any]:
     resumed = run.environment.get("resumed")
     starts = [run.environment, *(resumed if isinstance(resumed, list) else [])]
+    rows = [
+        {**seed.entry, "folder": seed.folder.name, "epochs": seed.epochs, "selection_loss": seed.selection_loss}
+        for seed in run.seeds
+    ]
     return {
         "record": run,
-        "seeds": Table.laid_out("seeds", map(_seed, run.seeds)),
+        "seeds": Table.laid_out("seeds", rows),
         "figures": {seed.folder.name: figures for seed in run.seeds if (figures := seed_figures(seed))},
         "pictures": _pictures(run.folder),
         "commands": [isinstance(start, dict) and start.get("command") or "unknown" for start in starts],
@@ -53,17 +57,11 @@ def _run(run: RunFolder) -> dict[str, Any]:
     }
 
 
-def _seed(seed: SeedFolder) -> dict[str, Any]:
-    own = {"folder": seed.folder.name, "epochs": seed.epochs, "selection_loss": seed.selection_loss}
-    return {**seed.entry, **own}
-
-
-def _listed_run(run: RunFolder) -> dict[str, Any]:
+def _listed(run: RunFolder) -> dict[str, Any]:
+    """A row of the table of runs."""
     return {
         "folder": str(run.folder),
-        "dataset": run.dataset,
-        "mode": run.mode,
-        "selection": run.selection,
+        **{key: getattr(run, key) for key in ("dataset", "mode", "selection")},
         "trials": len(run.seeds),
         "mean": mean_of(seed.entry.get("test_accuracy") for seed in run.seeds),
         "begun": run.created,

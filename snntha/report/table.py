@@ -13,19 +13,12 @@ MISSING = "-"
 
 @dataclass(frozen=True)
 class Column:
-    """One column.
+    """One column."""
 
-    Args:
-        key: name in CSV and JSON.
-        title: head in print.
-        decimals: of numbers in print; None: text, or numbers as they are.
-        factor: printed value over stored value, 100 for a fraction shown in percent.
-    """
-
-    key: str
-    title: str
-    decimals: int | None = None
-    factor: float = 1.0
+    key: str  # in CSV and JSON
+    title: str  # in print
+    decimals: int | None = None  # of numbers in print; None: text, or numbers as they are
+    factor: float = 1.0  # printed value over stored value, 100 for a fraction shown in percent
 
     @property
     def is_number(self) -> bool:
@@ -57,15 +50,10 @@ class Table:
     @classmethod
     def laid_out(cls, name: str, rows: Iterable[dict[str, Any]], notes: Iterable[str] = ()) -> "Table":
         """As tables.yaml says under that name, without columns that are empty; further notes after those it has."""
-        layout = stored("tables.yaml")[name]
-        columns = [Column(key, *words) for key, words in layout["columns"].items()]
-        notes = [*layout.get("notes", []), *notes]
-        return cls(name, layout["title"], columns, list(rows), notes).without_empty_columns()
-
-    def without_empty_columns(self) -> "Table":
-        """Columns that say nothing in any row are left out."""
-        told = [column for column in self.columns if any(row.get(column.key) not in (None, "") for row in self.rows)]
-        return replace(self, columns=told)
+        rows, layout = list(rows), stored("tables.yaml")[name]
+        told = {key for row in rows for key, value in row.items() if value is not None and value != ""}
+        columns = [Column(key, *words) for key, words in layout["columns"].items() if key in told]
+        return cls(name, layout["title"], columns, rows, [*layout.get("notes", []), *notes])
 
     def without_constant_columns(self, keys: Iterable[str]) -> "Table":
         """Of these columns, those with one value throughout are said in the title instead, where a line is narrow."""

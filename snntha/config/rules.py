@@ -43,7 +43,8 @@ _KEYS: tuple[tuple[Rule, str], ...] = (
     (AT_LEAST_1, "dataset.time_steps dataset.test_time_steps dataset.limit dataset.target_step"),
     (AT_LEAST_1, "search.n_trials search.epochs search.limit search.seeds search.workers"),
     (AT_LEAST_1, "search.failure_window search.max_deaths"),
-    (POSITIVE, "dataset.bin_ms dataset.target_peak optimizer.lr hparams.slope hparams.grad_clip hparams.weight_clip"),
+    ((lambda value: 0.001 <= value < math.inf, "0.001 or more"), "dataset.bin_ms"),  # a microsecond
+    (POSITIVE, "dataset.target_peak optimizer.lr hparams.slope hparams.grad_clip hparams.weight_clip"),
     (POSITIVE, "hparams.cosine_epochs hparams.threshold.start search.heartbeat_s search.stale_s"),
     (AT_LEAST_0, "hparams.threshold.rise"),
     (BELOW_1, "dataset.validation_fraction optimizer.momentum optimizer.betas hparams.dropout"),

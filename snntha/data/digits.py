@@ -5,7 +5,7 @@ import numpy as np
 from snntha.data.idx import Images
 from snntha.data.stratified import Strata, complement, stratified_sample
 
-WHITE = 16  # the largest grey value
+_WHITE = 16  # the largest grey value
 _SPLIT_SEED = 1797  # of the test set, the same in every run so that runs compare
 _TEST_SHARE = 0.2
 
@@ -20,4 +20,4 @@ def read() -> tuple[Images, Images]:
     rng = np.random.default_rng(_SPLIT_SEED)
     test = stratified_sample(Strata(labels_B), round(_TEST_SHARE * len(labels_B)), rng)
     train = complement(test, len(labels_B))
-    return Images(images_BHW[train], labels_B[train]), Images(images_BHW[test], labels_B[test])
+    return Images(images_BHW[train], labels_B[train], _WHITE), Images(images_BHW[test], labels_B[test], _WHITE)

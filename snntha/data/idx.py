@@ -17,7 +17,11 @@ _MAGIC = {"images": 0x803, "labels": 0x801}  # two zero bytes, type uint8, numbe
 _SIDE = 28
 _IDX_MAGIC = b"\0\0\x08"  # of bytes
 _GZIP_MAGIC = b"\x1f\x8b"
-_ROLES = ("train-images", "train-labels", "t10k-images", "t10k-labels")
+_NAMES = {
+    f"{part}-{kind}": f"{part}-{kind}-idx{magic & 0xFF}-ubyte"
+    for part in ("train", "t10k")
+    for kind, magic in _MAGIC.items()
+}
 
 
 @dataclass(frozen=True)
@@ -46,19 +50,21 @@ _PUBLICATIONS = {
 
 @dataclass(frozen=True)
 class Images:
-    """Grey values 0..255 and classes of one split."""
+    """Grey values 0..white and classes of one split."""
 
     images_BHW: NDArray[np.uint8]
-    labels_B: NDArray[np.int64]
+    labels: NDArray[np.int64]  # (B,)
+    white: int
+    groups: None = None  # no speakers or subjects
 
 
 def find(dataset: Dataset) -> FoundFiles:
     """Look for the four files without reading them."""
     publication = _PUBLICATIONS[dataset.name]
     below = (f"{publication.folder}/raw", publication.folder, "raw")
-    absent = {role: f"{_file_name(role)}[.gz]" for role in _ROLES}
-    by_hand = f", or put the four .gz files into {{folder}} from {publication.source}"
-    return look_for(dataset, below, absent, _locate, by_hand, signatures=(_GZIP_MAGIC, _IDX_MAGIC))
+    names = {role: [name, f"{name}.gz"] for role, name in _NAMES.items()}
+    by_hand = f"put the four .gz files into {{folder}} from {publication.source}"
+    return look_for(dataset, below, names, "{}[.gz]", by_hand, signatures=(_GZIP_MAGIC, _IDX_MAGIC))
 
 
 def download(files: FoundFiles) -> None:
@@ -69,13 +75,16 @@ def download(files: FoundFiles) -> None:
     torchvision_class(files.looked_in[-1], download=True)
 
 
-def read(files: FoundFiles, split: Literal["train", "test"]) -> Images:
-    """Images and labels of one split, checked.
+def read(files: FoundFiles) -> tuple[Images, Images]:
+    """Training and test images, checked.
 
     Raises:
         DataError: a file is cut, of another kind, or of the other data set; images and labels differ in number.
     """
-    part = "train" if split == "train" else "t10k"
+    return _read_part(files, "train"), _read_part(files, "t10k")
+
+
+def _read_part(files: FoundFiles, part: str) -> Images:
     images_path, labels_path = files.paths[f"{part}-images"], files.paths[f"{part}-labels"]
     images_BHW = _read_idx(images_path, "images", files)
     labels_B = _read_idx(labels_path, "labels", files)
@@ -86,17 +95,7 @@ def read(files: FoundFiles, split: Literal["train", "test"]) -> Images:
         raise files.damaged(labels_path, f"{len(images_BHW)} labels, one for each image", str(len(labels_B)))
     if part == "t10k":
         _refuse_other_publication(labels_path, labels_B, files.name)
-    return Images(images_BHW, labels_B.astype(np.int64))
-
-
-def _file_name(role: str) -> str:
-    return f"{role}-idx{_MAGIC[role.split('-')[1]] & 0xFF}-ubyte"
-
-
-def _locate(folder: Path, role: str) -> Path | None:
-    """The unpacked file, or else the packed one; an empty file only if there is no other."""
-    paths = [path for suffix in ("", ".gz") if (path := folder / (_file_name(role) + suffix)).is_file()]
-    return max(paths, key=lambda path: path.stat().st_size > 0, default=None)
+    return Images(images_BHW, labels_B.astype(np.int64), white=255)
 
 
 def _read_idx(path: Path, kind: Literal["images", "labels"], files: FoundFiles) -> NDArray[np.uint8]:

@@ -52,12 +52,8 @@ def read(files: FoundFiles, split: Literal["train", "test"], dataset: Dataset) -
         if problem is not None:
             raise files.damaged(path, *problem)
         x, y, polarity = (events[:, column].astype(np.int64) for column in range(3))
-        yield Recording(
-            times_us=microseconds(events[:, 3], 1000),
-            index=(y // pixel * width + x // pixel) * 2 + polarity,
-            label=int(match["label"]),
-            group=int(match["user"]),
-        )
+        index = (y // pixel * width + x // pixel) * 2 + polarity
+        yield Recording(microseconds(events[:, 3], 1000), index, int(match["label"]), int(match["user"]))
 
 
 def _pixel_side(dataset: Dataset) -> int:

@@ -32,12 +32,6 @@ class Archive:
     def unpacked(self) -> str:
         return self.name.removesuffix(".zip").removesuffix(".tar.gz")
 
-    def fetch(self, folder: Path) -> None:
-        """Let tonic download and unpack it into `folder`; a file of this name with another md5 counts as absent."""
-        from tonic.download_utils import download_and_extract_archive
-
-        download_and_extract_archive(self.url, str(folder), filename=self.name, md5=self.md5)
-
     def __str__(self) -> str:
         return f"{self.name} from {self.url} (md5 {self.md5})"
 
@@ -69,9 +63,11 @@ class FoundFiles:
         )
 
     def fetch_missing(self) -> None:
-        """Download and unpack what is absent or of another kind into the usual folder."""
-        for role in self.problems:
-            self.archives[role].fetch(self.looked_in[0])
+        """Let tonic download and unpack what is absent into the usual folder, also where an archive has another md5."""
+        from tonic.download_utils import download_and_extract_archive
+
+        for archive in map(self.archives.__getitem__, self.problems):
+            download_and_extract_archive(archive.url, str(self.looked_in[0]), filename=archive.name, md5=archive.md5)
 
     def damaged(self, path: Path, expected: str, found: str) -> DataError:
         """The error for a file that is there but cut, of another kind, or holds impossible values."""

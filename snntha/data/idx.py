@@ -35,14 +35,12 @@ class _Publication:
 
 _PUBLICATIONS = {
     "mnist": _Publication(
-        folder="MNIST",
-        test_labels_md5="27ae3e4e09519cfbb04c329615203637",
-        source="https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "MNIST", "27ae3e4e09519cfbb04c629615203637", "https://ossci-datasets.s3.amazonaws.com/mnist/"
     ),
     "fashion_mnist": _Publication(
-        folder="FashionMNIST",
-        test_labels_md5="15d484375f8d13e6eb1aabb0c3f46965",
-        source="https://github.com/zalandoresearch/fashion-mnist; on Debian and Ubuntu: apt install "
+        "FashionMNIST",
+        "15d484375f8d13e6eb1aabb0c3f46965",
+        "https://github.com/zalandoresearch/fashion-mnist; on Debian and Ubuntu: apt install "
         "dataset-fashion-mnist, then dataset.root=/usr/share/datasets/fashion-mnist",
     ),
 }

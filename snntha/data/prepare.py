@@ -13,13 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from snntha.config.schema import Dataset
-from snntha.data import digits, idx, temporal_coding
+from snntha.data import FILE_SETS, digits, idx, status, temporal_coding
 from snntha.data.batch import Data, EventSplit, ImageSplit, Split
 from snntha.data.binning import Binning
 from snntha.data.cache import Binned, load_or_build
 from snntha.data.files import DataError, FoundFiles, file_state
 from snntha.data.idx import Images
-from snntha.data.status import FILE_SETS, status
 from snntha.data.stratified import Strata, hold_out_and_limit
 
 _DOWNLOAD_ERRORS = (OSError, RuntimeError, EOFError, tarfile.TarError, zipfile.BadZipFile, http.client.HTTPException)

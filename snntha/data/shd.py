@@ -39,16 +39,11 @@ def read(files: FoundFiles, split: Literal["train", "test"], dataset: Dataset) -
     if not len(times) == len(units) == len(labels) == len(speakers):
         found = f"{len(times)} times, {len(units)} units, {len(labels)} labels, {len(speakers)} speakers"
         raise files.damaged(path, "one entry for each recording in every data set", found)
-    for number, (times_s, channel) in enumerate(zip(times, units, strict=True)):
+    for number, (times_s, channel, label, speaker) in enumerate(zip(times, units, labels, speakers, strict=True)):
         problem = _problem(times_s.astype(np.float64), channel)
         if problem is not None:
             raise files.damaged(path, problem[0], f"{problem[1]} in recording {number}")
-        yield Recording(
-            times_us=microseconds(times_s, 1_000_000),
-            index=channel.astype(np.int64),
-            label=int(labels[number]),
-            group=int(speakers[number]),
-        )
+        yield Recording(microseconds(times_s, 1_000_000), channel.astype(np.int64), int(label), int(speaker))
 
 
 def _read_arrays(path: Path, files: FoundFiles) -> tuple[Any, Any, Any, Any]:

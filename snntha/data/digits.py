@@ -10,7 +10,7 @@ _SPLIT_SEED = 1797  # of the test set, the same in every run so that runs compar
 _TEST_SHARE = 0.2
 
 
-def read() -> tuple[Images, Images]:
+def read() -> list[Images]:
     """Training and test images, split by class with a fixed seed; grey values 0..16."""
     from sklearn.datasets import load_digits
 
@@ -19,5 +19,5 @@ def read() -> tuple[Images, Images]:
     labels_B = labels_B.astype(np.int64)
     rng = np.random.default_rng(_SPLIT_SEED)
     test = stratified_sample(Strata(labels_B), round(_TEST_SHARE * len(labels_B)), rng)
-    train = complement(test, len(labels_B))
-    return Images(images_BHW[train], labels_B[train], _WHITE), Images(images_BHW[test], labels_B[test], _WHITE)
+    parts = complement(test, len(labels_B)), test
+    return [Images(images_BHW[part], labels_B[part], _WHITE) for part in parts]

@@ -15,13 +15,10 @@ from snntha.data.files import DataError, FoundFiles, look_for
 
 _MAGIC = {"images": 0x803, "labels": 0x801}  # two zero bytes, type uint8, number of axes
 _SIDE = 28
+_PARTS = ("train", "t10k")
 _IDX_MAGIC = b"\0\0\x08"  # of bytes
 _GZIP_MAGIC = b"\x1f\x8b"
-_NAMES = {
-    f"{part}-{kind}": f"{part}-{kind}-idx{magic & 0xFF}-ubyte"
-    for part in ("train", "t10k")
-    for kind, magic in _MAGIC.items()
-}
+_NAMES = {f"{part}-{kind}": f"{part}-{kind}-idx{_MAGIC[kind] & 0xFF}-ubyte" for part in _PARTS for kind in _MAGIC}
 
 
 @dataclass(frozen=True)
@@ -73,13 +70,13 @@ def download(files: FoundFiles) -> None:
     torchvision_class(files.looked_in[-1], download=True)
 
 
-def read(files: FoundFiles) -> tuple[Images, Images]:
+def read(files: FoundFiles) -> list[Images]:
     """Training and test images, checked.
 
     Raises:
         DataError: a file is cut, of another kind, or of the other data set; images and labels differ in number.
     """
-    return _read_part(files, "train"), _read_part(files, "t10k")
+    return [_read_part(files, part) for part in _PARTS]
 
 
 def _read_part(files: FoundFiles, part: str) -> Images:
@@ -87,12 +84,16 @@ def _read_part(files: FoundFiles, part: str) -> Images:
     images_BHW = _read_idx(images_path, "images", files)
     labels_B = _read_idx(labels_path, "labels", files)
     if images_BHW.shape[1:] != (_SIDE, _SIDE):
-        height, width = images_BHW.shape[1:]
-        raise files.damaged(images_path, f"images of {_SIDE} x {_SIDE}", f"{height} x {width}")
+        raise files.damaged(images_path, f"images of {_SIDE} x {_SIDE}", " x ".join(map(str, images_BHW.shape[1:])))
     if len(images_BHW) != len(labels_B):
         raise files.damaged(labels_path, f"{len(images_BHW)} labels, one for each image", str(len(labels_B)))
-    if part == "t10k":
-        _refuse_other_publication(labels_path, labels_B, files.name)
+    header = np.array([_MAGIC["labels"], len(labels_B)], dtype=">u4").tobytes()
+    md5 = hashlib.md5(header + labels_B.tobytes(), usedforsecurity=False).hexdigest()
+    for other in _PUBLICATIONS:
+        if other != files.name and md5 == _PUBLICATIONS[other].test_labels_md5:
+            raise DataError(
+                f"dataset={files.name}: {labels_path} belongs to {other}; set dataset={other}, or another dataset.root"
+            )
     return Images(images_BHW, labels_B.astype(np.int64), white=255)
 
 
@@ -113,11 +114,3 @@ def _read_idx(path: Path, kind: Literal["images", "labels"], files: FoundFiles) 
     if expected != actual:
         raise files.damaged(path, f"{expected} bytes after the header, for {shape}", f"{actual}")
     return np.frombuffer(content, dtype=np.uint8, offset=header.nbytes).reshape(shape)
-
-
-def _refuse_other_publication(path: Path, labels_B: NDArray[np.uint8], name: str) -> None:
-    content = np.array([_MAGIC["labels"], len(labels_B)], dtype=">u4").tobytes() + labels_B.tobytes()
-    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    for other, publication in _PUBLICATIONS.items():
-        if other != name and md5 == publication.test_labels_md5:
-            raise DataError(f"dataset={name}: {path} belongs to {other}; set dataset={other}, or another dataset.root")

@@ -104,18 +104,15 @@ def _find_or_download(dataset: Dataset) -> FoundFiles:
 
 def _check_samples(dataset: Dataset, train_B: NDArray[np.int64], test_B: NDArray[np.int64]) -> None:
     """Both sets hold samples, with classes that the network has and that training shows it."""
-    for name, labels_B in (("training", train_B), ("test", test_B)):
+    for part, labels_B in (("training", train_B), ("test", test_B)):
+        subject = f"dataset={dataset.name}: the {part} set"
         if len(labels_B) < 2:
-            raise DataError(
-                f"dataset={dataset.name}: the {name} set holds {len(labels_B)} samples; at least 2 are needed"
-            )
+            raise DataError(f"{subject} holds {len(labels_B)} samples; at least 2 are needed")
         if labels_B.min() < 0 or labels_B.max() >= dataset.classes:
             raise DataError(
-                f"dataset={dataset.name}: the {name} set has classes {labels_B.min()} to {labels_B.max()}, "
+                f"{subject} has classes {labels_B.min()} to {labels_B.max()}, "
                 f"dataset.classes={dataset.classes} admits 0 to {dataset.classes - 1}"
             )
-    unseen = np.setdiff1d(test_B, train_B)
-    if len(unseen):
-        raise DataError(
-            f"dataset={dataset.name}: classes {unseen.tolist()} of the test set are not in the training set"
-        )
+    if len(unseen := np.setdiff1d(test_B, train_B)):
+        missing = f"classes {unseen.tolist()} of the test set are not in the training set"
+        raise DataError(f"dataset={dataset.name}: {missing}")

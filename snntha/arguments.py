@@ -1,4 +1,4 @@
-"""The sub-commands and their arguments: one table, from which they are read, explained and completed.
+"""The sub-commands and their arguments: one table, from which they are read, explained, completed and carried out.
 
 The keys of `snntha train` are not here: they are the configuration's, and Hydra reads them.
 """
@@ -10,38 +10,31 @@ from pathlib import Path
 from typing import Any
 
 from snntha.config import CHOICES
-from snntha.errors import UserError, did_you_mean
+from snntha.errors import UserError, did_you_mean, expected
 
 _WORDS = {int: "a whole number", float: "a number"}
-_EMPTY = (None, [], "", False)  # defaults that need no mention
 
 
-@dataclass(frozen=True)
+@dataclass
 class Argument:
-    """One argument; its form is `key=HINT`, `--flag=HINT`, `--flag` or, for a positional, `NAME`."""
+    """One argument; its form is `key=HINT`, `key=one|other`, `--flag=HINT`, `--flag` or, for a positional, `NAME`."""
 
     form: str
     about: str
     kind: type = str  # str, Path, int, float or bool
     default: Any = None
+    key: str = ""  # the parameter that takes the value, if not called as the argument is
     many: bool = False  # a list: with commas between, positionals as words of their own
-    choices: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()  # if the form does not spell them out
     at_least: float | None = None  # of a number
     required: bool = False
 
-    @property
-    def name(self) -> str:
-        return self.form.partition("=")[0]
-
-    @property
-    def key(self) -> str:
-        """Under which `parse` hands over its value."""
-        return self.name.lstrip("-").rpartition(".")[2].lower()
-
-    @property
-    def is_switch(self) -> bool:
-        """A flag without a value."""
-        return self.name.startswith("--") and self.kind is bool
+    def __post_init__(self) -> None:
+        self.name, _, hint = self.form.partition("=")
+        self.key = self.key or self.name.lstrip("-").rpartition(".")[2].lower()
+        self.choices = self.choices or (tuple(hint.split("|")) if "|" in hint else ())
+        self.is_positional = self.name.isupper()
+        self.is_switch = self.form.startswith("--") and not hint
 
     def read(self, text: str) -> Any:
         """The value of a text; raises UserError with what was expected. No text is as good as no argument."""
@@ -50,14 +43,10 @@ class Argument:
         return self._read_one(text) if text else self.default
 
     def _read_one(self, text: str) -> Any:
-        choices = ("true", "false") if self.kind is bool else self.choices
-        if choices:
-            if text not in choices:
-                expected = f"{' | '.join(choices)}{did_you_mean(text, choices)}"
-                raise UserError(f"{self.name}={text}: expected {expected}")
-            return text == "true" if self.kind is bool else text
+        if self.choices and text not in self.choices:
+            raise UserError(f"{self.name}={text}: {expected(text, self.choices)}")
         try:
-            value = self.kind(text)
+            value = text == "true" if self.kind is bool else self.kind(text)
         except ValueError:
             value = None
         if value is None or (self.at_least is not None and not value >= self.at_least):
@@ -68,39 +57,47 @@ class Argument:
 
 @dataclass(frozen=True)
 class Command:
-    """A sub-command: how it is called in short, what it does, its arguments, and what else --help says of it."""
+    """A sub-command: how it is called in short, what it does, the function for it, and its arguments."""
 
     example: str
     summary: str
+    function: str  # takes what `parse` gives, and prints or returns what shall be printed
     arguments: tuple[Argument, ...] = ()
-    more: str = ""
+    more: str = ""  # what else --help says of it
 
 
-_RUN = Argument("run=FOLDER", "folder of a run", Path, required=True)
-_SEED = Argument("trial=K", "which seed of the run, from 0", int, 0, at_least=0)
 _ROOT = Argument("dataset.root=FOLDER", "where the data lie, if not where the configuration says")
+_SEED = Argument("trial=K", "which seed of the run, from 0", int, 0, at_least=0)
 _CASES = ("mnist", "fashion_mnist", "dvs_gesture", "shd")
 
 COMMANDS = {
-    "train": Command("train [key=value ...] [-m]", "train, and write a run folder under outputs/"),
+    "train": Command("train [key=value ...] [-m]", "train, and write a run folder under outputs/", "snntha.cli:train"),
     "eval": Command(
         "eval run=FOLDER",
         "test accuracy, firing rates and dead neurons of a run",
-        (_RUN, Argument("checkpoint", "which weights", default="best", choices=("best", "last")), _SEED, _ROOT),
+        "snntha.evaluate:evaluate_run",
+        (
+            Argument("run=FOLDER", "folder of a run", Path, key="folder", required=True),
+            Argument("checkpoint=best|last", "which weights", default="best"),
+            _SEED,
+            _ROOT,
+        ),
     ),
     "report": Command(
         "report [FOLDER ...]",
         "tables of runs beside the published ones; --html FILE writes a page",
+        "snntha.report:report",
         (
-            Argument("FOLDER", "runs, or folders that hold runs", Path, [Path("outputs")], many=True),
-            Argument("--format", "how to print", choices=("rich", "markdown", "csv", "json", "latex")),
-            Argument("--table", "only this one", choices=("results", "cost", "layers", "lightweight", "problems")),
+            Argument("FOLDER", "runs, or folders that hold runs", Path, [Path("outputs")], "folders", many=True),
+            Argument("--format=rich|markdown|csv|json|latex", "how to print", key="form"),
+            Argument("--table=results|cost|layers|lightweight|problems", "only this one", key="only"),
             Argument("--html=FILE", "write one page that opens without a network", Path),
         ),
     ),
     "plot": Command(
         "plot [run=FOLDER,...]",
         "figures and animations of runs; alone: which there are",
+        "snntha.plots:run_command",
         (
             Argument("run=FOLDER", "folders of runs, with commas between", Path, default=[], many=True),
             Argument("figure=NAME", "which, with commas between; none: all that suit the runs", default=[], many=True),
@@ -118,10 +115,11 @@ COMMANDS = {
     "search": Command(
         "search [STUDY]",
         "progress, best trials and pictures of a hyperparameter search",
+        "snntha.search.command:run_command",
         (
             Argument("STUDY", "name or folder; several with commas between: compared in one picture", default=""),
             Argument("storage=URL", "of the studies; none: the study.db of each folder", default=""),
-            Argument("dir=FOLDER", "that holds the studies' folders", Path, Path("outputs/search")),
+            Argument("dir=FOLDER", "that holds the studies' folders", Path, Path("outputs/search"), "parent"),
             Argument("pictures=true|false", "whether to draw", bool, True),
         ),
         "writes trials.csv, pictures/ and best.yaml, for snntha train hparams=FILE; alone: which studies there are",
@@ -129,6 +127,7 @@ COMMANDS = {
     "bench": Command(
         "bench [--json]",
         "speed and memory of a training step against a snnTorch loop",
+        "snntha.bench.command:run_command",
         (
             Argument("case=NAME", "networks, with commas between; none: all", default=[], many=True, choices=_CASES),
             Argument("mode=NAME", "as in snntha train", default="annealed", choices=CHOICES["mode.name"]),
@@ -137,16 +136,17 @@ COMMANDS = {
             Argument("threads=N", "of this machine; none: all", int, at_least=1),
             Argument("sweeps=true|false", "instead: how time grows with size, steps, batch and density", bool, False),
             Argument("picture=FILE.png", "of the sweeps", Path),
-            Argument("--json", "one JSON object instead of tables", bool, False),
+            Argument("--json", "one JSON object instead of tables", bool, False, "as_json"),
         ),
         "the published networks in one run: time, peak memory, floor of this machine, an epoch, where the time goes",
     ),
     "data": Command(
         "data",
         "which data sets are present, and how to get the others",
+        "snntha.cli:data_table",
         (Argument("dataset=NAME", "only this one", choices=CHOICES["dataset.name"]), _ROOT),
     ),
-    "list": Command("list", "data sets and modes with their published accuracy"),
+    "list": Command("list", "data sets and modes with their published accuracy", "snntha.cli:published_table"),
 }
 
 HELP = "\n".join(
@@ -163,28 +163,17 @@ HELP = "\n".join(
 
 def usage(name: str) -> str:
     """What `snntha NAME --help` prints: how to call it, what it does, and each argument."""
-    arguments = COMMANDS[name].arguments
-    forms = [_form(argument) for argument in arguments]
-    optional = [form if argument.required else f"[{form}]" for form, argument in zip(forms, arguments, strict=True)]
-    call = textwrap.fill(" ".join([f"snntha {name}", *optional]), 110, subsequent_indent=" " * 8)
-    width = max(map(len, forms), default=0)
-    lines = [f"  {form:<{width}}  {_explained(argument)}" for form, argument in zip(forms, arguments, strict=True)]
-    about = [text for text in (COMMANDS[name].summary, COMMANDS[name].more) if text]
-    return "\n".join([call, *about, *lines])
-
-
-def _form(argument: Argument) -> str:
-    if argument.name == argument.form and argument.choices:
-        return f"{argument.name}={'|'.join(argument.choices)}"
-    return argument.form
-
-
-def _explained(argument: Argument) -> str:
-    default = argument.default
-    if default in _EMPTY:
-        return argument.about
-    shown = ", ".join(map(str, default)) if isinstance(default, list) else str(default).replace("True", "true")
-    return f"{argument.about} (default: {shown})"
+    command = COMMANDS[name]
+    words = [argument.form if argument.required else f"[{argument.form}]" for argument in command.arguments]
+    lines = [textwrap.fill(" ".join([f"snntha {name}", *words]), 110, subsequent_indent=" " * 8), command.summary]
+    if command.more:
+        lines.append(command.more)
+    width = max((len(argument.form) for argument in command.arguments), default=0)
+    for argument in command.arguments:
+        default = argument.default[0] if argument.default and argument.many else argument.default
+        shown = f" (default: {str(default).replace('True', 'true')})" if default else ""
+        lines.append(f"  {argument.form:<{width}}  {argument.about}{shown}")
+    return "\n".join(lines)
 
 
 def parse(name: str, words: Sequence[str]) -> dict[str, Any]:
@@ -195,26 +184,25 @@ def parse(name: str, words: Sequence[str]) -> dict[str, Any]:
     """
     arguments = {argument.name: argument for argument in COMMANDS[name].arguments}
     values = {argument.key: argument.default for argument in arguments.values()}
-    positional = next((argument for argument in arguments.values() if argument.name.isupper()), None)
+    positional = next((argument for argument in arguments.values() if argument.is_positional), None)
     words_left, texts = iter(words), []
     for word in words_left:
         typed, equals, text = word.partition("=")
         argument = arguments.get(typed)
         if argument is not None and argument.is_switch and not equals:
             values[argument.key] = True
-        elif argument is not None and argument is not positional:
+        elif argument is not None and not argument.is_positional:
             if not equals and (not typed.startswith("--") or not (text := next(words_left, ""))):
-                raise UserError(f"{word}: expected {_form(argument)}\n{usage(name)}")
+                raise UserError(f"{word}: expected {argument.form}\n{usage(name)}")
             values[argument.key] = argument.read(text)
         elif positional is not None and not word.startswith("-") and (not equals or "/" in typed):
-            texts.append(word)
+            texts.append(positional.kind(word))
         else:
             raise UserError(f"unknown argument {word!r}{did_you_mean(typed, arguments)}\n{usage(name)}")
     if positional is not None and texts:
         if len(texts) > 1 and not positional.many:
             raise UserError(f"{' '.join(texts)}: name one {positional.key}\n{usage(name)}")
-        read = [positional.kind(text) for text in texts]
-        values[positional.key] = read if positional.many else read[0]
+        values[positional.key] = texts if positional.many else texts[0]
     for argument in arguments.values():
         if argument.required and values[argument.key] is None:
             raise UserError(f"{argument.name}= is missing: pass {argument.form}, the {argument.about}\n{usage(name)}")
@@ -225,8 +213,7 @@ def completions(name: str, word: str) -> list[str]:
     """What the beginning of a sub-command's argument may become: its keys, and the choices of one."""
     found = []
     for argument in COMMANDS[name].arguments:
-        if argument.name.isupper():
-            continue
         key = argument.name if argument.is_switch else f"{argument.name}="
-        found += [key + choice for choice in argument.choices] if argument.choices and word.startswith(key) else [key]
+        if not argument.is_positional:
+            found += [key + choice for choice in argument.choices if word.startswith(key)] or [key]
     return [text for text in found if text.startswith(word)]

@@ -6,8 +6,8 @@ Nothing here imports torch before the work itself starts, so that help, completi
 import os
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import hydra
@@ -17,10 +17,13 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from rich import print as show
+from rich.table import Column, Table
 
 from snntha import config as configuration
-from snntha.arguments import HELP, completions, parse, usage
+from snntha.arguments import COMMANDS, HELP, completions, parse, usage
 from snntha.errors import UserError, did_you_mean
+from snntha.published import published
 from snntha.search.sweeper import StudySweeper
 
 MULTIRUN = {"-m", "--multirun"}  # Hydra's flags
@@ -41,12 +44,13 @@ def main() -> int:
             train(words)
         elif {"--help", "-h"} & set(words):
             print(usage(command))
-        else:
-            COMMANDS[command](**parse(command, words))
+        elif (shown := resolve_name(COMMANDS[command].function)(**parse(command, words))) is not None:
+            show(shown)
     except _Reported:
         return 1
     except (UserError, HydraException, OmegaConfBaseException) as error:
-        _report(command, error)
+        message = error if isinstance(error, UserError) else configuration.explain(error)
+        print(f"snntha {command}: {message}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -57,11 +61,6 @@ def main() -> int:
 
 class _Reported(Exception):
     """A user's mistake in a job, whose message has been printed."""
-
-
-def _report(command: str, error: Exception) -> None:
-    message = str(error) if isinstance(error, UserError) else configuration.explain(error)
-    print(f"snntha {command}: {message}", file=sys.stderr)
 
 
 def train(arguments: list[str]) -> None:
@@ -76,7 +75,7 @@ def train(arguments: list[str]) -> None:
         except UserError as error:
             if cfg.search is not None:
                 raise  # the search prints and records it
-            _report("train", error)
+            print(f"snntha train: {error}", file=sys.stderr)
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise _Reported from error  # Hydra goes on with the other jobs and raises it at the end
             raise SystemExit(1) from error
@@ -84,14 +83,15 @@ def train(arguments: list[str]) -> None:
     configuration.register()
     Plugins.instance().register(StudySweeper)
     configuration.check_names(arguments)
-    arguments = [_hparams_file(argument) for argument in arguments]
-    if any(argument.startswith("search=") for argument in arguments):
-        if any(argument.startswith("resume=") for argument in arguments):
-            raise UserError("resume= is for a single run: a search goes on where it stopped by its own command alone")
-        if not (MULTIRUN | INSPECTING) & {argument.partition("=")[0] for argument in arguments}:
-            arguments.append("-m")  # a search is a multirun
+    for place, argument in enumerate(arguments):
+        if argument.startswith("hparams=") and argument.endswith(".yaml"):  # a file, such as a search's best.yaml
+            arguments[place] = f"hparams={configuration.add_hparams(Path(argument.removeprefix('hparams=')))}"
+    keys = {argument.partition("=")[0] for argument in arguments}
+    if {"search", "resume"} <= keys:
+        raise UserError("resume= is for a single run: a search goes on where it stopped by its own command alone")
+    multirun = ["-m"] if "search" in keys and not (MULTIRUN | INSPECTING) & keys else []
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra shall raise its errors, not print them: main() does
-    sys.argv = [command_line[0], *arguments]
+    sys.argv = [command_line[0], *arguments, *multirun]
     hydra.main(config_path=str(configuration.conf_folder()), config_name="train")(job)()
 
 
@@ -107,102 +107,39 @@ def _run(cfg: DictConfig) -> Any:
         config, folder = configuration.load(cfg, typed), None
     else:
         folder = Path(cfg.resume)
-        changes = [text for text in typed if not text.startswith("resume=")]
         before = configuration.from_yaml(folder / "config.yaml")
         if before.search is not None:
             raise UserError(
                 f"resume={folder} is trial {before.search.trial} of a search: start the search's command again, "
                 f"or train with hparams=best.yaml of its folder"
             )
-        config = configuration.override(before, changes)
+        config = configuration.override(before, [text for text in typed if not text.startswith("resume=")])
 
     from snntha.closing import train_and_show
 
     return train_and_show(config, resume=folder)
 
 
-def _hparams_file(argument: str) -> str:
-    """`hparams=FILE.yaml`, such as a search's best.yaml, becomes an option of the group hparams."""
-    path = Path(argument.removeprefix("hparams="))
-    if not argument.startswith("hparams=") or path.suffix != ".yaml":
-        return argument
-    return f"hparams={configuration.add_hparams(path)}"
-
-
-def evaluate(run: Path, checkpoint: str, trial: int, root: str | None) -> None:
-    from rich import print as show
-
-    from snntha.evaluate import evaluate_run
-
-    show(evaluate_run(run, trial=trial, checkpoint=checkpoint, root=root))
-
-
-def report(folder: list[Path], format: str | None, table: str | None, html: Path | None) -> None:
-    from snntha.report import report as print_report
-
-    print_report(folder, format, table, html)
-
-
-def plot(**values: Any) -> None:
-    from snntha.plots import run_command
-
-    run_command(**values)
-
-
-def search(study: str, storage: str, dir: Path, pictures: bool) -> None:
-    from snntha.search.command import run_command
-
-    run_command(study, storage, dir, pictures=pictures)
-
-
-def bench(json: bool, **values: Any) -> None:
-    from snntha.bench.command import run_command
-
-    run_command(**values, as_json=json)
-
-
-def data(dataset: str | None, root: str | None) -> None:
-    names = [dataset] if dataset else configuration.CHOICES["dataset.name"]
-    roots = [f"dataset.root={root}"] if root else []
-    datasets = [configuration.compose([f"dataset={name}", *roots]).dataset for name in names]
-
-    from rich import print as show
-
+def data_table(dataset: str | None, root: str | None) -> Table:
+    """Which data sets are present, looked for in `root` instead of where the configuration says."""
     from snntha.data import status_table
 
-    show(status_table(datasets))
+    names = [dataset] if dataset else configuration.CHOICES["dataset.name"]
+    roots = [f"dataset.root={root}"] if root else []
+    return status_table([configuration.compose([f"dataset={name}", *roots]).dataset for name in names])
 
 
-def list_published() -> None:
+def published_table() -> Table:
     """Data sets x modes; a row is also the two choices that `snntha train` needs."""
-    from rich import print as show
-    from rich.table import Table
-
-    from snntha.published import published
-
-    table = Table(title="published test accuracy, percent", caption="5 trials, selected on the test set")
-    for column in ("dataset", "mode"):
-        table.add_column(column)
-    for column in ("best", "mean", "sigma"):
-        table.add_column(column, justify="right")
+    numbers = [Column(name, justify="right") for name in ("best", "mean", "sigma")]
+    title, caption = "published test accuracy, percent", "5 trials, selected on the test set"
+    table = Table("dataset", "mode", *numbers, title=title, caption=caption)
     for dataset in configuration.CHOICES["dataset.name"]:
         for mode in configuration.CHOICES["mode.name"]:
             accuracy = published(dataset, mode)
             table.add_row(dataset, mode, *([f"{value:.2f}" for value in accuracy] if accuracy else ["-"] * 3))
         table.add_section()
-    show(table)
-
-
-COMMANDS: dict[str, Callable[..., None]] = {  # train takes the words as they are, the others what arguments.parse gives
-    "train": train,
-    "eval": evaluate,
-    "report": report,
-    "plot": plot,
-    "search": search,
-    "bench": bench,
-    "data": data,
-    "list": list_published,
-}
+    return table
 
 
 def complete(arguments: list[str]) -> None:

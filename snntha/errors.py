@@ -28,3 +28,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the nearest known word, else nothing."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def expected(word: str, allowed: Iterable[str]) -> str:
+    """What was expected in place of a word that is not allowed, and which of it may have been meant."""
+    return f"expected {' | '.join(allowed)}{did_you_mean(word, allowed)}"

@@ -1,10 +1,12 @@
 """The command as a user types it: exit status, messages, help, completion."""
 
+import inspect
 import os
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 import yaml
@@ -83,12 +85,18 @@ def test_arguments_are_read_by_their_kind():
     assert (plot["run"], plot["iterations"], plot["slope"]) == ([Path("a"), Path("b")], [0, 40], 2.0)
     assert (plot["figure"], plot["output"], plot["frames"], plot["beta"]) == ([], None, 100, None)
     report = parse("report", ["a", "b/lr=1", "--html", "page.html", "--format=csv"])
-    assert report["folder"] == [Path("a"), Path("b/lr=1")]
-    assert (report["html"], report["format"], report["table"]) == (Path("page.html"), "csv", None)
-    assert parse("report", [])["folder"] == [Path("outputs")]
+    assert report["folders"] == [Path("a"), Path("b/lr=1")]
+    assert (report["html"], report["form"], report["only"]) == (Path("page.html"), "csv", None)
+    assert parse("report", [])["folders"] == [Path("outputs")]
     search = parse("search", ["mine", "pictures=false"])
-    assert search == {"study": "mine", "storage": "", "dir": Path("outputs/search"), "pictures": False}
-    assert parse("bench", ["--json"])["json"] is True
+    assert search == {"study": "mine", "storage": "", "parent": Path("outputs/search"), "pictures": False}
+    assert parse("bench", ["--json"])["as_json"] is True
+
+
+@pytest.mark.parametrize("command", sorted(set(cli.COMMANDS) - {"train"}))
+def test_each_command_has_a_function_that_takes_its_arguments(command):
+    values = {argument.key: argument.default for argument in COMMANDS[command].arguments}
+    inspect.signature(resolve_name(COMMANDS[command].function)).bind(**values)
 
 
 def test_choices_of_arguments_are_those_of_the_code():

@@ -28,7 +28,7 @@ from torchvision.datasets import MNIST
 
 from snntha.config.schema import Dataset
 from snntha.data import DataError, dvs_gesture, idx, load, shd, status, status_table
-from snntha.data.minibatches import ImageSplit
+from snntha.data.batch import ImageSplit
 from snntha.kernels.spec import Static
 
 FILE_SETS = ("mnist", "fashion_mnist", "shd", "dvs_gesture")

@@ -10,7 +10,7 @@ import torch
 from recordings import dataset
 
 from snntha.data import load
-from snntha.data.minibatches import EventSplit, ImageSplit
+from snntha.data.batch import EventSplit, ImageSplit
 from snntha.kernels.spec import Events
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # of the package dataset-fashion-mnist

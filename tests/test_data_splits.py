@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from recordings import dataset, write_mnist, write_shd
 
 from snntha.data import DataError, load
-from snntha.data.minibatches import EventSplit, ImageSplit
+from snntha.data.batch import EventSplit, ImageSplit
 from snntha.data.stratified import Strata, complement, hold_out_and_limit, stratified_sample
 from snntha.kernels import reference
 from snntha.kernels.spec import Events, Static

@@ -1,24 +1,21 @@
-"""Composing a configuration from conf/ and the command line, reading it back, and writing it."""
+"""Composing a configuration from conf/ and the command line, and changing one that was read back."""
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, replace
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from snntha.config.migrate import as_delta, without_replaced
-from snntha.config.overrides import check_effect, check_names, check_resumed
-from snntha.config.rules import validate
+from snntha.config.files import read_hparams, read_recorded
+from snntha.config.rules import check_effect, check_names, check_resumed, validate
 from snntha.config.schema import Config
-from snntha.errors import ConfigError, did_you_mean
+from snntha.errors import ConfigError, expected
 from snntha.topology import parse
 
 
@@ -35,18 +32,12 @@ def register() -> None:
     The id is drawn anew each time it is read; `load` reads it once, so that every job of a multirun has its own.
     """
     ConfigStore.instance().store(name="schema", node=Config, replace=True)
-    OmegaConf.register_resolver("short_id", _short_id, replace=True)
-
-
-def _short_id() -> str:
-    return secrets.token_hex(3)
+    OmegaConf.register_resolver("short_id", lambda: secrets.token_hex(3), replace=True)
 
 
 def add_hparams(path: Path) -> str:
     """Make a file of hyperparameters an option of the group hparams, and return the option's name."""
-    if not path.is_file():
-        raise ConfigError(f"hparams={path}: there is no such file; a name without .yaml chooses one of conf/hparams")
-    delta = as_delta(_read(path, lambda path: OmegaConf.to_container(OmegaConf.load(path)), f"hparams={path}"))
+    delta = read_hparams(path)
     # A group of its own: of two options with one name Hydra would take that of conf/.
     ConfigStore.instance().store(group="hparams/file", name=path.stem, node=delta, package="_global_", replace=True)
     return f"file/{path.stem}"
@@ -75,7 +66,8 @@ def load(cfg: DictConfig, overrides: Iterable[str] = ()) -> Config:
         ConfigError: a value is wrong, or an override has no effect.
     """
     own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-    config = _merge(Config(), own)  # over the bare schema, which refuses keys that were added by `+`
+    # Plain values over the bare schema, which refuses keys that were added by `+`.
+    config = _merge(Config(), OmegaConf.to_container(own, resolve=True))
     check_effect(overrides, config.dataset.name)
     return config
 
@@ -87,7 +79,7 @@ def explain(error: Exception) -> str:
     """What a Hydra or OmegaConf error means for the one who typed the command."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, name = error.missing_cfg_file.rpartition("/")
-        return f"{group}={name}: expected {' | '.join(error.options)}{did_you_mean(name, error.options)}"
+        return f"{group}={name}: {expected(name, error.options)}"
     if isinstance(error, OverrideParseException):
         return f"{error.override}: expected key=value, such as dataset=shd, without spaces around the ="
     text = f"{error}\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else str(error)
@@ -97,45 +89,9 @@ def explain(error: Exception) -> str:
     return "\n  ".join([first, *kept])
 
 
-def to_yaml(config: Config) -> str:
-    """The text of a run's config.yaml, every value resolved."""
-    return OmegaConf.to_yaml(OmegaConf.structured(config))
-
-
 def from_yaml(path: Path) -> Config:
     """Read a run's config.yaml back, also one of an earlier version."""
     return _merge(Config(), read_recorded(path))
-
-
-def read_recorded(path: Path) -> dict[str, Any]:
-    """The values of a run's config.yaml, also one of an earlier version, without a check against the schema.
-
-    A run that is read is data, perhaps a stranger's: an interpolation, which could read this machine's environment, is
-    refused and never resolved.
-    """
-    if not path.is_file():
-        raise ConfigError(f"{path} does not exist: name the folder of a run, the one that holds config.yaml")
-    recorded = _read(path, lambda path: yaml.load(path.read_bytes(), _YAML_LOADER), f"{path} is damaged, it")
-    for key, value in flatten(recorded):
-        if "${" in str(value):
-            raise ConfigError(
-                f"{path}: {key}={value} is an interpolation, which no run records: write the value itself"
-            )
-    return without_replaced(recorded)
-
-
-_YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times faster, where it was built in
-
-
-def _read(path: Path, parse: Callable[[Path], Any], subject: str) -> dict[str, Any]:
-    """A YAML file of keys; `subject` begins the sentence that says what is wrong with it."""
-    try:
-        values = parse(path)
-    except (yaml.YAMLError, ValueError, OSError) as error:
-        raise ConfigError(f"{subject} is not YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{subject} holds no keys")
-    return values
 
 
 def override(config: Config, overrides: Iterable[str]) -> Config:
@@ -145,51 +101,23 @@ def override(config: Config, overrides: Iterable[str]) -> Config:
     return _merge(config, OmegaConf.from_dotlist([text.lstrip("+") for text in overrides]))
 
 
-def tuned(config: Config) -> dict[str, Any]:
-    """What a file of hyperparameters says of a configuration: the keys that are tuned for a data set and mode."""
-    tuned_data = ("time_steps", "bin_ms", "target_peak")
-    return {
-        "hparams": asdict(config.hparams),
-        "optimizer": asdict(config.optimizer),
-        "dataset": {key: value for key in tuned_data if (value := getattr(config.dataset, key)) is not None},
-        "epochs": config.epochs,
-        "patience": config.patience,
-    }
-
-
-def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value of a nested configuration with its key as on the command line, `hparams.threshold.start`."""
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _merge(config: Config, changes: DictConfig | ListConfig | dict[str, Any]) -> Config:
+def _merge(config: Config, changes: Any) -> Config:
     """Changes over a configuration, resolved, spelt out and checked."""
     try:
-        plain = changes if isinstance(changes, dict) else OmegaConf.to_container(changes, resolve=True)
-        assert isinstance(plain, dict)
-        merged = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(config), plain))
+        merged = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(config), changes))
     except OmegaConfBaseException as error:
         raise ConfigError(explain(error)) from error
     assert isinstance(merged, Config)
-    merged = _spelt_out(merged)
+    _spell_out(merged)
     validate(merged)
     return merged
 
 
-def _spelt_out(config: Config) -> Config:
-    """A copy that says, with an entry for each layer, what a set of hyperparameters may leave out.
-
-    No dropout, and the zero rise and rate of a threshold that stays.
-    """
+def _spell_out(config: Config) -> None:
+    """Write, with an entry for each layer, what may be left out: no dropout, and a threshold that stays."""
     layers = parse(config.model.topology, tuple(config.dataset.input_shape))
     hparams, threshold = config.hparams, config.hparams.threshold
-    if not hparams.dropout:
-        hparams = replace(hparams, dropout=[0.0] * sum(layer.kind == "dense" for layer in layers))
+    hparams.dropout = hparams.dropout or [0.0] * sum(layer.kind == "dense" for layer in layers)
     if not config.mode.anneal:
-        zeros = [0.0] * len(layers)
-        threshold = replace(threshold, rise=threshold.rise or zeros, rate=threshold.rate or list(zeros))
-    return replace(config, hparams=replace(hparams, threshold=threshold))
+        threshold.rise = threshold.rise or [0.0] * len(layers)
+        threshold.rate = threshold.rate or [0.0] * len(layers)

@@ -1,14 +1,16 @@
-"""The checks of a configuration that need no data; nothing here changes it."""
+"""The checks of a configuration, and of the overrides that change it, that need no data; nothing here changes it."""
 
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
-from snntha.config.schema import Config, Search
-from snntha.errors import ConfigError, did_you_mean
-from snntha.topology import LayerShape, parse
+from snntha.config.files import REPLACED
+from snntha.config.schema import Config
+from snntha.errors import ConfigError, expected
+from snntha.topology import parse
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "device": ("auto", "cpu", "cuda"),
@@ -41,7 +43,8 @@ _KEYS: tuple[tuple[Rule, str], ...] = (
     (AT_LEAST_1, "dataset.time_steps dataset.test_time_steps dataset.limit dataset.target_step"),
     (AT_LEAST_1, "search.n_trials search.epochs search.limit search.seeds search.workers"),
     (AT_LEAST_1, "search.failure_window search.max_deaths"),
-    (POSITIVE, "dataset.bin_ms dataset.target_peak optimizer.lr hparams.slope hparams.grad_clip hparams.weight_clip"),
+    ((lambda value: 0.001 <= value < math.inf, "0.001 or more"), "dataset.bin_ms"),  # a microsecond
+    (POSITIVE, "dataset.target_peak optimizer.lr hparams.slope hparams.grad_clip hparams.weight_clip"),
     (POSITIVE, "hparams.cosine_epochs hparams.threshold.start search.heartbeat_s search.stale_s"),
     (AT_LEAST_0, "hparams.threshold.rise"),
     (BELOW_1, "dataset.validation_fraction optimizer.momentum optimizer.betas hparams.dropout"),
@@ -50,161 +53,163 @@ _KEYS: tuple[tuple[Rule, str], ...] = (
 )
 RULES = {key: rule for rule, keys in _KEYS for key in keys.split()}
 
+CHANGEABLE = ("epochs", "patience", "trials", "threads", "device", "backend", "dataset.root", "dataset.cache")
+_READ_BY = {  # keys that some data sets alone read
+    "dataset.bin_ms": ("dvs_gesture", "shd"),
+    "dataset.window": ("dvs_gesture", "shd"),
+    "dataset.target_peak": ("temporal_coding",),
+    "dataset.target_step": ("temporal_coding",),
+}
+
+
+def _key(override: str) -> str:
+    """`hparams.beta` of `hparams.beta=0.9`, `+hparams.beta=0.9` and `~hparams.beta`."""
+    return override.partition("=")[0].lstrip("+~")
+
+
+def check_names(overrides: Iterable[str]) -> None:
+    """Before composing: refuse keys of earlier versions, and say which there are now."""
+    for text in overrides:
+        if (now := REPLACED.get(_key(text))) is not None:
+            raise ConfigError(f"{text}: this key is {now} now: pass {now}={text.partition('=')[2]}")
+
+
+def check_effect(overrides: Iterable[str], dataset: str) -> None:
+    """Refuse what would be accepted and do nothing with this data set."""
+    for text in overrides:
+        readers = _READ_BY.get(_key(text), (dataset,))
+        if dataset not in readers:
+            raise ConfigError(f"{text} has no effect: only dataset={' | '.join(readers)} reads it; leave it out")
+        if _key(text) == "fidelity.name":
+            raise ConfigError(f"{text} is the name of what conf/fidelity sets: choose one with fidelity=...")
+
+
+def check_resumed(overrides: Iterable[str]) -> None:
+    """Only what an interrupted run may change when it goes on."""
+    for text in overrides:
+        if (key := _key(text)) not in CHANGEABLE:
+            raise ConfigError(
+                f"{text}: a resumed run keeps its configuration and may change only {', '.join(CHANGEABLE)}; "
+                f"leave {key} out, or start a new run without resume"
+            )
+
 
 def validate(config: Config) -> None:
-    """Check what needs no data; raises ConfigError."""
-    _check_choices(config)
-    _check_match(config)
-    layers = parse(config.model.topology, tuple(config.dataset.input_shape))
-    _check_layers(config, layers)
-    _check_numbers(config)
-    _check_threshold(config)
-    _check_optimizer(config)
-    _check_dataset(config)
-    if config.search is not None:
-        _check_search(config, config.search)
+    """Refuse what cannot run; raises ConfigError with the first thing that is wrong."""
+    checks = (_choices, _match, _layers, _numbers, _combinations, _search)  # each yields what is wrong
+    for problem in chain.from_iterable(check(config) for check in checks):
+        raise ConfigError(problem)
 
 
-def _settings(config: Config, keys: Iterable[str]) -> Iterator[tuple[str, Any]]:
-    """The values of keys; those of a search only where there is one."""
-    for key in keys:
-        if config.search is not None or not key.startswith("search."):
-            yield key, attrgetter(key)(config)
-
-
-def _check_choices(config: Config) -> None:
-    for key, value in _settings(config, CHOICES):
-        allowed = CHOICES[key]
+def _choices(config: Config) -> Iterator[str]:
+    for key, allowed in CHOICES.items():
+        value = attrgetter(key)(config)
         if value not in allowed:
-            raise ConfigError(f"{key}={value}: expected {' | '.join(allowed)}{did_you_mean(value, allowed)}")
+            yield f"{key}={value}: {expected(value, allowed)}"
 
 
-def _check_match(config: Config) -> None:
-    """Hyperparameters are for one data set and mode."""
+def _match(config: Config) -> Iterator[str]:
+    """Hyperparameters are for one data set and mode, and a mode is what its name says."""
     hparams, dataset, mode = config.hparams, config.dataset.name, config.mode.name
     if (hparams.dataset, hparams.mode) != (dataset, mode):
-        raise ConfigError(
+        yield (
             f"hparams={hparams.name} is for dataset={hparams.dataset} mode={hparams.mode}, "
             f"but this run has dataset={dataset} mode={mode}: "
             f"pass dataset={hparams.dataset} mode={hparams.mode}, or hparams={dataset}_{mode}"
         )
-    for key, value, expected in (
-        ("mode.binarize", config.mode.binarize, mode != "flt32"),
-        ("mode.anneal", config.mode.anneal, mode == "annealed"),
-    ):
-        if value is not expected:
-            raise ConfigError(f"{key}={str(value).lower()}: this is not mode={mode}; choose another mode instead")
+    for key, of_mode in (("binarize", mode != "flt32"), ("anneal", mode == "annealed")):
+        if (value := getattr(config.mode, key)) is not of_mode:
+            yield f"mode.{key}={str(value).lower()}: this is not mode={mode}; choose another mode instead"
 
 
-def _check_layers(config: Config, layers: list[LayerShape]) -> None:
+def _layers(config: Config) -> Iterator[str]:
     """Lists have one entry per layer, and the last layer one neuron per class."""
     hparams, topology = config.hparams, config.model.topology
+    layers = parse(topology, tuple(config.dataset.input_shape))
     dense = sum(layer.kind == "dense" for layer in layers)
-    lengths = {
-        "dropout": (dense, "dense"),
-        **{f"threshold.{key}": (len(layers), "spiking") for key in ("start", "rise", "rate")},
-    }
-    for key, (expected, kind) in lengths.items():
+    spiking = dict.fromkeys(("threshold.start", "threshold.rise", "threshold.rate"), (len(layers), "spiking"))
+    for key, (number, kind) in {"dropout": (dense, "dense"), **spiking}.items():
         values = attrgetter(key)(hparams)
-        if len(values) != expected:
-            raise ConfigError(
+        if len(values) != number:
+            yield (
                 f"hparams.{key}={values} has {_count(len(values), 'entry', 'entries')}, but model.topology={topology} "
-                f"has {_count(expected, f'{kind} layer', f'{kind} layers')}: pass one entry per {kind} layer"
+                f"has {_count(number, f'{kind} layer', f'{kind} layers')}: pass one entry per {kind} layer"
             )
     if layers[-1].neurons != config.dataset.classes:
-        raise ConfigError(
+        yield (
             f"model.topology={topology} ends with {_count(layers[-1].neurons, 'neuron', 'neurons')}, "
             f"but dataset={config.dataset.name} needs {config.dataset.classes}"
         )
     if hparams.batch_norm and dense == len(layers):
-        raise ConfigError(
-            f"hparams.batch_norm=true needs a convolution, but model.topology={topology} has none: pass false"
-        )
+        yield f"hparams.batch_norm=true needs a convolution, but model.topology={topology} has none: pass false"
 
 
-def _check_numbers(config: Config) -> None:
-    for key, value in _settings(config, RULES):
-        passes, allowed = RULES[key]
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+def _numbers(config: Config) -> Iterator[str]:
+    for key, (passes, allowed) in RULES.items():
+        if config.search is None and key.startswith("search."):
+            continue
+        value = attrgetter(key)(config)
         entries = value if isinstance(value, list) else [value]
         if not all(entry is None or passes(entry) for entry in entries):
-            raise ConfigError(
-                f"{key}={json.dumps(value)}: expected {allowed}{' in every entry' * isinstance(value, list)}"
-            )
+            yield f"{key}={json.dumps(value)}: expected {allowed}{' in every entry' * isinstance(value, list)}"
 
 
-def _check_threshold(config: Config) -> None:
-    """What the mode says of the threshold."""
-    mode, threshold = config.mode, config.hparams.threshold
+def _combinations(config: Config) -> Iterator[str]:
+    """Values that are right in themselves and wrong beside another one."""
+    dataset, mode, optimizer, threshold = config.dataset, config.mode, config.optimizer, config.hparams.threshold
     if not mode.anneal and any(threshold.rise):
         zeros = json.dumps([0.0] * len(threshold.rise), separators=(",", ":"))
-        raise ConfigError(
+        yield (
             f"hparams.threshold.rise={threshold.rise}: mode={mode.name} keeps the threshold fixed: "
             f"pass mode=annealed or hparams.threshold.rise={zeros}"
         )
     if mode.name == "bsnn_theta1" and any(start != 1 for start in threshold.start):
-        raise ConfigError(f"hparams.threshold.start={threshold.start}: mode=bsnn_theta1 fixes it at 1: pass mode=bsnn")
-
-
-def _check_optimizer(config: Config) -> None:
-    optimizer = config.optimizer
-    if optimizer.name == "sgd":
-        return
-    if optimizer.momentum > 0:
-        raise ConfigError(
-            f"optimizer.momentum={optimizer.momentum} belongs to sgd: pass optimizer=sgd or optimizer.momentum=0"
-        )
-    if len(optimizer.betas) != 2:
-        raise ConfigError(f"optimizer.betas={optimizer.betas}: adam needs two, such as optimizer.betas=[0.9,0.999]")
-
-
-def _check_dataset(config: Config) -> None:
-    dataset = config.dataset
+        yield f"hparams.threshold.start={threshold.start}: mode=bsnn_theta1 fixes it at 1: pass mode=bsnn"
+    if optimizer.name == "adam" and optimizer.momentum > 0:
+        yield f"optimizer.momentum={optimizer.momentum} belongs to sgd: pass optimizer=sgd or optimizer.momentum=0"
+    if optimizer.name == "adam" and len(optimizer.betas) != 2:
+        yield f"optimizer.betas={optimizer.betas}: adam needs two, such as optimizer.betas=[0.9,0.999]"
     if dataset.name in ("dvs_gesture", "shd") and dataset.bin_ms is None:
-        raise ConfigError(
-            "dataset.bin_ms=null: event data need the milliseconds of a time step, such as dataset.bin_ms=3"
-        )
+        yield "dataset.bin_ms=null: event data need the milliseconds of a time step, such as dataset.bin_ms=3"
     if dataset.name != "temporal_coding" and config.selection == "validation" and dataset.validation_fraction == 0:
-        raise ConfigError(
+        yield (
             "dataset.validation_fraction=0 leaves nothing to select the model on: "
             "pass dataset.validation_fraction=0.1 or selection=test"
         )
 
 
-def _check_search(config: Config, search: Search) -> None:
+def _search(config: Config) -> Iterator[str]:
+    search = config.search
+    if search is None:
+        return
     if config.selection == "test":
-        raise ConfigError(
-            "selection=test: a search would choose hyperparameters by the test set; pass selection=validation"
-        )
+        yield "selection=test: a search would choose hyperparameters by the test set; pass selection=validation"
     if search.stale_s <= search.heartbeat_s:
-        raise ConfigError(
+        yield (
             f"search.stale_s={search.stale_s}: a worker that gives a sign of life every search.heartbeat_s="
             f"{search.heartbeat_s} seconds would count as dead; pass several times that"
         )
-    for key, value, own, wanted in (
-        ("trials", config.trials, "search.seeds", search.seeds),
-        ("dataset.limit", config.dataset.limit, "search.limit", search.limit),
-    ):
-        if value != wanted:  # what a trial costs, which the study's record and the pruner go by
-            raise ConfigError(f"{key}={value}: in a search, set {own} instead")
+    # What a trial costs, which the study's record and the pruner go by.
+    if config.trials != search.seeds:
+        yield f"trials={config.trials}: in a search, set search.seeds instead"
+    if config.dataset.limit != search.limit:
+        yield f"dataset.limit={config.dataset.limit}: in a search, set search.limit instead"
     if search.pruner not in search.pruners:
-        raise ConfigError(
-            f"search.pruner={search.pruner}: expected {' | '.join(search.pruners)}"
-            f"{did_you_mean(search.pruner, search.pruners)}"
-        )
+        yield f"search.pruner={search.pruner}: {expected(search.pruner, search.pruners)}"
     for name, dimension in search.space.items():
-        key = f"search.space.{name}"
+        key, low, high = f"search.space.{name}", dimension.low, dimension.high
         if dimension.each not in (None, "layer", "dense"):
-            raise ConfigError(f"{key}.each={dimension.each}: expected null | layer | dense")
+            yield f"{key}.each={dimension.each}: expected null | layer | dense"
         if dimension.when not in (None, "convolution", "sgd"):
-            raise ConfigError(f"{key}.when={dimension.when}: expected null | convolution | sgd")
+            yield f"{key}.when={dimension.when}: expected null | convolution | sgd"
         if dimension.choices:
             continue
-        if dimension.low is None or dimension.high is None:
-            raise ConfigError(f"{key}: give low and high, or choices")
-        if dimension.low > dimension.high or (dimension.log and dimension.low <= 0):
+        if low is None or high is None:
+            yield f"{key}: give low and high, or choices"
+        elif low > high or (dimension.log and low <= 0):
             above = ", and above 0 for log" if dimension.log else ""
-            raise ConfigError(f"{key}: low={dimension.low} must not be above high={dimension.high}{above}")
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
+            yield f"{key}: low={low} must not be above high={high}{above}"

@@ -3,16 +3,21 @@
 Nothing here imports torch before `load` is called.
 """
 
+from types import ModuleType
 from typing import TYPE_CHECKING
 
+from rich.table import Column, Table
+from rich.text import Text
+
 from snntha.config.schema import Dataset
+from snntha.data import dvs_gesture, idx, shd
 from snntha.data.files import DataError, FoundFiles
-from snntha.data.status import status, status_table
 
 if TYPE_CHECKING:
     from snntha.data.batch import Data
 
-__all__ = ["DataError", "FoundFiles", "load", "status", "status_table"]
+FILE_SETS: dict[str, ModuleType] = {"mnist": idx, "fashion_mnist": idx, "dvs_gesture": dvs_gesture, "shd": shd}
+_WITHOUT_FILES = {"digits": "comes with scikit-learn", "temporal_coding": "generated from the seed"}
 
 
 def load(dataset: Dataset, *, selection: str, seed: int) -> "Data":
@@ -30,3 +35,25 @@ def load(dataset: Dataset, *, selection: str, seed: int) -> "Data":
     from snntha.data.prepare import prepare
 
     return prepare(dataset, selection, seed)
+
+
+def status(dataset: Dataset) -> FoundFiles:
+    """Whether a data set is present, where it was looked for, what is missing and how to get it; reads no samples."""
+    if dataset.name in FILE_SETS:
+        return FILE_SETS[dataset.name].find(dataset)
+    if dataset.name in _WITHOUT_FILES:
+        return FoundFiles(dataset.name, looked_in=(), paths={}, problems={}, remedy="")
+    raise DataError(f"dataset.name={dataset.name!r}; expected one of {', '.join((*_WITHOUT_FILES, *FILE_SETS))}")
+
+
+def status_table(datasets: list[Dataset]) -> Table:
+    """One row for each data set: a tick and where it is, or a cross, what is missing and how to get it."""
+    table = Table("", "data set", Column("found, or missing and how to get it", overflow="fold"), show_lines=True)
+    for dataset in datasets:
+        found = status(dataset)
+        if found.present:
+            folders = sorted({str(path.parent) for path in found.paths.values()})
+            table.add_row("[green]✓[/green]", found.name, Text(", ".join(folders) or _WITHOUT_FILES[found.name]))
+        else:
+            table.add_row("[red]✗[/red]", found.name, Text(found.report))
+    return table

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snntha.config.schema import Dataset
-from snntha.data.files import DataError
 
 
 @dataclass(frozen=True)
@@ -34,14 +33,9 @@ class Binning:
     @classmethod
     def of(cls, dataset: Dataset, time_steps: int) -> "Binning":
         """From `dataset.bin_ms` and `dataset.window`, which is 'full' or 'first_T_ms'."""
-        if dataset.bin_ms is None or round(dataset.bin_ms * 1000) < 1:
-            raise DataError(f"dataset.bin_ms={dataset.bin_ms}; expected milliseconds, at least 0.001")
+        assert dataset.bin_ms is not None
         bin_us = round(dataset.bin_ms * 1000)
-        if dataset.window == "full":
-            return cls(time_steps, bin_us, duration_us=time_steps * bin_us)
-        if dataset.window == "first_T_ms":
-            return cls(time_steps, bin_us, duration_us=time_steps * min(bin_us, 1000))
-        raise DataError(f"dataset.window={dataset.window!r}; expected 'full' or 'first_T_ms'")
+        return cls(time_steps, bin_us, time_steps * (min(bin_us, 1000) if dataset.window == "first_T_ms" else bin_us))
 
 
 def microseconds(times: NDArray[np.number], unit_us: int) -> NDArray[np.int64]:

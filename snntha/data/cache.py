@@ -3,17 +3,15 @@
 The folder's name is a digest of every setting that shaped the events and of the state of the source files.
 """
 
-import errno
 import hashlib
 import json
 import logging
-import shutil
-import uuid
 import zlib
 from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -24,7 +22,6 @@ from snntha.data.files import DataError
 
 log = logging.getLogger(__name__)
 
-MAX_INPUTS = 2**16  # an input's index is a uint16
 _FORMAT = 1  # raise it when the arrays or the binning change
 _ARRAYS = ("indptr", "index", "labels", "groups")
 
@@ -57,31 +54,29 @@ def load_or_build(
     settings = {**settings, "binning": vars(binning), "inputs": inputs, "format": _FORMAT}
     digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=8).hexdigest()
     folder = cache / f"{settings['dataset']}-{settings['split']}-{digest}"
+    damaged = False
     try:
         if folder.exists():
             try:
                 return _open(folder)
             except (OSError, EOFError, ValueError, KeyError) as error:
                 log.warning("rebuilding the damaged cache %s: %s", folder, error)
-                _discard(folder)
+                damaged = True
         cache.mkdir(parents=True, exist_ok=True)
-        own = cache / f".{folder.name}-{uuid.uuid4().hex}"
-        own.mkdir()
-    except OSError as error:
-        raise _unwritable(cache, error) from None
-    try:
-        log.info("binning %s %s into %s", settings["dataset"], settings["split"], folder)
-        binned = _bin_all(read(), binning, inputs)
-        try:
-            return _publish(binned, settings, own, folder)
-        except OSError as error:
-            raise _unwritable(cache, error) from None
-    finally:
-        shutil.rmtree(own, ignore_errors=True)
+        with TemporaryDirectory(prefix=f".{folder.name}-", dir=cache) as temporary:
+            if damaged:
+                folder.rename(Path(temporary, "damaged"))
+            log.info("binning %s %s into %s", settings["dataset"], settings["split"], folder)
+            return _publish(_bin_all(read(), binning, inputs), settings, Path(temporary, "whole"), folder)
+    except OSError as error:  # a reader has its own error for what it cannot read
+        reason = error.strerror or error
+        raise DataError(
+            f"dataset.cache={cache}: cannot write there ({reason}); set dataset.cache to a writable folder"
+        ) from None
 
 
 def _bin_all(recordings: Iterable[Recording], binning: Binning, inputs: int) -> Binned:
-    assert inputs <= MAX_INPUTS
+    assert inputs <= 2**16  # an input's index is a uint16
     counts, index, labels, groups = [np.zeros(1, np.int64)], [np.zeros(0, np.uint16)], array("q"), array("q")
     fingerprint = hashlib.blake2b(digest_size=16)
     for recording in recordings:
@@ -109,6 +104,7 @@ def _publish(binned: Binned, settings: dict[str, Any], own: Path, folder: Path) 
 
     The arrays stay mapped although their folder moves, or goes because another builder was first.
     """
+    own.mkdir()
     for name in _ARRAYS:
         np.save(own / f"{name}.npy", getattr(binned, name))
     meta = {
@@ -121,8 +117,8 @@ def _publish(binned: Binned, settings: dict[str, Any], own: Path, folder: Path) 
     opened = _open(own)
     try:
         own.rename(folder)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+    except OSError:
+        if not folder.exists():
             raise
     return opened
 
@@ -135,16 +131,3 @@ def _open(folder: Path) -> Binned:
         if zlib.crc32(values.data) != meta["checksums"][name]:
             raise ValueError(f"wrong checksum of {name}.npy")
     return Binned(**arrays, time_steps=meta["time_steps"], fingerprint=meta["fingerprint"])
-
-
-def _discard(folder: Path) -> None:
-    """Move a damaged cache out of the way at once, then delete it."""
-    grave = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
-    folder.rename(grave)
-    shutil.rmtree(grave)
-
-
-def _unwritable(cache: Path, error: OSError) -> DataError:
-    return DataError(
-        f"dataset.cache={cache}: cannot write there ({error.strerror or error}); set dataset.cache to a writable folder"
-    )

@@ -5,12 +5,12 @@ import numpy as np
 from snntha.data.idx import Images
 from snntha.data.stratified import Strata, complement, stratified_sample
 
-WHITE = 16  # the largest grey value
+_WHITE = 16  # the largest grey value
 _SPLIT_SEED = 1797  # of the test set, the same in every run so that runs compare
 _TEST_SHARE = 0.2
 
 
-def read() -> tuple[Images, Images]:
+def read() -> list[Images]:
     """Training and test images, split by class with a fixed seed; grey values 0..16."""
     from sklearn.datasets import load_digits
 
@@ -19,5 +19,5 @@ def read() -> tuple[Images, Images]:
     labels_B = labels_B.astype(np.int64)
     rng = np.random.default_rng(_SPLIT_SEED)
     test = stratified_sample(Strata(labels_B), round(_TEST_SHARE * len(labels_B)), rng)
-    train = complement(test, len(labels_B))
-    return Images(images_BHW[train], labels_B[train]), Images(images_BHW[test], labels_B[test])
+    parts = complement(test, len(labels_B)), test
+    return [Images(images_BHW[part], labels_B[part], _WHITE) for part in parts]

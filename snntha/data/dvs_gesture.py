@@ -2,8 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -11,56 +9,37 @@ from numpy.typing import NDArray
 
 from snntha.config.schema import Dataset
 from snntha.data.binning import Recording, microseconds
-from snntha.data.files import Archive, DataError, FoundFiles, look_for
+from snntha.data.files import Archive, DataError, FoundFiles, look_for, recordings
 
 _SENSOR_SIDE = 128
-_FOLDERS = {"train": "ibmGestureTrain", "test": "ibmGestureTest"}
+_FIGSHARE = "https://figshare.com/ndownloader/files"
 _ARCHIVES = {  # of the recordings already cut into one gesture each
-    "train": Archive(
-        "ibmGestureTrain.tar.gz", "https://figshare.com/ndownloader/files/38022171", "3a8f0d4120a166bac7591f77409cb105"
-    ),
-    "test": Archive(
-        "ibmGestureTest.tar.gz", "https://figshare.com/ndownloader/files/38020584", "56070e45dadaa85fff82e0fbfbc06de5"
-    ),
+    "train": Archive("ibmGestureTrain.tar.gz", f"{_FIGSHARE}/38022171", "3a8f0d4120a166bac7591f77409cb105"),
+    "test": Archive("ibmGestureTest.tar.gz", f"{_FIGSHARE}/38020584", "56070e45dadaa85fff82e0fbfbc06de5"),
 }
 _LONGEST_MS = 600_000  # beyond it, times are not milliseconds
 _PATH = re.compile(r"user(?P<user>\d+)_\w+/(?P<label>\d+)\.npy")
 
 
 def find(dataset: Dataset) -> FoundFiles:
-    """Look for the two folders of recordings without reading them; an archive beside an absent folder is named."""
-    absent = {role: f"recordings in {folder}/" for role, folder in _FOLDERS.items()}
+    """Look for the two folders of recordings without reading them."""
+    names = {split: [archive.unpacked] for split, archive in _ARCHIVES.items()}
     by_hand = (
-        f"; if the host insists on a browser, unpack into {{folder}} {' and '.join(map(str, _ARCHIVES.values()))} "
-        f"(cut from the recordings of https://research.ibm.com/interactive/dvsgesture/)"
+        "if the host insists on a browser, unpack into {folder} {archives} "
+        "(cut from the recordings of https://research.ibm.com/interactive/dvsgesture/)"
     )
-    files = look_for(dataset, ["DVSGesture"], absent, _locate, by_hand)
-    problems = dict(files.problems)
-    for role in problems:
-        packed = [path for folder in files.looked_in if (path := folder / _ARCHIVES[role].name).is_file()]
-        problems[role] += "".join(f"; {path} is not unpacked ({path.stat().st_size} bytes)" for path in packed)
-    return replace(files, problems=problems)
-
-
-def download(files: FoundFiles) -> None:
-    """Fetch and unpack what is absent into `dataset.root`/DVSGesture."""
-    files.fetch_missing(_ARCHIVES)
-
-
-def sources(files: FoundFiles, split: Literal["train", "test"]) -> list[Path]:
-    """The recordings of a split, sorted by path, so that their order is the same on every machine."""
-    return sorted(files.paths[split].glob("*/*.npy"), key=lambda path: path.as_posix())
+    return look_for(dataset, ["DVSGesture"], names, "recordings in {}/", by_hand, _ARCHIVES)
 
 
 def read(files: FoundFiles, split: Literal["train", "test"], dataset: Dataset) -> Iterator[Recording]:
-    """All recordings of a split in the order of `sources`, checked, summed down to dataset.input_shape.
+    """All recordings of a split in the order of `recordings`, checked, summed down to dataset.input_shape.
 
     Raises:
         DataError: a file is cut, no array of events, out of the sensor's range, or not named by user and class.
     """
     pixel = _pixel_side(dataset)
     width = _SENSOR_SIDE // pixel
-    for path in sources(files, split):
+    for path in recordings(files.paths[split]):
         match = _PATH.fullmatch(path.relative_to(files.paths[split]).as_posix())
         if match is None:
             raise files.damaged(path, "a path like user01_fluorescent/3.npy (user, lighting, class)", path.name)
@@ -73,17 +52,8 @@ def read(files: FoundFiles, split: Literal["train", "test"], dataset: Dataset) -
         if problem is not None:
             raise files.damaged(path, *problem)
         x, y, polarity = (events[:, column].astype(np.int64) for column in range(3))
-        yield Recording(
-            times_us=microseconds(events[:, 3], 1000),
-            index=(y // pixel * width + x // pixel) * 2 + polarity,
-            label=int(match["label"]),
-            group=int(match["user"]),
-        )
-
-
-def _locate(folder: Path, role: str) -> Path | None:
-    recordings = folder / _FOLDERS[role]
-    return recordings if any(recordings.glob("*/*.npy")) else None
+        index = (y // pixel * width + x // pixel) * 2 + polarity
+        yield Recording(microseconds(events[:, 3], 1000), index, int(match["label"]), int(match["user"]))
 
 
 def _pixel_side(dataset: Dataset) -> int:

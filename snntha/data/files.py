@@ -5,8 +5,8 @@ Nothing here imports torch, so that `snntha data` starts quickly.
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from snntha.config.schema import Dataset
@@ -22,17 +22,15 @@ class DataError(UserError):
 
 @dataclass(frozen=True)
 class Archive:
-    """A packed file as its publisher offers it."""
+    """A packed file, or folder of recordings, as its publisher offers it."""
 
     name: str
     url: str
     md5: str
 
-    def fetch(self, folder: Path) -> None:
-        """Let tonic download and unpack it into `folder`; a file of this name with another md5 counts as absent."""
-        from tonic.download_utils import download_and_extract_archive
-
-        download_and_extract_archive(self.url, str(folder), filename=self.name, md5=self.md5)
+    @property
+    def unpacked(self) -> str:
+        return self.name.removesuffix(".zip").removesuffix(".tar.gz")
 
     def __str__(self) -> str:
         return f"{self.name} from {self.url} (md5 {self.md5})"
@@ -47,6 +45,7 @@ class FoundFiles:
     paths: dict[str, Path]  # by role, such as "train"; only those that look right
     problems: dict[str, str]  # by role, of each file that is absent or not what it should be
     remedy: str  # how to get what is missing
+    archives: Mapping[str, Archive] = field(default_factory=dict)  # by role, where it is packed
 
     @property
     def present(self) -> bool:
@@ -59,19 +58,16 @@ class FoundFiles:
         return (
             f"missing: {'; '.join(self.problems.values())}\n"
             f"looked in: {', '.join(map(str, self.looked_in))}\n"
-            f"there instead: {describe_folder(there)}\n"
+            f"there instead: {_describe_folder(there)}\n"
             f"to get it: {self.remedy}"
         )
 
-    def require(self) -> None:
-        """Raise DataError with the whole report unless all files are there."""
-        if not self.present:
-            raise DataError(f"dataset={self.name} is incomplete in dataset.root\n{self.report}")
+    def fetch_missing(self) -> None:
+        """Let tonic download and unpack what is absent into the usual folder, also where an archive has another md5."""
+        from tonic.download_utils import download_and_extract_archive
 
-    def fetch_missing(self, archives: Mapping[str, Archive]) -> None:
-        """Download and unpack, by role, what is absent or of another kind into the usual folder."""
-        for role in self.problems:
-            archives[role].fetch(self.looked_in[0])
+        for archive in map(self.archives.__getitem__, self.problems):
+            download_and_extract_archive(archive.url, str(self.looked_in[0]), filename=archive.name, md5=archive.md5)
 
     def damaged(self, path: Path, expected: str, found: str) -> DataError:
         """The error for a file that is there but cut, of another kind, or holds impossible values."""
@@ -85,46 +81,45 @@ class FoundFiles:
 def look_for(
     dataset: Dataset,
     below: Sequence[str],
-    absent: Mapping[str, str],
-    locate: Callable[[Path, str], Path | None],
-    by_hand: str,
+    names: Mapping[str, Sequence[str]],
+    shown: str = "{}",
+    by_hand: str = "unpack into {folder} {archives}",
+    archives: Mapping[str, Archive] | None = None,
     signatures: tuple[bytes, ...] = (),
 ) -> FoundFiles:
     """Look for the files of a data set without reading them.
 
     Args:
         below: folders below dataset.root where they may lie, the usual place first; dataset.root itself comes last.
-        absent: for each role, what to say is missing where no folder has its file.
-        locate: the file of a role in a folder.
+        names: for each role, of its file or its folder of recordings, one of which shall be there.
+        shown: how the first of the names stands in a message.
         by_hand: how to get them without `dataset.download=true`, with {folder} for the usual place.
+        archives: for each role, what it is unpacked from.
         signatures: of which each file begins with one; empty where a role is a folder.
     """
+    archives = archives or {}
     root = Path(dataset.root).expanduser().absolute()
     folders = (*(root / name for name in below), root)
-    paths = _first_complete(folders, tuple(absent), locate)
-    problems = {
-        role: f"no {name}" if role not in paths else _file_problem(paths[role], signatures) if signatures else None
-        for role, name in absent.items()
-    }
-    return FoundFiles(
-        name=dataset.name,
-        looked_in=folders,
-        paths=paths,
-        problems={role: problem for role, problem in problems.items() if problem},
-        remedy=f"snntha train dataset={dataset.name} dataset.download=true{by_hand.format(folder=folders[0])}",
-    )
+    found = [{role: path for role in names if (path := _locate(folder, names[role])) is not None} for folder in folders]
+    paths = max(found, key=len)  # the first folder that holds all, or else most
+    problems: dict[str, str] = {}
+    for role in names:
+        if role not in paths:
+            problems[role] = f"no {shown.format(names[role][0])}"
+            packed = [folder / archives[role].name for folder in folders if role in archives]
+            there = [path for path in packed if path.is_file()]
+            problems[role] += "".join(f"; {path} is not unpacked ({path.stat().st_size} bytes)" for path in there)
+        elif signatures and (problem := _file_problem(paths[role], signatures)) is not None:
+            problems[role] = problem
+    by_hand = by_hand.format(folder=folders[0], archives=" and ".join(map(str, archives.values())))
+    remedy = f"snntha train dataset={dataset.name} dataset.download=true, or {by_hand}"
+    return FoundFiles(dataset.name, folders, paths, problems, remedy, archives)
 
 
-def _first_complete(
-    folders: Iterable[Path], roles: Sequence[str], locate: Callable[[Path, str], Path | None]
-) -> dict[str, Path]:
-    """Files by role from the first folder that holds all of them, or else from the one that holds most."""
-    best: dict[str, Path] = {}
-    for folder in folders:
-        files = {role: path for role in roles if (path := locate(folder, role)) is not None}
-        if len(files) > len(best):
-            best = files
-    return best
+def _locate(folder: Path, names: Iterable[str]) -> Path | None:
+    """The first of the names that is there with something in it; an empty file only if there is no other."""
+    paths = [path for name in names if (path := folder / name).is_file() or any(path.glob("*/*.npy"))]
+    return max(paths, key=lambda path: path.stat().st_size > 0, default=None)
 
 
 def _file_problem(path: Path, signatures: tuple[bytes, ...]) -> str | None:
@@ -143,7 +138,7 @@ def _file_problem(path: Path, signatures: tuple[bytes, ...]) -> str | None:
     return None
 
 
-def describe_folder(folder: Path) -> str:
+def _describe_folder(folder: Path) -> str:
     """The first names in a folder, or that it does not exist."""
     if not folder.is_dir():
         return f"nothing, there is no folder {folder}"
@@ -154,16 +149,22 @@ def describe_folder(folder: Path) -> str:
     return ", ".join(names[:_LISTED_NAMES]) + more
 
 
-def file_state(paths: Iterable[Path], folder: Path) -> str:
-    """A digest that changes when a file is added, removed, renamed or edited, without reading all of each.
+def recordings(path: Path) -> list[Path]:
+    """A file that holds them all, or those in a folder, sorted by path: the same order on every machine."""
+    return [path] if path.is_file() else sorted(path.glob("*/*.npy"), key=lambda path: path.as_posix())
 
-    Covers each path relative to `folder`, size, time of modification, and the first and last 64 KiB.
+
+def file_state(path: Path) -> str:
+    """A digest that changes when a recording is added, removed, renamed or edited, without reading all of each.
+
+    Covers each path relative to the folder around `path`, size, time of modification, and the first and last 64 KiB.
     """
     digest = hashlib.blake2b(digest_size=16)
-    for path in paths:
-        status = path.stat()
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
-        with path.open("rb") as file:
+    for source in recordings(path):
+        status = source.stat()
+        name = source.relative_to(path.parent).as_posix()
+        digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+        with source.open("rb") as file:
             digest.update(file.read(_SAMPLED_BYTES))
             file.seek(max(0, status.st_size - _SAMPLED_BYTES))
             digest.update(file.read(_SAMPLED_BYTES))

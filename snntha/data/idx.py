@@ -15,9 +15,10 @@ from snntha.data.files import DataError, FoundFiles, look_for
 
 _MAGIC = {"images": 0x803, "labels": 0x801}  # two zero bytes, type uint8, number of axes
 _SIDE = 28
+_PARTS = ("train", "t10k")
 _IDX_MAGIC = b"\0\0\x08"  # of bytes
 _GZIP_MAGIC = b"\x1f\x8b"
-_ROLES = ("train-images", "train-labels", "t10k-images", "t10k-labels")
+_NAMES = {f"{part}-{kind}": f"{part}-{kind}-idx{_MAGIC[kind] & 0xFF}-ubyte" for part in _PARTS for kind in _MAGIC}
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,12 @@ class _Publication:
 
 _PUBLICATIONS = {
     "mnist": _Publication(
-        folder="MNIST",
-        test_labels_md5="27ae3e4e09519cfbb04c329615203637",
-        source="https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "MNIST", "27ae3e4e09519cfbb04c629615203637", "https://ossci-datasets.s3.amazonaws.com/mnist/"
     ),
     "fashion_mnist": _Publication(
-        folder="FashionMNIST",
-        test_labels_md5="15d484375f8d13e6eb1aabb0c3f46965",
-        source="https://github.com/zalandoresearch/fashion-mnist; on Debian and Ubuntu: apt install "
+        "FashionMNIST",
+        "15d484375f8d13e6eb1aabb0c3f46965",
+        "https://github.com/zalandoresearch/fashion-mnist; on Debian and Ubuntu: apt install "
         "dataset-fashion-mnist, then dataset.root=/usr/share/datasets/fashion-mnist",
     ),
 }
@@ -46,19 +45,21 @@ _PUBLICATIONS = {
 
 @dataclass(frozen=True)
 class Images:
-    """Grey values 0..255 and classes of one split."""
+    """Grey values 0..white and classes of one split."""
 
     images_BHW: NDArray[np.uint8]
-    labels_B: NDArray[np.int64]
+    labels: NDArray[np.int64]  # (B,)
+    white: int
+    groups: None = None  # no speakers or subjects
 
 
 def find(dataset: Dataset) -> FoundFiles:
     """Look for the four files without reading them."""
     publication = _PUBLICATIONS[dataset.name]
     below = (f"{publication.folder}/raw", publication.folder, "raw")
-    absent = {role: f"{_file_name(role)}[.gz]" for role in _ROLES}
-    by_hand = f", or put the four .gz files into {{folder}} from {publication.source}"
-    return look_for(dataset, below, absent, _locate, by_hand, signatures=(_GZIP_MAGIC, _IDX_MAGIC))
+    names = {role: [name, f"{name}.gz"] for role, name in _NAMES.items()}
+    by_hand = f"put the four .gz files into {{folder}} from {publication.source}"
+    return look_for(dataset, below, names, "{}[.gz]", by_hand, signatures=(_GZIP_MAGIC, _IDX_MAGIC))
 
 
 def download(files: FoundFiles) -> None:
@@ -69,34 +70,31 @@ def download(files: FoundFiles) -> None:
     torchvision_class(files.looked_in[-1], download=True)
 
 
-def read(files: FoundFiles, split: Literal["train", "test"]) -> Images:
-    """Images and labels of one split, checked.
+def read(files: FoundFiles) -> list[Images]:
+    """Training and test images, checked.
 
     Raises:
         DataError: a file is cut, of another kind, or of the other data set; images and labels differ in number.
     """
-    part = "train" if split == "train" else "t10k"
+    return [_read_part(files, part) for part in _PARTS]
+
+
+def _read_part(files: FoundFiles, part: str) -> Images:
     images_path, labels_path = files.paths[f"{part}-images"], files.paths[f"{part}-labels"]
     images_BHW = _read_idx(images_path, "images", files)
     labels_B = _read_idx(labels_path, "labels", files)
     if images_BHW.shape[1:] != (_SIDE, _SIDE):
-        height, width = images_BHW.shape[1:]
-        raise files.damaged(images_path, f"images of {_SIDE} x {_SIDE}", f"{height} x {width}")
+        raise files.damaged(images_path, f"images of {_SIDE} x {_SIDE}", " x ".join(map(str, images_BHW.shape[1:])))
     if len(images_BHW) != len(labels_B):
         raise files.damaged(labels_path, f"{len(images_BHW)} labels, one for each image", str(len(labels_B)))
-    if part == "t10k":
-        _refuse_other_publication(labels_path, labels_B, files.name)
-    return Images(images_BHW, labels_B.astype(np.int64))
-
-
-def _file_name(role: str) -> str:
-    return f"{role}-idx{_MAGIC[role.split('-')[1]] & 0xFF}-ubyte"
-
-
-def _locate(folder: Path, role: str) -> Path | None:
-    """The unpacked file, or else the packed one; an empty file only if there is no other."""
-    paths = [path for suffix in ("", ".gz") if (path := folder / (_file_name(role) + suffix)).is_file()]
-    return max(paths, key=lambda path: path.stat().st_size > 0, default=None)
+    header = np.array([_MAGIC["labels"], len(labels_B)], dtype=">u4").tobytes()
+    md5 = hashlib.md5(header + labels_B.tobytes(), usedforsecurity=False).hexdigest()
+    for other in _PUBLICATIONS:
+        if other != files.name and md5 == _PUBLICATIONS[other].test_labels_md5:
+            raise DataError(
+                f"dataset={files.name}: {labels_path} belongs to {other}; set dataset={other}, or another dataset.root"
+            )
+    return Images(images_BHW, labels_B.astype(np.int64), white=255)
 
 
 def _read_idx(path: Path, kind: Literal["images", "labels"], files: FoundFiles) -> NDArray[np.uint8]:
@@ -116,11 +114,3 @@ def _read_idx(path: Path, kind: Literal["images", "labels"], files: FoundFiles) 
     if expected != actual:
         raise files.damaged(path, f"{expected} bytes after the header, for {shape}", f"{actual}")
     return np.frombuffer(content, dtype=np.uint8, offset=header.nbytes).reshape(shape)
-
-
-def _refuse_other_publication(path: Path, labels_B: NDArray[np.uint8], name: str) -> None:
-    content = np.array([_MAGIC["labels"], len(labels_B)], dtype=">u4").tobytes() + labels_B.tobytes()
-    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    for other, publication in _PUBLICATIONS.items():
-        if other != name and md5 == publication.test_labels_md5:
-            raise DataError(f"dataset={name}: {path} belongs to {other}; set dataset={other}, or another dataset.root")

@@ -11,13 +11,10 @@ from snntha.config.schema import Dataset
 from snntha.data.binning import Recording, microseconds
 from snntha.data.files import Archive, DataError, FoundFiles, look_for
 
+_ZENKELAB = "https://zenkelab.org/datasets"
 _ARCHIVES = {
-    "train": Archive(
-        "shd_train.h5.zip", "https://zenkelab.org/datasets/shd_train.h5.zip", "f3252aeb598ac776c1b526422d90eecb"
-    ),
-    "test": Archive(
-        "shd_test.h5.zip", "https://zenkelab.org/datasets/shd_test.h5.zip", "1503a5064faa34311c398fb0a1ed0a6f"
-    ),
+    "train": Archive("shd_train.h5.zip", f"{_ZENKELAB}/shd_train.h5.zip", "f3252aeb598ac776c1b526422d90eecb"),
+    "test": Archive("shd_test.h5.zip", f"{_ZENKELAB}/shd_test.h5.zip", "1503a5064faa34311c398fb0a1ed0a6f"),
 }
 _CHANNELS = 700
 _LONGEST_S = 100.0  # beyond it, times are not seconds
@@ -25,19 +22,8 @@ _LONGEST_S = 100.0  # beyond it, times are not seconds
 
 def find(dataset: Dataset) -> FoundFiles:
     """Look for shd_train.h5 and shd_test.h5 without reading them."""
-    absent = {role: f"shd_{role}.h5" for role in _ARCHIVES}
-    by_hand = f", or unpack into {{folder}} {' and '.join(map(str, _ARCHIVES.values()))}"
-    return look_for(dataset, ["SHD"], absent, _locate, by_hand, signatures=(b"\x89HDF\r\n\x1a\n",))
-
-
-def download(files: FoundFiles) -> None:
-    """Fetch and unpack what is absent into `dataset.root`/SHD."""
-    files.fetch_missing(_ARCHIVES)
-
-
-def sources(files: FoundFiles, split: Literal["train", "test"]) -> list[Path]:
-    """The files of a split."""
-    return [files.paths[split]]
+    names = {split: [archive.unpacked] for split, archive in _ARCHIVES.items()}
+    return look_for(dataset, ["SHD"], names, archives=_ARCHIVES, signatures=(b"\x89HDF\r\n\x1a\n",))
 
 
 def read(files: FoundFiles, split: Literal["train", "test"], dataset: Dataset) -> Iterator[Recording]:
@@ -53,21 +39,11 @@ def read(files: FoundFiles, split: Literal["train", "test"], dataset: Dataset) -
     if not len(times) == len(units) == len(labels) == len(speakers):
         found = f"{len(times)} times, {len(units)} units, {len(labels)} labels, {len(speakers)} speakers"
         raise files.damaged(path, "one entry for each recording in every data set", found)
-    for number, (times_s, channel) in enumerate(zip(times, units, strict=True)):
+    for number, (times_s, channel, label, speaker) in enumerate(zip(times, units, labels, speakers, strict=True)):
         problem = _problem(times_s.astype(np.float64), channel)
         if problem is not None:
             raise files.damaged(path, problem[0], f"{problem[1]} in recording {number}")
-        yield Recording(
-            times_us=microseconds(times_s, 1_000_000),
-            index=channel.astype(np.int64),
-            label=int(labels[number]),
-            group=int(speakers[number]),
-        )
-
-
-def _locate(folder: Path, role: str) -> Path | None:
-    path = folder / f"shd_{role}.h5"
-    return path if path.is_file() else None
+        yield Recording(microseconds(times_s, 1_000_000), channel.astype(np.int64), int(label), int(speaker))
 
 
 def _read_arrays(path: Path, files: FoundFiles) -> tuple[Any, Any, Any, Any]:

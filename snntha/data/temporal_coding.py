@@ -4,9 +4,8 @@ import torch
 from torch import Tensor
 
 from snntha.config.schema import Dataset
-from snntha.data.batch import Batch, Data
+from snntha.data.batch import Batch, Data, SingleSplit
 from snntha.data.files import DataError
-from snntha.data.minibatches import SingleSplit
 from snntha.kernels.spec import Events
 
 
@@ -22,20 +21,14 @@ def generate(dataset: Dataset, seed: int) -> Data:
     generator = torch.Generator().manual_seed(seed)
     probability_TBN = torch.rand(dataset.time_steps, 1, dataset.input_shape[0], generator=generator)
     spikes_TBN = torch.bernoulli(probability_TBN, generator=generator)
-    batch = Batch(_to_events(spikes_TBN), labels_B=None, target_TBN=target_membrane(peak, step, dataset.time_steps))
-    fingerprint = f"generated from seed {seed}"
-    return Data(train=SingleSplit(batch), validation=None, test=None, fingerprint=fingerprint)
+    fired = spikes_TBN.flatten(0, 1).nonzero()
+    indptr = torch.searchsorted(fired[:, 0].contiguous(), torch.arange(dataset.time_steps + 1))
+    events = Events(indptr, fired[:, 1].int(), dataset.time_steps, 1, tuple(dataset.input_shape))
+    batch = Batch(events, labels_B=None, target_TBN=target_membrane(peak, step, dataset.time_steps))
+    return Data(SingleSplit(batch), validation=None, test=None, fingerprint=f"generated from seed {seed}")
 
 
 def target_membrane(peak: float, step: int, time_steps: int) -> Tensor:
     """y_t = peak t / step up to that step, then 0; shape (T, 1, 1)."""
     t = torch.arange(time_steps, dtype=torch.float32)
     return torch.where(t <= step, peak * t / step, 0.0).view(-1, 1, 1)
-
-
-def _to_events(spikes_TBN: Tensor) -> Events:
-    time_steps, batch, inputs = spikes_TBN.shape
-    fired = spikes_TBN.flatten(0, 1).nonzero()
-    counts = torch.bincount(fired[:, 0], minlength=time_steps * batch)
-    indptr = torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)])
-    return Events(indptr, fired[:, 1].int(), time_steps, batch, (inputs,))

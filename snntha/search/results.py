@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 from optuna.trial import FrozenTrial, TrialState
 
-from snntha.config.migrate import as_delta
+from snntha.config.files import as_delta
 from snntha.records import write_atomically
 from snntha.search.failures import reason
 from snntha.search.snapshot import Snapshot, score

@@ -179,26 +179,25 @@ def usage(name: str) -> str:
 def parse(name: str, words: Sequence[str]) -> dict[str, Any]:
     """The arguments of a sub-command by their keys, converted; those that were not given have their default.
 
-    Raises:
-        UserError: an argument is unknown, has no value or a wrong one, or a required one is missing.
+    Raises UserError where one is unknown, has no value or a wrong one, or is required and missing.
     """
-    arguments = {argument.name: argument for argument in COMMANDS[name].arguments}
-    values = {argument.key: argument.default for argument in arguments.values()}
-    positional = next((argument for argument in arguments.values() if argument.is_positional), None)
+    values = {argument.key: argument.default for argument in COMMANDS[name].arguments}
+    positional = next((argument for argument in COMMANDS[name].arguments if argument.is_positional), None)
+    arguments = {argument.name: argument for argument in COMMANDS[name].arguments if argument is not positional}
     words_left, texts = iter(words), []
     for word in words_left:
         typed, equals, text = word.partition("=")
         argument = arguments.get(typed)
-        if argument is not None and argument.is_switch and not equals:
-            values[argument.key] = True
-        elif argument is not None and not argument.is_positional:
-            if not equals and (not typed.startswith("--") or not (text := next(words_left, ""))):
-                raise UserError(f"{word}: expected {argument.form}\n{usage(name)}")
-            values[argument.key] = argument.read(text)
-        elif positional is not None and not word.startswith("-") and (not equals or "/" in typed):
+        if argument is None and positional and not word.startswith("-") and (not equals or "/" in typed):
             texts.append(positional.kind(word))
-        else:
+        elif argument is None:
             raise UserError(f"unknown argument {word!r}{did_you_mean(typed, arguments)}\n{usage(name)}")
+        elif argument.is_switch and not equals:
+            values[argument.key] = True
+        elif equals or (typed.startswith("--") and (text := next(words_left, ""))):
+            values[argument.key] = argument.read(text)
+        else:
+            raise UserError(f"{word}: expected {argument.form}\n{usage(name)}")
     if positional is not None and texts:
         if len(texts) > 1 and not positional.many:
             raise UserError(f"{' '.join(texts)}: name one {positional.key}\n{usage(name)}")

@@ -26,8 +26,8 @@ from snntha.errors import UserError, did_you_mean
 from snntha.published import published
 from snntha.search.sweeper import StudySweeper
 
-MULTIRUN = {"-m", "--multirun"}  # Hydra's flags
-INSPECTING = {"--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help"}
+# Hydra's flags for many runs, and for a look without any.
+NOT_ONE_RUN = {"-m", "--multirun", "--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help"}
 
 
 def main() -> int:
@@ -89,7 +89,7 @@ def train(arguments: list[str]) -> None:
     keys = {argument.partition("=")[0] for argument in arguments}
     if {"search", "resume"} <= keys:
         raise UserError("resume= is for a single run: a search goes on where it stopped by its own command alone")
-    multirun = ["-m"] if "search" in keys and not (MULTIRUN | INSPECTING) & keys else []
+    multirun = ["-m"] if "search" in keys and not NOT_ONE_RUN & keys else []
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra shall raise its errors, not print them: main() does
     sys.argv = [command_line[0], *arguments, *multirun]
     hydra.main(config_path=str(configuration.conf_folder()), config_name="train")(job)()

@@ -244,6 +244,7 @@ def test_data_and_cache_folders_come_from_the_environment(monkeypatch):
         (["optimizer.betas=[0.9]"], ["optimizer.betas=[0.9]", "[0.9,0.999]"]),
         (["dataset=shd", "hparams.batch_norm=true"], ["hparams.batch_norm=true", "pass false"]),
         (["dataset=shd", "dataset.bin_ms=null"], ["dataset.bin_ms=null", "dataset.bin_ms=3"]),
+        (["dataset=shd", "dataset.bin_ms=0.0001"], ["dataset.bin_ms=0.0001", "0.001 or more"]),
         (["model.topology=64Conv3-AP2-576Dense11"], ["model.topology", "11 neurons", "needs 10"]),
         (["model.topology=32Conf3"], ["model.topology", "position 0"]),
         (["model=shd"], ["model.topology", "700"]),

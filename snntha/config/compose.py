@@ -1,7 +1,7 @@
 """Composing a configuration from conf/ and the command line, and changing one that was read back."""
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,27 +43,21 @@ def add_hparams(path: Path) -> str:
     return f"file/{path.stem}"
 
 
-def compose(overrides: Iterable[str] = ()) -> Config:
+def compose(overrides: Sequence[str] = ()) -> Config:
     """What `snntha train` would run with these overrides (`"dataset=shd"`, `"epochs=3"`)."""
-    overrides = list(overrides)
     check_names(overrides)
     register()
     try:
         with initialize_config_dir(str(conf_folder())):
-            return load(hydra_compose("train", overrides=overrides), overrides)
+            return load(hydra_compose("train", overrides=list(overrides)), overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain(error)) from error
 
 
-def load(cfg: DictConfig, overrides: Iterable[str] = ()) -> Config:
+def load(cfg: DictConfig, overrides: Sequence[str] = ()) -> Config:
     """Resolve what Hydra composed, its own part left out, and check it once.
 
-    Args:
-        cfg: composed.
-        overrides: of the command line, each of which shall do something.
-
-    Raises:
-        ConfigError: a value is wrong, or an override has no effect.
+    Raises ConfigError where a value is wrong, or one of the command line's overrides has no effect.
     """
     own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     # Plain values over the bare schema, which refuses keys that were added by `+`.
@@ -94,9 +88,8 @@ def from_yaml(path: Path) -> Config:
     return _merge(Config(), read_recorded(path))
 
 
-def override(config: Config, overrides: Iterable[str]) -> Config:
+def override(config: Config, overrides: Sequence[str]) -> Config:
     """A copy with some `key=value` changed: only what an interrupted run may change when it goes on."""
-    overrides = list(overrides)
     check_resumed(overrides)
     return _merge(config, OmegaConf.from_dotlist([text.lstrip("+") for text in overrides]))
 

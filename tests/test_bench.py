@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from snntha import arguments, cli, topology
-from snntha.bench import breakdown, floor, memory, parity, result, sweeps, timing
+from snntha.bench import breakdown, command, floor, memory, parity, result, sweeps, timing
 from snntha.bench.cases import Case, dense, events_of
 from snntha.bench.floor import Activity, Peaks
 from snntha.bench.parity import ParityError
@@ -189,5 +189,5 @@ def test_command_prints_json(monkeypatch, capsys) -> None:
 )
 def test_mistakes_are_named(argument: str, message: str) -> None:
     with pytest.raises(UserError) as error:
-        cli.bench(**arguments.parse("bench", [argument]))
+        command.run_command(**arguments.parse("bench", [argument]))
     assert message in str(error.value)

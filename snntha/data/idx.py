@@ -32,7 +32,7 @@ class _Publication:
 
 _PUBLICATIONS = {
     "mnist": _Publication(
-        "MNIST", "27ae3e4e09519cfbb04c629615203637", "https://ossci-datasets.s3.amazonaws.com/mnist/"
+        "MNIST", "27ae3e4e09519cfbb04c329615203637", "https://ossci-datasets.s3.amazonaws.com/mnist/"
     ),
     "fashion_mnist": _Publication(
         "FashionMNIST",

@@ -18,7 +18,8 @@ from torch import Tensor
 from snntha.kernels import reference
 from snntha.kernels.backend import static_current
 from snntha.kernels.cpu import conv, norm
-from snntha.kernels.cpu.events import Rows
+from snntha.kernels.cpu.conv import Geometry
+from snntha.kernels.cpu.events import Spikes
 from snntha.kernels.cpu.scan import Currents, scan, scan_back
 from snntha.kernels.cpu.strip import DropoutConstants, GradientSource, LayerOutput, NeuronConstants, empty_kept
 from snntha.kernels.cpu.workspace import workspace
@@ -32,7 +33,7 @@ class FusedLayer(Protocol):
 
     neurons: int
 
-    def forward(self, rows: Rows, *, membrane: bool) -> LayerOutput:
+    def forward(self, spikes: Spikes, *, membrane: bool) -> LayerOutput:
         """Integrate the events of all steps and fire; membranes are only written where asked for."""
         ...
 
@@ -59,64 +60,68 @@ class ConvLayer:
     """
 
     def __init__(self, layer: Layer, kernel_KKIO: Tensor, number: int):
-        spec, area = layer.spec, layer.spec.pool**2
+        spec = layer.spec
         self.batch_norm = layer.batch_norm
         self.number = number
+        self.weight_OIkk = layer.weight.detach().numpy()
         self.kernel_KKIO = kernel_KKIO.detach().numpy()
-        if spec.binary and area <= np.iinfo(np.int8).max:
+        if spec.binary and spec.pool**2 <= np.iinfo(np.int8).max:
             self.kernel_KKIO = self.kernel_KKIO.astype(np.int8)
-        _, in_height, in_width = spec.input_shape
-        self.geometry = spec.pool, area, (in_height, in_width)  # stride, divisor, input size
+        in_channels, in_height, in_width = spec.input_shape
+        self.geometry = Geometry(spec.kernel + spec.pool - 1, spec.pool, in_height, in_width, in_channels)
         channels, height, width = spec.output_shape
         self.shape_HWC = height, width, channels
         self.neurons = spec.neurons
         self.neuron, self.drop = NeuronConstants.of(layer.neuron), DropoutConstants.of(layer.dropout)
 
-    def forward(self, rows: Rows, *, membrane: bool) -> LayerOutput:
+    def forward(self, spikes: Spikes, *, membrane: bool) -> LayerOutput:
         """Convolve the events of all steps, normalise and fire."""
-        self.rows = rows
+        self.spikes = spikes
         self.grad_TBHWO: np.ndarray | None = None
-        shape_TBHWO = rows.time_steps, rows.batch, *self.shape_HWC
-        self.values_TBHWO = workspace.take(f"currents {self.number}", shape_TBHWO, np.float32)
-        conv.conv_currents(rows.indptr, rows.index, self.kernel_KKIO, *self.geometry, self.values_TBHWO)
+        shape_TBHWO = spikes.time_steps, spikes.batch, *self.shape_HWC
+        self.values_TBHWO = workspace.take(f"{self.number} currents", shape_TBHWO, np.float32)
+        conv.conv_currents(spikes, self.kernel_KKIO, self.geometry, self.values_TBHWO)
         scale_SC, shift_SC = ONE, ZERO
         if self.batch_norm is not None:
             self.normalisation = Normalisation(self.batch_norm, _by_channel(self.values_TBHWO))
             scale_SC, shift_SC = self.normalisation.scale_SC, self.normalisation.shift_SC
-        size = rows.time_steps, rows.batch, self.neurons
-        self.currents = Currents.of(self.values_TBHWO.reshape(size), scale_SC, shift_SC, rows.time_steps)
-        self.kept_BGTF = empty_kept(self.drop, *size, f"kept {self.number}")
-        output = LayerOutput.empty(*size, membrane)
+        size = spikes.time_steps, spikes.batch, self.neurons
+        self.currents = Currents.of(self.values_TBHWO.reshape(size), scale_SC, shift_SC, spikes.time_steps)
+        self.kept_BGTF = empty_kept(self.drop, *size, self.number)
+        output = LayerOutput.empty(*size, membrane, self.number)
         scan(self.currents, self.neuron, self.drop, self.kept_BGTF, *output)
         return output
 
     def backward(self, source: GradientSource) -> dict[str, np.ndarray]:
         """Gradients of the folded kernel and of BatchNorm."""
-        values_TBHWO, rows = self.values_TBHWO, self.rows
-        grad_TBHWO = workspace.take(f"current gradients {self.number}", values_TBHWO.shape, np.float32)
+        values_TBHWO = self.values_TBHWO
+        grad_TBHWO = workspace.take(f"{self.number} current gradients", values_TBHWO.shape, np.float32)
         grad_TBN = grad_TBHWO.reshape(self.currents.values_SBN.shape)
         scan_back(self.currents, self.neuron, self.drop, self.kept_BGTF, source, self.shape_HWC, grad_TBN)
         gradients = {}
         if self.batch_norm is not None:
             gradients = self.normalisation.backward(_by_channel(values_TBHWO), _by_channel(grad_TBHWO))
         grad_kernel_KKIO = np.empty(self.kernel_KKIO.shape, np.float32)
-        conv.conv_weight_gradient(rows.indptr, rows.index, grad_TBHWO, *self.geometry, grad_kernel_KKIO)
+        events = self.spikes.by_input()
+        conv.conv_weight_gradient(events, grad_TBHWO, self.geometry, grad_kernel_KKIO)
+        workspace.give("steps", events.step)
         self.grad_TBHWO = grad_TBHWO
         return {"kernel_KKIO": grad_kernel_KKIO, **gradients}
 
     def gradient_source(self) -> GradientSource:
         """The gradients of the currents, and the kernel they went through."""
-        stride, divisor, _ = self.geometry
-        panels = conv.input_gradient_kernel(self.kernel_KKIO, divisor)
+        panels_QOL, start_Q = conv.input_kernel(self.weight_OIkk, self.geometry)
         assert self.grad_TBHWO is not None
-        return GradientSource(conv_TBHWO=self.grad_TBHWO, panels=panels, stride=stride)
+        return GradientSource(
+            conv_TBHWO=self.grad_TBHWO, panels_QOL=panels_QOL, start_Q=start_Q, stride=self.geometry.stride
+        )
 
     def release(self) -> None:
-        self.rows.release()
-        workspace.give(f"currents {self.number}", self.values_TBHWO)
-        workspace.give(f"kept {self.number}", self.kept_BGTF)
+        self.spikes.release()
+        workspace.give(f"{self.number} currents", self.values_TBHWO)
+        workspace.give(f"{self.number} kept", self.kept_BGTF)
         if self.grad_TBHWO is not None:
-            workspace.give(f"current gradients {self.number}", self.grad_TBHWO)
+            workspace.give(f"{self.number} current gradients", self.grad_TBHWO)
 
 
 class ImageLayer:
@@ -141,13 +146,13 @@ class ImageLayer:
         self.neurons = math.prod(self.shape_HWC)
         self.neuron, self.drop = NeuronConstants.of(layer.neuron), DropoutConstants.of(layer.dropout)
 
-    def forward(self, rows: Rows, *, membrane: bool) -> LayerOutput:
-        """Integrate the same current at each step and fire; the rows are empty."""
+    def forward(self, spikes: Spikes, *, membrane: bool) -> LayerOutput:
+        """Integrate the same current at each step and fire; there are no events."""
         values_SBN = np.ascontiguousarray(self.current_BN.detach().numpy())[None]
         self.currents = Currents.of(values_SBN, ONE, ZERO, self.time_steps)
-        size = self.time_steps, rows.batch, self.neurons
-        self.kept_BGTF = empty_kept(self.drop, *size, "kept 0")
-        output = LayerOutput.empty(*size, membrane)
+        size = self.time_steps, spikes.batch, self.neurons
+        self.kept_BGTF = empty_kept(self.drop, *size, 0)
+        output = LayerOutput.empty(*size, membrane, 0)
         scan(self.currents, self.neuron, self.drop, self.kept_BGTF, *output)
         return output
 
@@ -163,7 +168,7 @@ class ImageLayer:
         raise AssertionError("images are the input of the first layer: none is below")
 
     def release(self) -> None:
-        workspace.give("kept 0", self.kept_BGTF)
+        workspace.give("0 kept", self.kept_BGTF)
 
 
 def fold_pooling(weight_OIkk: Tensor, pool: int) -> Tensor:

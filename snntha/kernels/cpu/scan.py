@@ -23,7 +23,7 @@ from snntha.kernels.cpu.strip import (
     spike_gradients,
     strip_at,
 )
-from snntha.kernels.cpu.vector import LANES, fill, load, store_row
+from snntha.kernels.cpu.vector import LANES, fill, load, load_row, store_row
 
 
 class Currents(NamedTuple):
@@ -72,7 +72,9 @@ def scan_back(currents, neuron, drop, kept_BGTF, source, shape_HWC, grad_SBN):
         grad_spikes_TL = np.zeros((steps, LANES), np.float32)
         grad_spikes_THWC = np.empty((steps * from_conv, shape_HWC[0], shape_HWC[1], shape_HWC[2]), np.float32)
         if from_conv:
-            conv_input_gradient(source.conv_TBHWO, source.panels, source.stride, b, grad_spikes_THWC)
+            conv_input_gradient(
+                source.conv_TBHWO, source.panels_QOL, source.start_Q, source.stride, b, grad_spikes_THWC
+            )
         for number in range((neurons + LANES - 1) // LANES):
             strip = strip_at(number, b, batch, neurons)
             _fill(currents, strip, work_TL)
@@ -111,5 +113,10 @@ def _fill(currents, strip, currents_TL):
 def _copy_in(grad_spikes_THWC, strip, grad_spikes_TL):
     """The strip's part of a sample's spike gradients."""
     grad_spikes_TN = grad_spikes_THWC.reshape(len(grad_spikes_TL), strip.neurons)
-    for t in range(len(grad_spikes_TL)):
-        grad_spikes_TL[t, : strip.width] = grad_spikes_TN[t, strip.first : strip.first + strip.width]
+    if strip.width == LANES:
+        source_TL = grad_spikes_TN[:, strip.first : strip.first + LANES]
+        for t in range(len(grad_spikes_TL)):
+            store_row(grad_spikes_TL, t, load_row(source_TL, t))
+    else:
+        for t in range(len(grad_spikes_TL)):
+            grad_spikes_TL[t, : strip.width] = grad_spikes_TN[t, strip.first : strip.first + strip.width]

@@ -130,6 +130,7 @@ COMMANDS = {
         "snntha.bench.command:run_command",
         (
             Argument("case=NAME", "networks, with commas between; none: all", default=[], many=True, choices=_CASES),
+            Argument("run=FOLDER", "instead: the network of a run as it is now, on its data", Path),
             Argument("mode=NAME", "as in snntha train", default="annealed", choices=CHOICES["mode.name"]),
             Argument("backend=NAME", "as in snntha train", default="auto", choices=CHOICES["backend"]),
             Argument("repeats=N", "steps that are timed", int, 5, at_least=1),

@@ -58,16 +58,16 @@ class Geometry(NamedTuple):
         return self.stride**2
 
 
-def conv_currents(spikes: Spikes, kernel_KKIO: np.ndarray, geometry: Geometry, currents_TBHWO: np.ndarray) -> None:
-    """Fill currents_TBHWO (float32): current[oy, ox] = sum over events of kernel[y - oy stride, x - ox stride, i]
+def conv_currents(spikes: Spikes, kernel_KKIO: np.ndarray, geometry: Geometry, currents_BHWTO: np.ndarray) -> None:
+    """Fill currents_BHWTO (float32): current[oy, ox] = sum over events of kernel[y - oy stride, x - ox stride, i]
     / divisor.
 
     An int8 kernel is summed in int16 if the fullest step cannot overflow it (an event adds at most one kernel entry to
     an output), else in int32; both are exact. A float32 kernel is summed in float32, in the order of the events.
     """
     outputs = kernel_KKIO.shape[3]
-    expected = (spikes.time_steps, spikes.batch, *geometry.output, outputs)
-    assert currents_TBHWO.shape == expected, f"currents {currents_TBHWO.shape}; expected {expected}"
+    expected = (spikes.batch, *geometry.output, spikes.time_steps, outputs)
+    assert currents_BHWTO.shape == expected, f"currents {currents_BHWTO.shape}; expected {expected}"
     pixel_I = np.arange(geometry.height * geometry.width).repeat(geometry.channels)
     most, sums = spikes.fullest_step, np.empty(0, np.float32)
     if kernel_KKIO.dtype == np.int8:
@@ -75,22 +75,21 @@ def conv_currents(spikes: Spikes, kernel_KKIO: np.ndarray, geometry: Geometry, c
         sums = np.empty(0, np.int16 if largest * most <= np.iinfo(np.int16).max else np.int32)
         most = np.iinfo(np.int8).max // largest
     blocks = -(-TASKS // spikes.batch)
-    currents = currents_TBHWO.reshape(*expected[:2], -1, outputs)
-    _conv_currents(spikes.events, pixel_I, _tiles(kernel_KKIO, TILE), geometry, most, sums, blocks, currents)
+    weights_GRJ = _tiles(kernel_KKIO, TILE)
+    _conv_currents(spikes.events, pixel_I, weights_GRJ, geometry, most, sums, blocks, currents_BHWTO)
 
 
 def conv_weight_gradient(
-    events: ByInput, grad_currents_TBHWO: np.ndarray, geometry: Geometry, grad_kernel_KKIO: np.ndarray
+    events: ByInput, grad_currents_BHWTO: np.ndarray, geometry: Geometry, grad_kernel_KKIO: np.ndarray
 ) -> None:
     """Fill grad_kernel_KKIO (float32): grad[ky, kx, i] = sum over events of grad_currents[oy, ox] / divisor.
 
     Samples are dealt out to TASKS tasks whatever the number of threads, and their sums are added in order.
     """
     rows, outputs = geometry.taps**2 * geometry.channels, grad_kernel_KKIO.shape[3]
-    tasks = min(TASKS, grad_currents_TBHWO.shape[1])
+    tasks = min(TASKS, len(grad_currents_BHWTO))
     partial_AGRD = np.zeros((tasks, -(-outputs // PAIR), rows, PAIR), np.float32)
-    grads = grad_currents_TBHWO.reshape(*grad_currents_TBHWO.shape[:2], -1, outputs)
-    _conv_weight_gradient(events, grads, geometry, partial_AGRD)
+    _conv_weight_gradient(events, grad_currents_BHWTO, geometry, partial_AGRD)
     grad_GRD = partial_AGRD.sum(0) / np.float32(geometry.divisor)
     grad_kernel_KKIO[:] = grad_GRD.transpose(1, 0, 2).reshape(*grad_kernel_KKIO.shape[:3], -1)[..., :outputs]
 
@@ -118,15 +117,15 @@ def input_kernel(weight_OIkk: np.ndarray, geometry: Geometry) -> tuple[np.ndarra
 
 
 @njit(cache=True, nogil=True)
-def conv_input_gradient(grad_currents_TBHWO, panels_QOL, start_Q, stride, b, grad_spikes_THWI):
-    """Fill grad_spikes_THWI (float32) of sample b; to be called inside a prange over samples.
+def conv_input_gradient(grad_currents_HWTO, panels_QOL, start_Q, stride, grad_spikes_THWI):
+    """Fill grad_spikes_THWI (float32) of one sample; to be called inside a prange over samples.
 
     grad_spikes[y, x, i] = sum over (oy, ox, o) of grad_currents[oy, ox, o] folded kernel[y - oy stride, x - ox stride,
     i, o] / divisor: a dense product, for a few time steps at once so that each loaded kernel value is used several
     times. The panels come from `input_kernel`.
     """
     steps, height, width, channels = grad_spikes_THWI.shape
-    _, _, out_height, out_width, outputs = grad_currents_TBHWO.shape
+    out_height, out_width, _, outputs = grad_currents_HWTO.shape
     rows, length = _class_size(height, width, channels, stride)
     grads = np.zeros((TILE_STEPS, out_height, out_width, outputs), np.float32)
     products = np.empty((TILE_STEPS, stride * stride * rows, length), np.float32)
@@ -134,7 +133,7 @@ def conv_input_gradient(grad_currents_TBHWO, panels_QOL, start_Q, stride, b, gra
     for first in range(0, steps, TILE_STEPS):
         filled = min(TILE_STEPS, steps - first)
         for step in range(filled):
-            grads[step] = grad_currents_TBHWO[first + step, b]
+            grads[step] = grad_currents_HWTO[:, :, first + step]
         products[:] = 0
         for panel in range(len(panels_QOL)):
             _add_panel(grads, panels_QOL[panel], start_Q[panel], channels, products)
@@ -200,12 +199,11 @@ def _class_size(height, width, channels, stride):
 
 
 @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
-def _conv_currents(events, pixel_I, weights_GRJ, geometry, most, sums, blocks, currents):
+def _conv_currents(events, pixel_I, weights_GRJ, geometry, most, sums, blocks, currents_BHWTO):
     """Tasks are (sample, block of time steps). `sums` tells the dtype of the sums, `most` how many weights fit into one
-    of the weights' own dtype. currents: (T, B, output pixels, O)."""
-    steps, batch, _, outputs = currents.shape
+    of the weights' own dtype."""
+    batch, out_height, out_width, steps, outputs = currents_BHWTO.shape
     taps, stride, channels = geometry.taps, geometry.stride, geometry.channels
-    out_height, out_width = (geometry.height - taps) // stride + 1, (geometry.width - taps) // stride + 1
     divisor = np.float32(stride * stride)
     for task in prange(batch * blocks):
         b, block = task // blocks, task % blocks
@@ -224,7 +222,7 @@ def _conv_currents(events, pixel_I, weights_GRJ, geometry, most, sums, blocks, c
                             first, end = first_P[pixel], first_P[pixel + taps]
                             total = add_rows(events.inputs, first, end, shift, weights_GRJ[tile], most, total, sums)
                         store(sums_J, 0, total)
-                        target = currents[t, b, oy * out_width + ox, tile * TILE :]
+                        target = currents_BHWTO[b, oy, ox, t, tile * TILE :]
                         for output in range(width):
                             target[output] = np.float32(sums_J[output]) / divisor
 
@@ -241,24 +239,24 @@ def _find_pixels(events, b, t, pixel_I, first_P):
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _conv_weight_gradient(events, grads, geometry, partial_AGRD):
-    """Task a adds up samples a, a + A, ... of grads (T, B, output pixels, O)."""
-    steps, batch, cells, outputs = grads.shape
+def _conv_weight_gradient(events, grads_BHWTO, geometry, partial_AGRD):
+    """Task a adds up samples a, a + A, ..."""
+    batch, out_height, out_width, steps, outputs = grads_BHWTO.shape
     tasks, pairs, rows, _ = partial_AGRD.shape
     run = geometry.taps * geometry.channels
-    out_width = (geometry.width - geometry.taps) // geometry.stride + 1
+    work = out_height * out_width * pairs
     for task in prange(tasks):
         grads_TD = np.zeros((steps, PAIR), np.float32)
-        for work in range((batch - task + tasks - 1) // tasks * cells * pairs):
-            b, cell, pair = task + work // (cells * pairs) * tasks, work // pairs % cells, work % pairs
+        for number in range((batch - task + tasks - 1) // tasks * work):
+            b, cell, pair = task + number // work * tasks, number // pairs % (out_height * out_width), number % pairs
+            oy, ox = cell // out_width, cell % out_width
             width = min(PAIR, outputs - pair * PAIR)
             for t in range(steps):
                 for output in range(width):
-                    grads_TD[t, output] = grads[t, b, cell, pair * PAIR + output]
-            y, x = cell // out_width * geometry.stride, cell % out_width * geometry.stride
+                    grads_TD[t, output] = grads_BHWTO[b, oy, ox, t, pair * PAIR + output]
             first_I = events.first_BI[b]
             for ky in range(geometry.taps):
-                first_input = ((y + ky) * geometry.width + x) * geometry.channels
+                first_input = ((oy * geometry.stride + ky) * geometry.width + ox * geometry.stride) * geometry.channels
                 for row in range(run):
                     first, end = at(first_I, first_input + row), at(first_I, first_input + row + 1)
                     if first < end:

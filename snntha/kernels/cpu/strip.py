@@ -82,7 +82,7 @@ class GradientSource(NamedTuple):
     membrane_TBP: np.ndarray = np.zeros((0, 0, 0), np.float32)
     dense_BTM: np.ndarray = np.zeros((0, 0, 0), np.float32)
     weights_FML: np.ndarray = np.zeros((0, 0, 0), np.float32)
-    conv_TBHWO: np.ndarray = np.zeros((0, 0, 0, 0, 0), np.float32)
+    conv_BHWTO: np.ndarray = np.zeros((0, 0, 0, 0, 0), np.float32)
     panels_QOL: np.ndarray = np.zeros((0, 0, 0), np.float32)  # of `conv.input_kernel`
     start_Q: np.ndarray = np.zeros(0, np.int64)
     stride: int = 1

@@ -338,6 +338,20 @@ def test_a_trial_that_another_worker_has_ended_is_left_alone(search: Any, monkey
     assert (status, states(study)) == (0, "FCC")
 
 
+def test_ctrl_c_leaves_a_trial_to_the_next_start(search: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(call: int, *arguments: Any) -> float:
+        if call == 0:
+            raise KeyboardInterrupt
+        return 50.0
+
+    training(monkeypatch, train)
+    status, study = search("search.n_trials=1")
+    assert (status, states(study)) == (130, "FW")
+    status, study = search("search.n_trials=1")
+    assert (status, states(study)) == (0, "FC")
+    assert study.trials[0].params == study.trials[1].params
+
+
 def test_failed_trials_are_recorded_and_the_search_goes_on(
     search: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,8 +8,9 @@ from rich.table import Table
 
 from snntha.config import Config
 from snntha.display import number_table
+from snntha.folder import spread
 from snntha.published import published
-from snntha.run import Outcome, run, spread
+from snntha.run import Outcome, run
 
 
 def train_and_show(config: Config, resume: Path | None = None) -> float:
@@ -43,8 +44,8 @@ def _seed_table(outcome: Outcome) -> Table:
         if "failed" in entry:
             table.add_row(str(entry["seed"]), "failed")
             continue
-        classes = entry["validation_accuracy"] is not None
-        score = _percent(entry["validation_accuracy"]) if classes else f"loss {-entry['best_score']:.4f}"
+        accuracy = entry["validation_accuracy"]
+        score = f"loss {-entry['best_score']:.4f}" if accuracy is None else _percent(accuracy)
         epochs = [str(entry[key]) for key in ("seed", "epochs", "best_epoch")]
         table.add_row(*epochs, score, _percent(entry["test_accuracy"]), f"{entry['seconds']:.1f}")
     return table

@@ -36,8 +36,6 @@ class Display:
         self.stop_requested = False
         self.seeds_begun = 0
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
-        self._warned: set[str] = set()
-        self._last_metrics: dict[str, Any] | None = None
         self._drawn = 0.0
 
     def __enter__(self) -> "Display":
@@ -57,8 +55,8 @@ class Display:
         self.batches = batches
         self._started = time.perf_counter()
         self._done_before = progress.iteration
-        self._last_metrics = None
-        self._warned.clear()
+        self._last_metrics: dict[str, Any] | None = None
+        self._warned: set[str] = set()
         resumed = f", going on after iteration {progress.iteration}" if progress.iteration else ""
         self.console.print(f"seed {seed}, {self.seeds_begun} of {self.config.trials}{resumed}")
 
@@ -98,12 +96,9 @@ class Display:
             f"at most {left} left   loss {totals.loss / totals.samples:.4f}{accuracy}"
         )
         last = self._last_metrics
-        columns = {
-            "threshold": [f"{theta:.4f}" for theta in progress.thresholds],
-            "spikes/neuron/step": [f"{rate:.4f}" for rate in rates],
-            "dead (last epoch)": [f"{share:.1%}" for share in last["dead_fraction"]] if last else [""] * len(rates),
-        }
-        table = layer_table(self.specs, columns, box=None, padding=(0, 2))
+        dead = [f"{share:.1%}" for share in last["dead_fraction"]] if last else [""] * len(rates)
+        table = layer_table(self.specs, progress.thresholds, rates, {"dead (last epoch)": dead})
+        table.box, table.padding = None, (0, 2)
         bar = ProgressBar(total=minibatches, completed=progress.iteration, width=60)
         return Group(bar, Text(head), table, *([Text(f"last: {self._line(last)}", style="dim")] if last else []))
 
@@ -119,11 +114,14 @@ class Display:
         return "  ".join(parts)
 
 
-def layer_table(specs: Sequence[LayerSpec], columns: dict[str, list[str]], **options: Any) -> Table:
-    """A row for each layer: its number and kind, its neurons, then these columns; with options of rich's tables."""
-    table = number_table("layer", "neurons", *columns, **options)
-    for number, (spec, *cells) in enumerate(zip(specs, *columns.values(), strict=True), start=1):
-        table.add_row(f"{number} {spec.kind}", str(spec.neurons), *cells)
+def layer_table(
+    specs: Sequence[LayerSpec], thresholds: Sequence[float], rates: Sequence[float], further: dict[str, list[str]]
+) -> Table:
+    """A row for each layer, rates in spikes per neuron and step, with further columns."""
+    table = number_table("layer", "neurons", "threshold", "spikes/neuron/step", *further)
+    rows = zip(specs, thresholds, rates, *further.values(), strict=True)
+    for number, (spec, theta, rate, *cells) in enumerate(rows, start=1):
+        table.add_row(f"{number} {spec.kind}", str(spec.neurons), f"{theta:.4f}", f"{rate:.4f}", *cells)
     return table
 
 

@@ -2,16 +2,17 @@
 
 from pathlib import Path
 
+import numpy as np
 from rich.console import Group
 from rich.text import Text
 
 from snntha import config as configuration
 from snntha import data as datasets
-from snntha.diagnostics import spike_times
 from snntha.display import layer_table
 from snntha.folder import RunFolder
 from snntha.kernels.backend import set_threads
 from snntha.network import SpikingNetwork
+from snntha.neuron import fires
 from snntha.progress import load_checkpoint
 from snntha.records import Run
 from snntha.run import resolve_device
@@ -40,21 +41,18 @@ def evaluate_run(folder: Path, trial: int, checkpoint: str, root: str | None = N
     record.check_data(data.fingerprint)
     network = SpikingNetwork(config, seed=config.seed).to(resolve_device(config.device))
     progress = load_checkpoint(Run(folder).seed(trial), checkpoint, network)
-    thetas = progress.thresholds
+    specs, thetas = network.specs, progress.thresholds
     found = evaluate(network, data.test or data.train, thetas)
     if found.accuracy is not None:
         outcome = f"test accuracy {found.accuracy:.2f} %, loss {found.loss:.4f}"
     else:
-        assert found.output_membrane is not None
-        spikes = spike_times(found.output_membrane, network.specs[-1], thetas[-1])
+        spikes = np.flatnonzero(fires(np.array(found.output_membrane), thetas[-1], specs[-1].strict))
         outcome = f"loss {found.loss:.4f}, output neuron spikes at t = {', '.join(map(str, spikes)) or 'never'}"
-    dead = zip(found.dead_fraction, network.specs, strict=True)
+    dead = zip(found.dead_fraction, specs, strict=True)
     columns = {
-        "threshold": [f"{theta:.4f}" for theta in thetas],
-        "spikes/neuron/step": [f"{rate:.4f}" for rate in found.firing_rate],
         "mean spike count": [f"{count_N.mean():.2f}" for count_N in found.spike_count_N],
         "dead neurons": [f"{round(share * spec.neurons)} ({share:.1%})" for share, spec in dead],
     }
     samples = f"{len(data.test)} test samples" if data.test else "training sample"
     head = f"{config.dataset.name} {config.mode.name}, {checkpoint} checkpoint (epoch {progress.epoch}), {samples}"
-    return Group(Text(head), Text(outcome), layer_table(network.specs, columns))
+    return Group(Text(head), Text(outcome), layer_table(specs, thetas, found.firing_rate, columns))

@@ -16,6 +16,7 @@ from snntha.data.batch import Data
 from snntha.diagnostics import sample_activity
 from snntha.display import Display
 from snntha.errors import UserError
+from snntha.folder import spread
 from snntha.kernels.backend import fastest_for, set_threads
 from snntha.logger import open_log, require
 from snntha.network import SpikingNetwork
@@ -180,13 +181,3 @@ def _other_size(config: Config, data: Data) -> list[str]:
     if config.dataset.limit is not None or found == expected:
         return []
     return [f"note: the published {name} has {expected[0]} training and {expected[1]} test samples"]
-
-
-def spread(seeds: list[dict[str, Any]]) -> dict[str, float | None]:
-    """Best, mean and sample standard deviation of the seeds' test accuracy; null where unknown."""
-    known = [entry["test_accuracy"] for entry in seeds if entry.get("test_accuracy") is not None]
-    return {
-        "best": max(known, default=None),
-        "mean": statistics.fmean(known) if known else None,
-        "std": statistics.stdev(known) if len(known) > 1 else None,
-    }

@@ -19,7 +19,7 @@ ORDER = (  # each may import what stands before it, and itself
     ("data",),
     ("binarize", "network"),
     ("loss", "optimizer", "diagnostics", "progress", "train", "snntorch_loop"),
-    ("logger", "folder", "checkpoints", "records"),
+    ("logger", "folder", "records"),
     ("display", "run", "evaluate"),
     ("report", "plots"),
     ("search", "bench", "closing"),

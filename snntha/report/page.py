@@ -12,10 +12,9 @@ import yaml
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from snntha.folder import RunFolder
+from snntha.folder import RunFolder, spread
 from snntha.report.figures import overview, seed_figures
 from snntha.report.formats import template
-from snntha.report.grouping import mean_of
 from snntha.report.table import Table
 from snntha.report.tables import build_tables
 
@@ -63,7 +62,7 @@ def _listed(run: RunFolder) -> dict[str, Any]:
         "folder": str(run.folder),
         **{key: getattr(run, key) for key in ("dataset", "mode", "selection")},
         "trials": len(run.seeds),
-        "mean": mean_of(seed.entry.get("test_accuracy") for seed in run.seeds),
+        "mean": spread(run.entries)["mean"],
         "begun": run.created,
         "problems": len(run.problems),
     }

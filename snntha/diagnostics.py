@@ -94,17 +94,17 @@ def layer_warnings(specs: Sequence[LayerSpec], firing_rate: Sequence[float]) -> 
 @torch.no_grad()
 def locate_non_finite(network: SpikingNetwork, batch: Batch, thresholds: list[float], iteration: int) -> str:
     """Where the first NaN or Inf stands: a weight, a membrane in the forward pass, or a gradient."""
-    for number, synapse in enumerate(network.synapses):
+    synapses = list(enumerate(network.synapses, start=1))
+    for number, synapse in synapses:
         for name, parameter in synapse.named_parameters():
             if not parameter.isfinite().all():
-                return f"{name} of layer {number + 1} is not finite"
-    result = network(batch.inputs, thresholds, step=iteration, record=True)
-    for number, layer in enumerate(result.layers):
-        assert layer.membrane_TBX is not None
-        if not layer.membrane_TBX.isfinite().all():
-            return f"the membrane of layer {number + 1} is not finite"
-    for number, synapse in reversed(list(enumerate(network.synapses))):
+                return f"{name} of layer {number} is not finite"
+    records = network(batch.inputs, thresholds, step=iteration, record=True).layers
+    for number, record in enumerate(records, start=1):
+        if record.membrane_TBX is not None and not record.membrane_TBX.isfinite().all():
+            return f"the membrane of layer {number} is not finite"
+    for number, synapse in reversed(synapses):
         for name, parameter in synapse.named_parameters():
             if parameter.grad is not None and not parameter.grad.isfinite().all():
-                return f"the gradient of {name} of layer {number + 1} is not finite"
+                return f"the gradient of {name} of layer {number} is not finite"
     return "the loss is not finite although every layer is"

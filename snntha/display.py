@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -118,13 +118,19 @@ def layer_table(
     specs: Sequence[LayerSpec], thresholds: Sequence[float], rates: Sequence[float], further: dict[str, list[str]]
 ) -> Table:
     """A row for each layer, rates in spikes per neuron and step, with further columns."""
-    table = number_table("layer", "neurons", "threshold", "spikes/neuron/step", *further)
-    rows = zip(specs, thresholds, rates, *further.values(), strict=True)
-    for number, (spec, theta, rate, *cells) in enumerate(rows, start=1):
-        table.add_row(f"{number} {spec.kind}", str(spec.neurons), f"{theta:.4f}", f"{rate:.4f}", *cells)
+    layers = enumerate(zip(specs, thresholds, rates, *further.values(), strict=True), start=1)
+    rows = [
+        (f"{number} {spec.kind}", spec.neurons, f"{theta:.4f}", f"{rate:.4f}", *cells)
+        for number, (spec, theta, rate, *cells) in layers
+    ]
+    return number_table(["layer", "neurons", "threshold", "spikes/neuron/step", *further], rows)
+
+
+def number_table(heads: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> Table:
+    """A table whose cells stand to the right: a percentage, any float, with two digits, None as `-`."""
+    table = Table(*(Column(head, justify="right") for head in heads), title=title)
+    for row in rows:
+        table.add_row(
+            *(f"{cell:.2f}" if isinstance(cell, float) else "-" if cell is None else str(cell) for cell in row)
+        )
     return table
-
-
-def number_table(*titles: str, **options: Any) -> Table:
-    """An empty table with columns of numbers, which stand to the right."""
-    return Table(*(Column(title, justify="right") for title in titles), **options)

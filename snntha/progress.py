@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from snntha.network import SpikingNetwork, load_weights
+
+if TYPE_CHECKING:
+    from snntha.records import SeedRecord
 
 
 @dataclass
@@ -40,24 +42,12 @@ class Progress:
         return cls(**{**state, "totals": Totals(**state["totals"])})
 
 
-class Recorder(Protocol):
-    """Where a seed's record goes; `records.SeedRecord` is one."""
-
-    def checkpoint_path(self, which: str) -> Path: ...
-
-    def load_checkpoint(self, which: str, device: torch.device) -> dict[str, Any]: ...
-
-    def save_checkpoint(self, which: str, state: dict[str, Any]) -> None: ...
-
-    def save_activity(self, when: str, activity: dict[str, Any]) -> None: ...
-
-    def append_metrics(self, metrics: dict[str, Any]) -> None: ...
-
-    def forget_after(self, epoch: int) -> None: ...
-
-
 def save_checkpoint(
-    recorder: Recorder, which: str, network: SpikingNetwork, optimizer: torch.optim.Optimizer | None, progress: Progress
+    recorder: "SeedRecord",
+    which: str,
+    network: SpikingNetwork,
+    optimizer: torch.optim.Optimizer | None,
+    progress: Progress,
 ) -> None:
     """Weights, thresholds, early stopping and position; to go on from it, also optimizer and random state.
 
@@ -70,7 +60,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    recorder: Recorder, which: str, network: SpikingNetwork, optimizer: torch.optim.Optimizer | None = None
+    recorder: "SeedRecord", which: str, network: SpikingNetwork, optimizer: torch.optim.Optimizer | None = None
 ) -> Progress:
     """Fill network (and optimizer with random state, to go on training) and return the position."""
     state = recorder.load_checkpoint(which, network.device)

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,11 @@ from snntha.errors import UserError
 from snntha.kernels.spec import Result
 from snntha.loss import membrane_loss, spike_count_loss
 from snntha.network import SpikingNetwork
-from snntha.progress import Progress, Recorder, Totals, load_checkpoint, save_checkpoint
+from snntha.progress import Progress, Totals, load_checkpoint, save_checkpoint
+
+if TYPE_CHECKING:
+    from snntha.display import Display
+    from snntha.records import SeedRecord
 
 
 class SeedFailed(UserError):
@@ -44,18 +48,6 @@ class Evaluation:
     def score(self) -> float:
         """What training maximises: accuracy, or minus the loss where there are no classes."""
         return -self.loss if self.accuracy is None else self.accuracy
-
-
-class Watcher(Protocol):
-    """Who looks on while a seed trains, and may ask to stop; `display.Display` is one."""
-
-    stop_requested: bool
-
-    def start_seed(self, seed: int, batches: int, progress: Progress) -> None: ...
-
-    def minibatch(self, progress: Progress, result: Result, samples: int) -> None: ...
-
-    def epoch(self, metrics: dict[str, Any]) -> None: ...
 
 
 def forward(network: SpikingNetwork, batch: Batch, thresholds: list[float], iteration: int) -> tuple[Tensor, Result]:
@@ -155,8 +147,8 @@ def evaluate(network: SpikingNetwork, split: Split, thresholds: list[float]) -> 
 def fit(
     network: SpikingNetwork,
     data: Data,
-    recorder: Recorder,
-    display: Watcher,
+    recorder: "SeedRecord",
+    display: "Display",
     *,
     seed: int,
     resume: bool,

@@ -20,7 +20,7 @@ ORDER = (  # each may import what stands before it, and itself
     ("binarize", "network"),
     ("loss", "optimizer", "diagnostics", "progress", "train", "snntorch_loop"),
     ("logger", "folder", "records"),
-    ("display", "run", "evaluate"),
+    ("display", "run"),
     ("report", "plots"),
     ("search", "bench", "closing"),
     ("arguments",),

@@ -19,12 +19,12 @@ from snntha import run as runs
 from snntha.config import compose, from_yaml
 from snntha.diagnostics import layer_warnings, silenced_by_threshold
 from snntha.errors import UserError
-from snntha.evaluate import evaluate_run
 from snntha.folder import RunFolder
 from snntha.kernels import reference
 from snntha.network import SpikingNetwork
 from snntha.neuron import Neuron
 from snntha.records import Run, SeedRecord
+from snntha.run import evaluate_run
 from snntha.threshold import survives_update
 
 TINY = [

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from snntha.errors import Missing, UserError, did_you_mean
+from snntha.errors import Missing, UserError, expected
 from snntha.plots import activity, curves, neuron, samples, temporal
 from snntha.plots.curves import terminal_picture
 from snntha.plots.folders import Options, Runs, ShownRun
@@ -79,7 +79,7 @@ def plot(
         UserError: a folder is no run, a name is unknown, or nothing at all could be drawn.
     """
     if unknown := [name for name in names if name not in FIGURES]:
-        raise UserError(f"figure={unknown[0]}: expected {' | '.join(FIGURES)}{did_you_mean(unknown[0], FIGURES)}")
+        raise UserError(f"figure={unknown[0]}: {expected(unknown[0], FIGURES)}")
     written: list[Path] = []
     notes: list[str] = []
     shown = [ShownRun(folder, options.trial) for folder in folders]

@@ -27,8 +27,11 @@ def build_tables(runs: list[RunFolder]) -> list[Table]:
     results = group(runs)
     facts = [_facts(result) for result in results]
     layers = [row for result, told in zip(results, facts, strict=True) for row in _layer_rows(result, told)]
+    repeated = [result.run for result in results if len(result.seeds) < sum(len(run.seeds) for run in result.runs)]
+    names = ", ".join(f"{run.dataset} {run.mode}" for run in repeated)
+    note = f"Some seeds were run twice with the same setting ({names}): the latest that did not fail counts."
     tables = [
-        Table.laid_out("results", facts, _repeated_seeds(results)),
+        Table.laid_out("results", facts, [note] if repeated else []),
         Table.laid_out("cost", facts),
         Table.laid_out("layers", layers),
         Table.laid_out("lightweight", _lightweight_rows(facts)),
@@ -123,10 +126,3 @@ def _unlike_published(result: Result) -> Iterator[str]:
 def _published_settings(dataset: str, mode: str) -> dict[str, Any]:
     """Flat configuration with the published hyperparameters; no key of _PUBLISHED_KEYS follows from the fidelity."""
     return dict(flatten(asdict(compose([f"dataset={dataset}", f"mode={mode}"]))))
-
-
-def _repeated_seeds(results: list[Result]) -> list[str]:
-    repeated = [result.run for result in results if len(result.seeds) < sum(len(run.seeds) for run in result.runs)]
-    names = ", ".join(f"{run.dataset} {run.mode}" for run in repeated)
-    note = f"Some seeds were run twice with the same setting ({names}): the latest that did not fail counts."
-    return [note] if names else []

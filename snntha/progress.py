@@ -1,15 +1,8 @@
-"""Where the training of a seed stands, and going on from there."""
+"""Where the training of a seed stands."""
 
 import math
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
-
-import torch
-
-from snntha.network import SpikingNetwork, load_weights
-
-if TYPE_CHECKING:
-    from snntha.records import SeedRecord
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass
@@ -40,32 +33,3 @@ class Progress:
     @classmethod
     def restore(cls, state: dict[str, Any]) -> "Progress":
         return cls(**{**state, "totals": Totals(**state["totals"])})
-
-
-def save_checkpoint(
-    recorder: "SeedRecord",
-    which: str,
-    network: SpikingNetwork,
-    optimizer: torch.optim.Optimizer | None,
-    progress: Progress,
-) -> None:
-    """Weights, thresholds, early stopping and position; to go on from it, also optimizer and random state.
-
-    The schedule follows from these.
-    """
-    state = {"network": network.state_dict(), "progress": asdict(progress)}
-    if optimizer is not None:
-        state |= {"optimizer": optimizer.state_dict(), "random_state": torch.get_rng_state()}
-    recorder.save_checkpoint(which, state)
-
-
-def load_checkpoint(
-    recorder: "SeedRecord", which: str, network: SpikingNetwork, optimizer: torch.optim.Optimizer | None = None
-) -> Progress:
-    """Fill network (and optimizer with random state, to go on training) and return the position."""
-    state = recorder.load_checkpoint(which, network.device)
-    load_weights(network, state["network"], recorder.checkpoint_path(which))
-    if optimizer is not None:
-        optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["random_state"].cpu())
-    return Progress.restore(state["progress"])

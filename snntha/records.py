@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -27,6 +27,8 @@ from snntha.config import Config
 from snntha.errors import Damaged, UserError
 from snntha.folder import RunFolder, SeedPaths, read_epochs, read_json, read_mapping
 from snntha.logger import Log
+from snntha.network import SpikingNetwork, load_weights
+from snntha.progress import Progress
 
 _VERSIONS_OF = ("snntha", "torch", "torchvision", "numpy", "numba", "tonic", "snntorch", "hydra-core", "omegaconf")
 _CHECKPOINT_FORMAT = 1
@@ -128,11 +130,30 @@ class SeedRecord(SeedPaths):
         kept = [json.dumps(metrics) + "\n" for metrics in epochs if metrics["epoch"] <= epoch]
         write_atomically(self.metrics_path, "".join(kept))
 
-    def save_checkpoint(self, which: str, state: dict[str, Any]) -> None:
-        """Replace checkpoints/<which>.pt; tensors and plain data only."""
-        _save_tensors(self.checkpoint_path(which), {"format": _CHECKPOINT_FORMAT, **state})
+    def save_checkpoint(
+        self, which: str, network: SpikingNetwork, progress: Progress, optimizer: torch.optim.Optimizer | None = None
+    ) -> None:
+        """Replace checkpoints/<which>.pt: weights, thresholds, early stopping and position.
 
-    def load_checkpoint(self, which: str, device: torch.device = _CPU) -> dict[str, Any]:
+        To go on from it, also optimizer and random state; the schedule follows from these.
+        """
+        state = {"format": _CHECKPOINT_FORMAT, "network": network.state_dict(), "progress": asdict(progress)}
+        if optimizer is not None:
+            state |= {"optimizer": optimizer.state_dict(), "random_state": torch.get_rng_state()}
+        _save_tensors(self.checkpoint_path(which), state)
+
+    def load_checkpoint(
+        self, which: str, network: SpikingNetwork, optimizer: torch.optim.Optimizer | None = None
+    ) -> Progress:
+        """Fill network (and optimizer with random state, to go on training) and return the position."""
+        state = self.read_checkpoint(which, network.device)
+        load_weights(network, state["network"], self.checkpoint_path(which))
+        if optimizer is not None:
+            optimizer.load_state_dict(state["optimizer"])
+            torch.set_rng_state(state["random_state"].cpu())
+        return Progress.restore(state["progress"])
+
+    def read_checkpoint(self, which: str, device: torch.device = _CPU) -> dict[str, Any]:
         """What `save_checkpoint` wrote; raises Missing, Damaged, or UserError if another version did."""
         path = self.checkpoint_path(which)
         state = load_tensors(path, device, ": this seed has not finished an epoch, or its search has removed it")

@@ -23,7 +23,7 @@ from snntha.kernels.backend import fastest_for, set_threads
 from snntha.logger import open_log, require
 from snntha.network import SpikingNetwork
 from snntha.neuron import fires
-from snntha.progress import Progress, load_checkpoint
+from snntha.progress import Progress
 from snntha.published import PUBLISHED_SAMPLES
 from snntha.records import Run, SeedRecord
 from snntha.train import SeedFailed, Stopped, evaluate, fit
@@ -130,7 +130,7 @@ def _finish(network: SpikingNetwork, data: Data, record: SeedRecord, progress: P
 
     A hyperparameter search does not look at the test set.
     """
-    thetas = load_checkpoint(record, "best", network).thresholds
+    thetas = record.load_checkpoint("best", network).thresholds
     unseen = data.test if network.config.search is None else None
     test = None if unseen is None else evaluate(network, unseen, thetas)
     activity = {"thresholds": thetas, "sample": sample_activity(network, unseen or data.train, thetas)}
@@ -164,14 +164,14 @@ def evaluate_run(folder: Path, trial: int, checkpoint: str, root: str | None = N
     """
     record = RunFolder(folder)
     config = record.load_config()
-    record.seed(trial)  # refuses one that the run does not have
+    seed_record = SeedRecord(record.seed(trial).folder)
     if root is not None:
         config = override(config, [f"dataset.root={root}"])
     set_threads(config.threads)
     data = datasets.load(config.dataset, selection=config.selection, seed=config.seed)
     record.check_data(data.fingerprint)
     network = SpikingNetwork(config, seed=config.seed).to(resolve_device(config.device))
-    progress = load_checkpoint(Run(folder).seed(trial), checkpoint, network)
+    progress = seed_record.load_checkpoint(checkpoint, network)
     specs, thetas = network.specs, progress.thresholds
     found = evaluate(network, data.test or data.train, thetas)
     if found.accuracy is not None:

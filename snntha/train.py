@@ -17,7 +17,7 @@ from snntha.errors import UserError
 from snntha.kernels.spec import Result
 from snntha.loss import membrane_loss, spike_count_loss
 from snntha.network import SpikingNetwork
-from snntha.progress import Progress, Totals, load_checkpoint, save_checkpoint
+from snntha.progress import Progress, Totals
 
 if TYPE_CHECKING:
     from snntha.display import Display
@@ -171,7 +171,7 @@ def fit(
     start = config.hparams.threshold.start
     progress = Progress(thresholds=start, previous_thresholds=start)
     if resume and recorder.checkpoint_path("last").exists():
-        progress = load_checkpoint(recorder, "last", network, optimizer)
+        progress = recorder.load_checkpoint("last", network, optimizer)
     recorder.forget_after(progress.epoch)
 
     batches = math.ceil(len(data.train) / config.hparams.batch_size)
@@ -192,7 +192,7 @@ def fit(
             progress.totals.seconds = time.perf_counter() - started
             display.minibatch(progress, result, len(positions))
             if display.stop_requested:
-                save_checkpoint(recorder, "last", network, optimizer, progress)
+                recorder.save_checkpoint("last", network, progress, optimizer)
                 raise Stopped
 
         evaluation = evaluate(network, selection, progress.thresholds)
@@ -234,8 +234,8 @@ def fit(
             activity = {"spike_count_N": evaluation.spike_count_N, "thresholds": progress.thresholds}
             recorder.save_activity("start", activity)
         if improved:
-            save_checkpoint(recorder, "best", network, None, progress)
-        save_checkpoint(recorder, "last", network, optimizer, progress)
+            recorder.save_checkpoint("best", network, progress)
+        recorder.save_checkpoint("last", network, progress, optimizer)
         display.epoch(metrics)
         on_epoch(progress)
         if display.stop_requested and not is_finished(config, progress):

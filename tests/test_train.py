@@ -78,7 +78,7 @@ def results(record: RunFolder) -> list[dict]:
 
 
 def weights(record: RunFolder, which: str = "last", seed: int = 0) -> dict[str, torch.Tensor]:
-    return SeedRecord(record.seed(seed).folder).load_checkpoint(which)["network"]
+    return SeedRecord(record.seed(seed).folder).read_checkpoint(which)["network"]
 
 
 def test_a_run_is_a_folder_a_stranger_can_read(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_an_interrupted_run_ends_bit_for_bit_where_a_whole_one_does(
     if number == signal.SIGINT:
         assert process.returncode == 130
         assert f"snntha train resume={tmp_path / 'cut'}" in output.replace("\n", "")
-        position = SeedRecord(tmp_path / "cut/trial_0").load_checkpoint("last")["progress"]
+        position = SeedRecord(tmp_path / "cut/trial_0").read_checkpoint("last")["progress"]
         assert position["epoch"] >= 2
 
     resume(tmp_path / "cut")

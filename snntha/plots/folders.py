@@ -62,7 +62,7 @@ class ShownRun:
 
     def weights(self, layer: int) -> torch.Tensor:
         """Latent weights of one layer in the best checkpoint."""
-        return SeedRecord(self.seed.folder).load_checkpoint("best")["network"][f"synapses.{layer}.weight"]
+        return SeedRecord(self.seed.folder).read_checkpoint("best")["network"][f"synapses.{layer}.weight"]
 
 
 class Runs:

@@ -75,7 +75,7 @@ COMMANDS = {
     "eval": Command(
         "eval run=FOLDER",
         "test accuracy, firing rates and dead neurons of a run",
-        "snntha.evaluate:evaluate_run",
+        "snntha.run:evaluate_run",
         (
             Argument("run=FOLDER", "folder of a run", Path, key="folder", required=True),
             Argument("checkpoint=best|last", "which weights", default="best"),

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from snntha import arguments, cli, topology
-from snntha.bench import breakdown, command, floor, memory, parity, result, steps, sweeps, timing, workload
+from snntha.bench import breakdown, command, floor, memory, parity, result, steps, sweeps, timing
 from snntha.bench.cases import Case, dense, events_of
 from snntha.bench.floor import Activity, Peaks
 from snntha.bench.parity import ParityError

@@ -62,7 +62,7 @@ def scan_back(currents, neuron, drop, kept_BGTF, source, shape_HWC, steps, grad_
         bias = fill(np.float32(0))
         own_TL = np.empty((steps, LANES), np.float32)
         spare = steps + 1 if from_conv else 0  # what the last strip reads behind its neurons lies in the next row
-        grad_spikes_THWC = np.zeros((spare, shape_HWC[0], shape_HWC[1], shape_HWC[2]), np.float32)
+        grad_spikes_THWC = np.empty((spare, shape_HWC[0], shape_HWC[1], shape_HWC[2]), np.float32)
         if from_conv:
             above_HWTO = source.conv_BHWTO[b]
             conv_input_gradient(above_HWTO, source.panels_QOL, source.start_Q, source.stride, grad_spikes_THWC[:steps])

@@ -15,6 +15,7 @@ taps, one run of neighbouring inputs, so one piece of the list of events. Every 
 in a fixed order, so no result depends on the number of threads.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -103,17 +104,26 @@ def input_kernel(weight_OIkk: np.ndarray, geometry: Geometry) -> tuple[np.ndarra
     where the folded kernel has K * K. An input is then the sum of its p * p classes. The last panel of a row and class
     is padded with zeros.
     """
-    outputs, channels, taps, _ = weight_OIkk.shape
+    number_QOL, start_Q = _panels(weight_OIkk.shape, geometry)
+    weights = np.append(np.float32(0), weight_OIkk / np.float32(geometry.divisor))
+    return weights[number_QOL], start_Q
+
+
+@lru_cache(maxsize=64)
+def _panels(shape: tuple[int, int, int, int], geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
+    """For each place of the panels the number of its weight, from 1, or 0 for padding; and where panels begin."""
+    outputs, channels, taps, _ = shape
+    number_OIkk = np.arange(1, np.prod(shape) + 1).reshape(shape)
     stride = geometry.stride
     rows, length = _class_size(geometry.height, geometry.width, channels, stride)
     panels, starts = [], []
     for ky in range(taps):
         for column in range(min(stride, taps)):
-            line = weight_OIkk[:, :, ky, column::stride].transpose(0, 2, 1).reshape(outputs, -1)  # O, (kx, i)
+            line = number_OIkk[:, :, ky, column::stride].transpose(0, 2, 1).reshape(outputs, -1)  # O, (kx, i)
             panels.append(_tiles(line, LANES))
             start = ((ky % stride * stride + column) * rows + 1 + ky // stride) * length + channels
             starts.append(start + LANES * np.arange(len(panels[-1])))
-    return np.concatenate(panels) / np.float32(geometry.divisor), np.concatenate(starts)
+    return np.concatenate(panels), np.concatenate(starts)
 
 
 @njit(cache=True, nogil=True)
@@ -133,7 +143,10 @@ def conv_input_gradient(grad_currents_HWTO, panels_QOL, start_Q, stride, grad_sp
     for first in range(0, steps, TILE_STEPS):
         filled = min(TILE_STEPS, steps - first)
         for step in range(filled):
-            grads[step] = grad_currents_HWTO[:, :, first + step]
+            for oy in range(out_height):
+                for ox in range(out_width):
+                    for output in range(outputs):
+                        grads[step, oy, ox, output] = grad_currents_HWTO[oy, ox, first + step, output]
         products[:] = 0
         for panel in range(len(panels_QOL)):
             _add_panel(grads, panels_QOL[panel], start_Q[panel], channels, products)
@@ -202,36 +215,43 @@ def _class_size(height, width, channels, stride):
 def _conv_currents(events, pixel_I, weights_GRJ, geometry, most, sums, blocks, currents_BHWTO):
     """Tasks are (sample, block of time steps). `sums` tells the dtype of the sums, `most` how many weights fit into one
     of the weights' own dtype."""
-    batch, out_height, out_width, steps, outputs = currents_BHWTO.shape
+    batch, _, _, steps, _ = currents_BHWTO.shape
+    for task in prange(batch * blocks):
+        b, block = np.intp(task) // blocks, np.intp(task) % blocks
+        first, end = steps * block // blocks, steps * (block + 1) // blocks
+        _sample_currents(events, pixel_I, weights_GRJ, geometry, most, sums, b, first, end, currents_BHWTO[b])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _sample_currents(events, pixel_I, weights_GRJ, geometry, most, sums, b, first_step, end_step, currents_HWTO):
+    out_height, out_width, _, outputs = currents_HWTO.shape
     taps, stride, channels = geometry.taps, geometry.stride, geometry.channels
     divisor = np.float32(stride * stride)
-    for task in prange(batch * blocks):
-        b, block = task // blocks, task % blocks
-        first_P = np.empty(geometry.height * geometry.width + 1, np.int64)
-        sums_J = np.empty(TILE, sums.dtype)
-        for t in range(steps * block // blocks, steps * (block + 1) // blocks):
-            _find_pixels(events, b, t, pixel_I, first_P)
-            for tile in range(len(weights_GRJ)):
-                width = min(TILE, outputs - tile * TILE)
-                for oy in range(out_height):
-                    for ox in range(out_width):
-                        total = zero_tile(sums)
-                        for ky in range(taps):
-                            pixel = (oy * stride + ky) * geometry.width + ox * stride
-                            shift = (ky * taps - pixel) * channels  # from an input to its row of weights
-                            first, end = first_P[pixel], first_P[pixel + taps]
-                            total = add_rows(events.inputs, first, end, shift, weights_GRJ[tile], most, total, sums)
-                        store(sums_J, 0, total)
-                        target = currents_BHWTO[b, oy, ox, t, tile * TILE :]
-                        for output in range(width):
-                            target[output] = np.float32(sums_J[output]) / divisor
+    first_P = np.empty(geometry.height * geometry.width + 1, np.int64)
+    sums_J = np.empty(TILE, sums.dtype)
+    for t in range(first_step, end_step):
+        _find_pixels(events, b, t, pixel_I, first_P)
+        for tile in range(len(weights_GRJ)):
+            width = min(TILE, outputs - tile * TILE)
+            for oy in range(out_height):
+                for ox in range(out_width):
+                    total = zero_tile(sums)
+                    for ky in range(taps):
+                        pixel = (oy * stride + ky) * geometry.width + ox * stride
+                        shift = (ky * taps - pixel) * channels  # from an input to its row of weights
+                        first, end = first_P[pixel], first_P[pixel + taps]
+                        total = add_rows(events.inputs, first, end, shift, weights_GRJ[tile], most, total, sums)
+                    store(sums_J, 0, total)
+                    for output in range(width):
+                        currents_HWTO[oy, ox, t, tile * TILE + output] = np.float32(sums_J[output]) / divisor
 
 
 @njit(forceinline=True)
 def _find_pixels(events, b, t, pixel_I, first_P):
     """The events of step t that lie in pixel p or behind it begin at first_P[p]."""
     first, end = at(events.first_BT[b], t), at(events.first_BT[b], t + 1)
-    first_P[:] = first
+    for pixel in range(len(first_P)):
+        first_P[pixel] = first
     for event in range(first, end):
         first_P[pixel_I[events.inputs[event]] + 1] = event + 1
     for pixel in range(1, len(first_P)):
@@ -241,28 +261,33 @@ def _find_pixels(events, b, t, pixel_I, first_P):
 @njit(parallel=True, cache=True, nogil=True)
 def _conv_weight_gradient(events, grads_BHWTO, geometry, partial_AGRD):
     """Task a adds up samples a, a + A, ..."""
-    batch, out_height, out_width, steps, outputs = grads_BHWTO.shape
-    tasks, pairs, rows, _ = partial_AGRD.shape
+    for number in prange(len(partial_AGRD)):
+        task = np.intp(number)
+        for b in range(task, len(grads_BHWTO), len(partial_AGRD)):
+            _add_sample_gradient(events, grads_BHWTO[b], geometry, b, partial_AGRD[task])
+
+
+@njit(cache=True, nogil=True)
+def _add_sample_gradient(events, grads_HWTO, geometry, b, total_GRD):
+    out_height, out_width, steps, outputs = grads_HWTO.shape
+    pairs, rows, _ = total_GRD.shape
     run = geometry.taps * geometry.channels
-    work = out_height * out_width * pairs
-    for task in prange(tasks):
-        grads_TD = np.zeros((steps, PAIR), np.float32)
-        for number in range((batch - task + tasks - 1) // tasks * work):
-            b, cell, pair = task + number // work * tasks, number // pairs % (out_height * out_width), number % pairs
-            oy, ox = cell // out_width, cell % out_width
-            width = min(PAIR, outputs - pair * PAIR)
-            for t in range(steps):
-                for output in range(width):
-                    grads_TD[t, output] = grads_BHWTO[b, oy, ox, t, pair * PAIR + output]
-            first_I = events.first_BI[b]
-            for ky in range(geometry.taps):
-                first_input = ((oy * geometry.stride + ky) * geometry.width + ox * geometry.stride) * geometry.channels
-                for row in range(run):
-                    first, end = at(first_I, first_input + row), at(first_I, first_input + row + 1)
-                    if first < end:
-                        target = ((task * pairs + pair) * rows + ky * run + row) * PAIR
-                        total = load_pair(partial_AGRD, target)
-                        store(partial_AGRD, target, add_steps(events.step, first, end, grads_TD, total))
+    grads_TD = np.zeros((steps, PAIR), np.float32)
+    first_I = events.first_BI[b]
+    for number in range(out_height * out_width * pairs):
+        oy, ox, pair = number // pairs // out_width, number // pairs % out_width, number % pairs
+        width = min(PAIR, outputs - pair * PAIR)
+        for t in range(steps):
+            for output in range(width):
+                grads_TD[t, output] = grads_HWTO[oy, ox, t, pair * PAIR + output]
+        for ky in range(geometry.taps):
+            first_input = ((oy * geometry.stride + ky) * geometry.width + ox * geometry.stride) * geometry.channels
+            for row in range(run):
+                first, end = at(first_I, first_input + row), at(first_I, first_input + row + 1)
+                if first < end:
+                    target = (pair * rows + ky * run + row) * PAIR
+                    total = load_pair(total_GRD, target)
+                    store(total_GRD, target, add_steps(events.step, first, end, grads_TD, total))
 
 
 @njit(cache=True, nogil=True)

@@ -51,18 +51,24 @@ TRANSPOSED = 64  # inputs whose gradients are written at once, so that they are 
 @njit(parallel=True, cache=True, nogil=True)
 def _forward(events, weights_GIJ, bias_P, sums_BGTJ, neuron, drop, kept_BGTF, bits_BGTF, count_BP, membrane_TBN):
     """Tasks are (tile, sample). membrane_TBN is filled if it has any steps."""
-    batch, tiles, steps, _ = sums_BGTJ.shape
-    neurons = membrane_TBN.shape[2]
+    batch, tiles = sums_BGTJ.shape[:2]
     for task in prange(tiles * batch):
-        tile, b = task // batch, task % batch
-        work_TL = np.empty((steps, LANES), np.float32)
+        b, tile = np.intp(task) % batch, np.intp(task) // batch
         _add_events(events, weights_GIJ[tile], b, sums_BGTJ[b, tile])
-        for number in range(tile * STRIPS, min((tile + 1) * STRIPS, (neurons + LANES - 1) // LANES)):
-            strip = strip_at(number, b, batch, neurons)
-            currents_TL, bias = _strip_sums(sums_BGTJ, strip), load(bias_P, strip.first)
-            integrate_and_fire(currents_TL, bias, work_TL, neuron, drop, strip, kept_BGTF, bits_BGTF, count_BP)
-            if len(membrane_TBN) > 0:
-                copy_out(work_TL, strip, membrane_TBN[:, b])
+        _fire(sums_BGTJ, bias_P, neuron, drop, kept_BGTF, b, tile, bits_BGTF, count_BP, membrane_TBN)
+
+
+@njit(cache=True, nogil=True)
+def _fire(sums_BGTJ, bias_P, neuron, drop, kept_BGTF, b, tile, bits_BGTF, count_BP, membrane_TBN):
+    batch, _, steps, _ = sums_BGTJ.shape
+    neurons = membrane_TBN.shape[2]
+    work_TL = np.empty((steps, LANES), np.float32)
+    for number in range(tile * STRIPS, min((tile + 1) * STRIPS, (neurons + LANES - 1) // LANES)):
+        strip = strip_at(number, b, batch, neurons)
+        currents_TL, bias = _strip_sums(sums_BGTJ, strip), load(bias_P, strip.first)
+        integrate_and_fire(currents_TL, bias, work_TL, neuron, drop, strip, kept_BGTF, bits_BGTF, count_BP)
+        if len(membrane_TBN) > 0:
+            copy_out(work_TL, strip, membrane_TBN[:, b])
 
 
 @njit(parallel=True, cache=True, nogil=True)
@@ -80,32 +86,66 @@ def _backward(
     grad_current_BTN,
 ):
     """Tasks are (pair of strips, block a of samples). grad_current_BTN is filled if it has any samples."""
+    blocks, neurons, _ = grad_weight_ANI.shape
+    for task in prange((neurons + PAIR - 1) // PAIR * blocks):
+        _pair_back(
+            events,
+            sums_BGTJ,
+            bias_P,
+            neuron,
+            drop,
+            kept_BGTF,
+            source,
+            order_I,
+            np.intp(task) // blocks,
+            np.intp(task) % blocks,
+            grad_weight_ANI,
+            grad_bias_AN,
+            grad_current_BTN,
+        )
+
+
+@njit(cache=True, nogil=True)
+def _pair_back(
+    events,
+    sums_BGTJ,
+    bias_P,
+    neuron,
+    drop,
+    kept_BGTF,
+    source,
+    order_I,
+    pair,
+    block,
+    grad_weight_ANI,
+    grad_bias_AN,
+    grad_current_BTN,
+):
     blocks, neurons, inputs = grad_weight_ANI.shape
     batch, _, steps, _ = sums_BGTJ.shape
     strips = (neurons + LANES - 1) // LANES
-    for task in prange((strips + 1) // 2 * blocks):
-        pair, block = task // blocks, task % blocks
-        work_TD = np.zeros((steps, PAIR), np.float32)
-        grad_spikes_TL = np.empty((steps, LANES), np.float32)
-        grad_ID = np.zeros((inputs, PAIR), np.float32)
-        grad_D = np.zeros((1, PAIR), np.float32)
-        for b in range(batch * block // blocks, batch * (block + 1) // blocks):
-            for number in range(2 * pair, min(2 * pair + 2, strips)):
-                strip = strip_at(number, b, batch, neurons)
-                work_TL = work_TD[:, number % 2 * LANES : (number % 2 + 1) * LANES]
-                currents_TL, bias = _strip_sums(sums_BGTJ, strip), load(bias_P, strip.first)
-                integrate_again(currents_TL, bias, work_TL, neuron, drop, strip, kept_BGTF)
-                spike_gradients(source, strip, grad_spikes_TL)
-                integrate_back(work_TL, grad_spikes_TL, source.membrane_TBP, neuron, drop, strip, kept_BGTF)
-                if len(grad_current_BTN) > 0:
-                    copy_out(work_TL, strip, grad_current_BTN[b])
-            _add_gradients(events, b, work_TD, grad_ID, grad_D)
-        first, width = pair * PAIR, min(PAIR, neurons - pair * PAIR)
-        _write_gradients(grad_ID, order_I, grad_weight_ANI[block, first : first + width])
-        grad_bias_AN[block, first : first + width] = grad_D[0, :width]
+    work_TD = np.zeros((steps, PAIR), np.float32)
+    grad_spikes_TL = np.empty((steps, LANES), np.float32)
+    grad_ID = np.zeros((inputs, PAIR), np.float32)
+    grad_D = np.zeros((1, PAIR), np.float32)
+    for b in range(batch * block // blocks, batch * (block + 1) // blocks):
+        for number in range(2 * pair, min(2 * pair + 2, strips)):
+            strip = strip_at(number, b, batch, neurons)
+            work_TL = work_TD[:, number % 2 * LANES : (number % 2 + 1) * LANES]
+            currents_TL, bias = _strip_sums(sums_BGTJ, strip), load(bias_P, strip.first)
+            integrate_again(currents_TL, bias, work_TL, neuron, drop, strip, kept_BGTF)
+            spike_gradients(source, strip, grad_spikes_TL)
+            integrate_back(work_TL, grad_spikes_TL, source.membrane_TBP, neuron, drop, strip, kept_BGTF)
+            if len(grad_current_BTN) > 0:
+                copy_out(work_TL, strip, grad_current_BTN[b])
+        _add_gradients(events, b, work_TD, grad_ID, grad_D)
+    first, width = pair * PAIR, min(PAIR, neurons - pair * PAIR)
+    _write_gradients(grad_ID, order_I, grad_weight_ANI[block, first : first + width])
+    for neuron_of_pair in range(width):
+        grad_bias_AN[block, first + neuron_of_pair] = grad_D[0, neuron_of_pair]
 
 
-@njit(forceinline=True)
+@njit(cache=True, nogil=True)
 def _add_events(events, weights_IJ, b, sums_TJ):
     """Sums of the weights of each step's events; EXACT_INT8 events at a time in the weights' dtype."""
     first_T = events.first_BT[b]

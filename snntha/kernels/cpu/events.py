@@ -136,7 +136,8 @@ def _copy_rows(indptr, index, first_BT, copied):
 def _count_steps(words_BGT, count_BT):
     batch, tiles, steps = words_BGT.shape
     for b in prange(batch):
-        count_BT[b] = 0
+        for t in range(steps):
+            count_BT[b, t] = 0
         for tile in range(tiles):
             for t in range(steps):
                 count_BT[b, t] += count_ones(words_BGT[b, tile, t])
@@ -156,21 +157,26 @@ def _list_events(words_BGT, places, first_BT, index):
 @njit(parallel=True, cache=True, nogil=True)
 def _list_steps(words_BGT, places, first_BI, step):
     """`places`: PAIR times POSITIONS in the dtype of `step`."""
-    batch, tiles, steps = words_BGT.shape
-    inputs = first_BI.shape[1] - 1
+    for b in prange(len(words_BGT)):
+        _list_sample_steps(words_BGT[b], places, first_BI[b], step)
+
+
+@njit(cache=True, nogil=True)
+def _list_sample_steps(words_GT, places, first_I, step):
+    tiles, steps = words_GT.shape
     blocks = (steps + TILE - 1) // TILE
-    for b in prange(batch):
-        words_AT = np.zeros((blocks, TILE), np.uint64)
-        for tile in range(tiles):
-            words_AT.reshape(-1)[:steps] = words_BGT[b, tile]
-            words_AT.reshape(-1)[steps:] = 0
+    words_AT = np.zeros((blocks, TILE), np.uint64)
+    for tile in range(tiles):
+        for block in range(blocks):
+            for t in range(TILE):
+                at_end = block * TILE + t >= steps
+                words_AT[block, t] = np.uint64(0) if at_end else words_GT[tile, block * TILE + t]
+            _transpose(words_AT[block])
+        for neuron in range(min(TILE, len(first_I) - 1 - tile * TILE)):
+            position = first_I[tile * TILE + neuron]
             for block in range(blocks):
-                _transpose(words_AT[block])
-            for neuron in range(min(TILE, inputs - tile * TILE)):
-                position = first_BI[b, tile * TILE + neuron]
-                for block in range(blocks):
-                    first = block * TILE * PAIR
-                    position = _list_ones(words_AT[block, neuron], places, first, PAIR, step, position)
+                first = block * TILE * PAIR
+                position = _list_ones(words_AT[block, neuron], places, first, PAIR, step, position)
 
 
 @njit(forceinline=True)

@@ -21,13 +21,14 @@ def statistics(currents_RK, moments_2K):
             currents_K = currents_RK[row, first:end]
             for k in range(len(currents_K)):
                 mean_K[k] += currents_K[k]
-        mean_K /= rows
+        for k in range(len(mean_K)):
+            mean_K[k] /= rows
         for row in range(rows):
             currents_K = currents_RK[row, first:end]
             for k in range(len(currents_K)):
                 squares_K[k] += (currents_K[k] - mean_K[k]) ** 2
-        moments_2K[0, first:end] = mean_K
-        moments_2K[1, first:end] = squares_K / rows
+        for k in range(end - first):
+            moments_2K[0, first + k], moments_2K[1, first + k] = mean_K[k], squares_K[k] / rows
 
 
 @njit(parallel=True, cache=True, nogil=True)
@@ -42,8 +43,8 @@ def gradient_sums(currents_RK, grad_RK, sums_2K):
             for k in range(len(currents_K)):
                 scale_K[k] += np.float64(grad_K[k]) * currents_K[k]
                 shift_K[k] += grad_K[k]
-        sums_2K[0, first:end] = scale_K
-        sums_2K[1, first:end] = shift_K
+        for k in range(end - first):
+            sums_2K[0, first + k], sums_2K[1, first + k] = scale_K[k], shift_K[k]
 
 
 @njit(parallel=True, cache=True, nogil=True)

@@ -19,10 +19,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from snntha.kernels.cpu.events import ByInput, Spikes
 from snntha.kernels.cpu.sums import add_rows, add_steps
+from snntha.kernels.cpu.threads import run
 from snntha.kernels.cpu.vector import (
     LANES,
     PAIR,
@@ -77,7 +78,8 @@ def conv_currents(spikes: Spikes, kernel_KKIO: np.ndarray, geometry: Geometry, c
         most = np.iinfo(np.int8).max // largest
     blocks = -(-TASKS // spikes.batch)
     weights_GRJ = _tiles(kernel_KKIO, TILE)
-    _conv_currents(spikes.events, pixel_I, weights_GRJ, geometry, most, sums, blocks, currents_BHWTO)
+    tasks = spikes.batch * blocks
+    run(_currents, tasks, spikes.events, pixel_I, weights_GRJ, geometry, most, sums, blocks, currents_BHWTO)
 
 
 def conv_weight_gradient(
@@ -90,7 +92,7 @@ def conv_weight_gradient(
     rows, outputs = geometry.taps**2 * geometry.channels, grad_kernel_KKIO.shape[3]
     tasks = min(TASKS, len(grad_currents_BHWTO))
     partial_AGRD = np.zeros((tasks, -(-outputs // PAIR), rows, PAIR), np.float32)
-    _conv_weight_gradient(events, grad_currents_BHWTO, geometry, partial_AGRD)
+    run(_weight_gradient, tasks, events, grad_currents_BHWTO, geometry, partial_AGRD)
     grad_GRD = partial_AGRD.sum(0) / np.float32(geometry.divisor)
     grad_kernel_KKIO[:] = grad_GRD.transpose(1, 0, 2).reshape(*grad_kernel_KKIO.shape[:3], -1)[..., :outputs]
 
@@ -128,7 +130,7 @@ def _panels(shape: tuple[int, int, int, int], geometry: Geometry) -> tuple[np.nd
 
 @njit(cache=True, nogil=True)
 def conv_input_gradient(grad_currents_HWTO, panels_QOL, start_Q, stride, grad_spikes_THWI):
-    """Fill grad_spikes_THWI (float32) of one sample; to be called inside a prange over samples.
+    """Fill grad_spikes_THWI (float32) of one sample; to be called by a kernel.
 
     grad_spikes[y, x, i] = sum over (oy, ox, o) of grad_currents[oy, ox, o] folded kernel[y - oy stride, x - ox stride,
     i, o] / divisor: a dense product, for a few time steps at once so that each loaded kernel value is used several
@@ -211,39 +213,33 @@ def _class_size(height, width, channels, stride):
     return (height - 1) // stride + 2, ((width - 1) // stride + 2) * channels + LANES
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
-def _conv_currents(events, pixel_I, weights_GRJ, geometry, most, sums, blocks, currents_BHWTO):
+@njit(cache=True, nogil=True, error_model="numpy")
+def _currents(first_task, end_task, events, pixel_I, weights_GRJ, geometry, most, sums, blocks, currents_BHWTO):
     """Tasks are (sample, block of time steps). `sums` tells the dtype of the sums, `most` how many weights fit into one
     of the weights' own dtype."""
-    batch, _, _, steps, _ = currents_BHWTO.shape
-    for task in prange(batch * blocks):
-        b, block = np.intp(task) // blocks, np.intp(task) % blocks
-        first, end = steps * block // blocks, steps * (block + 1) // blocks
-        _sample_currents(events, pixel_I, weights_GRJ, geometry, most, sums, b, first, end, currents_BHWTO[b])
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _sample_currents(events, pixel_I, weights_GRJ, geometry, most, sums, b, first_step, end_step, currents_HWTO):
-    out_height, out_width, _, outputs = currents_HWTO.shape
+    _, out_height, out_width, steps, outputs = currents_BHWTO.shape
     taps, stride, channels = geometry.taps, geometry.stride, geometry.channels
     divisor = np.float32(stride * stride)
     first_P = np.empty(geometry.height * geometry.width + 1, np.int64)
     sums_J = np.empty(TILE, sums.dtype)
-    for t in range(first_step, end_step):
-        _find_pixels(events, b, t, pixel_I, first_P)
-        for tile in range(len(weights_GRJ)):
-            width = min(TILE, outputs - tile * TILE)
-            for oy in range(out_height):
-                for ox in range(out_width):
-                    total = zero_tile(sums)
-                    for ky in range(taps):
-                        pixel = (oy * stride + ky) * geometry.width + ox * stride
-                        shift = (ky * taps - pixel) * channels  # from an input to its row of weights
-                        first, end = first_P[pixel], first_P[pixel + taps]
-                        total = add_rows(events.inputs, first, end, shift, weights_GRJ[tile], most, total, sums)
-                    store(sums_J, 0, total)
-                    for output in range(width):
-                        currents_HWTO[oy, ox, t, tile * TILE + output] = np.float32(sums_J[output]) / divisor
+    for task in range(first_task, end_task):
+        b, block = task // blocks, task % blocks
+        for t in range(steps * block // blocks, steps * (block + 1) // blocks):
+            _find_pixels(events, b, t, pixel_I, first_P)
+            for tile in range(len(weights_GRJ)):
+                width = min(TILE, outputs - tile * TILE)
+                for oy in range(out_height):
+                    for ox in range(out_width):
+                        total = zero_tile(sums)
+                        for ky in range(taps):
+                            pixel = (oy * stride + ky) * geometry.width + ox * stride
+                            shift = (ky * taps - pixel) * channels  # from an input to its row of weights
+                            first, end = first_P[pixel], first_P[pixel + taps]
+                            total = add_rows(events.inputs, first, end, shift, weights_GRJ[tile], most, total, sums)
+                        store(sums_J, 0, total)
+                        for output in range(width):
+                            current = np.float32(sums_J[output]) / divisor
+                            currents_BHWTO[b, oy, ox, t, tile * TILE + output] = current
 
 
 @njit(forceinline=True)
@@ -258,36 +254,30 @@ def _find_pixels(events, b, t, pixel_I, first_P):
         first_P[pixel] = max(first_P[pixel], first_P[pixel - 1])
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def _conv_weight_gradient(events, grads_BHWTO, geometry, partial_AGRD):
-    """Task a adds up samples a, a + A, ..."""
-    for number in prange(len(partial_AGRD)):
-        task = np.intp(number)
-        for b in range(task, len(grads_BHWTO), len(partial_AGRD)):
-            _add_sample_gradient(events, grads_BHWTO[b], geometry, b, partial_AGRD[task])
-
-
 @njit(cache=True, nogil=True)
-def _add_sample_gradient(events, grads_HWTO, geometry, b, total_GRD):
-    out_height, out_width, steps, outputs = grads_HWTO.shape
-    pairs, rows, _ = total_GRD.shape
+def _weight_gradient(first_task, end_task, events, grads_BHWTO, geometry, partial_AGRD):
+    """Task a adds up samples a, a + A, ..."""
+    batch, out_height, out_width, steps, outputs = grads_BHWTO.shape
+    tasks, pairs, rows, _ = partial_AGRD.shape
     run = geometry.taps * geometry.channels
+    work = out_height * out_width * pairs
     grads_TD = np.zeros((steps, PAIR), np.float32)
-    first_I = events.first_BI[b]
-    for number in range(out_height * out_width * pairs):
-        oy, ox, pair = number // pairs // out_width, number // pairs % out_width, number % pairs
-        width = min(PAIR, outputs - pair * PAIR)
-        for t in range(steps):
-            for output in range(width):
-                grads_TD[t, output] = grads_HWTO[oy, ox, t, pair * PAIR + output]
-        for ky in range(geometry.taps):
-            first_input = ((oy * geometry.stride + ky) * geometry.width + ox * geometry.stride) * geometry.channels
-            for row in range(run):
-                first, end = at(first_I, first_input + row), at(first_I, first_input + row + 1)
-                if first < end:
-                    target = (pair * rows + ky * run + row) * PAIR
-                    total = load_pair(total_GRD, target)
-                    store(total_GRD, target, add_steps(events.step, first, end, grads_TD, total))
+    for task in range(first_task, end_task):
+        for number in range((batch - task + tasks - 1) // tasks * work):
+            b, cell, pair = task + number // work * tasks, number % work // pairs, number % pairs
+            oy, ox, width = cell // out_width, cell % out_width, min(PAIR, outputs - pair * PAIR)
+            for t in range(steps):
+                for output in range(width):
+                    grads_TD[t, output] = grads_BHWTO[b, oy, ox, t, pair * PAIR + output]
+            first_I = events.first_BI[b]
+            for ky in range(geometry.taps):
+                first_input = ((oy * geometry.stride + ky) * geometry.width + ox * geometry.stride) * geometry.channels
+                for row in range(run):
+                    first, end = at(first_I, first_input + row), at(first_I, first_input + row + 1)
+                    if first < end:
+                        target = ((task * pairs + pair) * rows + ky * run + row) * PAIR
+                        total = load_pair(partial_AGRD, target)
+                        store(partial_AGRD, target, add_steps(events.step, first, end, grads_TD, total))
 
 
 @njit(cache=True, nogil=True)

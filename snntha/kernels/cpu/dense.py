@@ -6,7 +6,7 @@ the strip's weight gradient with the sample's events sorted by input, so that a 
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from snntha.kernels.cpu.events import Spikes
 from snntha.kernels.cpu.strip import (
@@ -28,6 +28,7 @@ from snntha.kernels.cpu.strip import (
     tile_count,
 )
 from snntha.kernels.cpu.sums import add_rows, add_steps
+from snntha.kernels.cpu.threads import run
 from snntha.kernels.cpu.vector import (
     LANES,
     PAIR,
@@ -48,31 +49,40 @@ BACKWARD_TASKS = 16  # where there are fewer strips, samples are split into bloc
 TRANSPOSED = 64  # inputs whose gradients are written at once, so that they are read from the fastest cache
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def _forward(events, weights_GIJ, bias_P, sums_BGTJ, neuron, drop, kept_BGTF, bits_BGTF, count_BP, membrane_TBN):
-    """Tasks are (tile, sample). membrane_TBN is filled if it has any steps."""
-    batch, tiles = sums_BGTJ.shape[:2]
-    for task in prange(tiles * batch):
-        b, tile = np.intp(task) % batch, np.intp(task) // batch
-        _add_events(events, weights_GIJ[tile], b, sums_BGTJ[b, tile])
-        _fire(sums_BGTJ, bias_P, neuron, drop, kept_BGTF, b, tile, bits_BGTF, count_BP, membrane_TBN)
-
-
 @njit(cache=True, nogil=True)
-def _fire(sums_BGTJ, bias_P, neuron, drop, kept_BGTF, b, tile, bits_BGTF, count_BP, membrane_TBN):
+def _forward(
+    first_task,
+    end_task,
+    events,
+    weights_GIJ,
+    bias_P,
+    sums_BGTJ,
+    neuron,
+    drop,
+    kept_BGTF,
+    bits_BGTF,
+    count_BP,
+    membrane_TBN,
+):
+    """Tasks are (tile, sample). membrane_TBN is filled if it has any steps."""
     batch, _, steps, _ = sums_BGTJ.shape
     neurons = membrane_TBN.shape[2]
     work_TL = np.empty((steps, LANES), np.float32)
-    for number in range(tile * STRIPS, min((tile + 1) * STRIPS, (neurons + LANES - 1) // LANES)):
-        strip = strip_at(number, b, batch, neurons)
-        currents_TL, bias = _strip_sums(sums_BGTJ, strip), load(bias_P, strip.first)
-        integrate_and_fire(currents_TL, bias, work_TL, neuron, drop, strip, kept_BGTF, bits_BGTF, count_BP)
-        if len(membrane_TBN) > 0:
-            copy_out(work_TL, strip, membrane_TBN[:, b])
+    for task in range(first_task, end_task):
+        tile, b = task // batch, task % batch
+        _add_events(events, weights_GIJ[tile], b, sums_BGTJ[b, tile])
+        for number in range(tile * STRIPS, min((tile + 1) * STRIPS, (neurons + LANES - 1) // LANES)):
+            strip = strip_at(number, b, batch, neurons)
+            currents_TL, bias = _strip_sums(sums_BGTJ, strip), load(bias_P, strip.first)
+            integrate_and_fire(currents_TL, bias, work_TL, neuron, drop, strip, kept_BGTF, bits_BGTF, count_BP)
+            if len(membrane_TBN) > 0:
+                copy_out(work_TL, strip, membrane_TBN[:, b])
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(cache=True, nogil=True)
 def _backward(
+    first_task,
+    end_task,
     events,
     sums_BGTJ,
     bias_P,
@@ -86,66 +96,33 @@ def _backward(
     grad_current_BTN,
 ):
     """Tasks are (pair of strips, block a of samples). grad_current_BTN is filled if it has any samples."""
-    blocks, neurons, _ = grad_weight_ANI.shape
-    for task in prange((neurons + PAIR - 1) // PAIR * blocks):
-        _pair_back(
-            events,
-            sums_BGTJ,
-            bias_P,
-            neuron,
-            drop,
-            kept_BGTF,
-            source,
-            order_I,
-            np.intp(task) // blocks,
-            np.intp(task) % blocks,
-            grad_weight_ANI,
-            grad_bias_AN,
-            grad_current_BTN,
-        )
-
-
-@njit(cache=True, nogil=True)
-def _pair_back(
-    events,
-    sums_BGTJ,
-    bias_P,
-    neuron,
-    drop,
-    kept_BGTF,
-    source,
-    order_I,
-    pair,
-    block,
-    grad_weight_ANI,
-    grad_bias_AN,
-    grad_current_BTN,
-):
     blocks, neurons, inputs = grad_weight_ANI.shape
     batch, _, steps, _ = sums_BGTJ.shape
     strips = (neurons + LANES - 1) // LANES
     work_TD = np.zeros((steps, PAIR), np.float32)
     grad_spikes_TL = np.empty((steps, LANES), np.float32)
-    grad_ID = np.zeros((inputs, PAIR), np.float32)
-    grad_D = np.zeros((1, PAIR), np.float32)
-    for b in range(batch * block // blocks, batch * (block + 1) // blocks):
-        for number in range(2 * pair, min(2 * pair + 2, strips)):
-            strip = strip_at(number, b, batch, neurons)
-            work_TL = work_TD[:, number % 2 * LANES : (number % 2 + 1) * LANES]
-            currents_TL, bias = _strip_sums(sums_BGTJ, strip), load(bias_P, strip.first)
-            integrate_again(currents_TL, bias, work_TL, neuron, drop, strip, kept_BGTF)
-            spike_gradients(source, strip, grad_spikes_TL)
-            integrate_back(work_TL, grad_spikes_TL, source.membrane_TBP, neuron, drop, strip, kept_BGTF)
-            if len(grad_current_BTN) > 0:
-                copy_out(work_TL, strip, grad_current_BTN[b])
-        _add_gradients(events, b, work_TD, grad_ID, grad_D)
-    first, width = pair * PAIR, min(PAIR, neurons - pair * PAIR)
-    _write_gradients(grad_ID, order_I, grad_weight_ANI[block, first : first + width])
-    for neuron_of_pair in range(width):
-        grad_bias_AN[block, first + neuron_of_pair] = grad_D[0, neuron_of_pair]
+    for task in range(first_task, end_task):
+        pair, block = task // blocks, task % blocks
+        grad_ID = np.zeros((inputs, PAIR), np.float32)
+        grad_D = np.zeros((1, PAIR), np.float32)
+        for b in range(batch * block // blocks, batch * (block + 1) // blocks):
+            for number in range(2 * pair, min(2 * pair + 2, strips)):
+                strip = strip_at(number, b, batch, neurons)
+                work_TL = work_TD[:, number % 2 * LANES : (number % 2 + 1) * LANES]
+                currents_TL, bias = _strip_sums(sums_BGTJ, strip), load(bias_P, strip.first)
+                integrate_again(currents_TL, bias, work_TL, neuron, drop, strip, kept_BGTF)
+                spike_gradients(source, strip, grad_spikes_TL)
+                integrate_back(work_TL, grad_spikes_TL, source.membrane_TBP, neuron, drop, strip, kept_BGTF)
+                if len(grad_current_BTN) > 0:
+                    copy_out(work_TL, strip, grad_current_BTN[b])
+            _add_gradients(events, b, work_TD, grad_ID, grad_D)
+        first, width = pair * PAIR, min(PAIR, neurons - pair * PAIR)
+        _write_gradients(grad_ID, order_I, grad_weight_ANI[block, first : first + width])
+        for number in range(width):
+            grad_bias_AN[block, first + number] = grad_D[0, number]
 
 
-@njit(cache=True, nogil=True)
+@njit(forceinline=True)
 def _add_events(events, weights_IJ, b, sums_TJ):
     """Sums of the weights of each step's events; EXACT_INT8 events at a time in the weights' dtype."""
     first_T = events.first_BT[b]
@@ -186,11 +163,11 @@ def _write_gradients(grad_ID, order_I, grad_weight_NI):
                 grad_weight_NI[neuron, order_I[i]] = grad_ID[i, neuron]
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def _pack(weight_NI, order_I, weights_GIJ):
+@njit(cache=True, nogil=True)
+def _pack(first_tile, end_tile, weight_NI, order_I, weights_GIJ):
     """Cut the weights into tiles of neurons, inputs in the order of the events; what is missing in the last is 0."""
     neurons, inputs = weight_NI.shape
-    for tile in prange(len(weights_GIJ)):
+    for tile in range(first_tile, end_tile):
         for strip in range(TILE):
             neuron = tile * TILE + strip
             for i in range(inputs):
@@ -225,7 +202,7 @@ class DenseLayer:
         self.neuron, self.drop = NeuronConstants.of(neuron), DropoutConstants.of(drop)
         self.weight_NI = np.ascontiguousarray(weight_NI)
         self.weights_GIJ = np.empty((tile_count(neurons), inputs, TILE), np.int8 if spec.binary else np.float32)
-        _pack(self.weight_NI, self.order_I, self.weights_GIJ)
+        run(_pack, len(self.weights_GIJ), self.weight_NI, self.order_I, self.weights_GIJ)
         self.bias_P = pad_to_tiles(np.zeros(neurons, np.float32) if bias_N is None else bias_N)
 
     def forward(self, spikes: Spikes, *, membrane: bool) -> LayerOutput:
@@ -237,7 +214,9 @@ class DenseLayer:
         self.sums_BGTJ = workspace.take(f"{self.number} sums", shape_BGTJ, sum_dtype)
         self.kept_BGTF = empty_kept(self.drop, *size, self.number)
         fired = LayerOutput.empty(*size, membrane, self.number)
-        _forward(
+        run(
+            _forward,
+            spikes.batch * len(self.weights_GIJ),
             spikes.events,
             self.weights_GIJ,
             self.bias_P,
@@ -258,7 +237,9 @@ class DenseLayer:
         grad_bias_AN = np.empty((blocks, neurons), np.float32)
         kept_samples = 0 if self.number == 0 else spikes.batch
         self.grad_BTN = np.empty((kept_samples, spikes.time_steps, neurons), np.float32)
-        _backward(
+        run(
+            _backward,
+            -(-neurons // PAIR) * blocks,
             events,
             self.sums_BGTJ,
             self.bias_P,

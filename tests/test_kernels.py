@@ -16,14 +16,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import random_events
+from conftest import packed, random_events
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snntha.kernels import cpu
 from snntha.kernels.backend import Backend, run_layers, set_threads
+from snntha.kernels.cpu.events import Spikes
 from snntha.kernels.cpu.workspace import Workspace
 from snntha.kernels.cpu_network import has_kernels, run_network
+from snntha.kernels.reference import dense
 from snntha.kernels.spec import BatchNorm, Dropout, Events, Layer, Result, Static
 from snntha.layers import LayerSpec
 from snntha.neuron import Neuron
@@ -245,6 +247,25 @@ def test_convolutions_of_any_size(time_steps, batch, height, width, channels, po
     topology = ((channels[1], 3, pools[0]), (channels[2], 1, pools[1]), 7)
     case = Case((channels[0], height, width), topology, static, time_steps, batch, density)
     assert_agree(run(run_network, case), run(run_layers, case), exact=True)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    time_steps=st.integers(1, 140),
+    batch=st.integers(1, 4),
+    inputs=st.integers(1, 200),
+    rate=st.sampled_from([0.0, 0.001, 0.1, 0.5, 1.0]),
+)
+def test_lists_of_a_layers_bits_are_those_of_the_same_events(time_steps, batch, inputs, rate) -> None:
+    events = random_events(time_steps, batch, (inputs,), rate, double=0.0)
+    listed = Spikes.of_input(events.indptr.numpy(), events.index.numpy(), time_steps, batch, inputs)
+    kept = Spikes.of_layer(*packed(dense(events)), inputs, number=0)
+    assert listed.fullest_step == kept.fullest_step
+    for left, right in ((listed.events, kept.events), (listed.by_input(), kept.by_input())):
+        for b in range(batch):
+            for row in range(left[0].shape[1] - 1):
+                expected = left[1][left[0][b, row] : left[0][b, row + 1]]
+                assert np.array_equal(right[1][right[0][b, row] : right[0][b, row + 1]], expected)
 
 
 def test_layers_of_more_inputs_than_16_bits_address() -> None:

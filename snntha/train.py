@@ -233,7 +233,7 @@ def fit(
             "firing_rate": evaluation.firing_rate,
             "dead_fraction": evaluation.dead_fraction,
             **silenced,
-            "warnings": layer_warnings(network.specs, evaluation.firing_rate),
+            "warnings": layer_warnings(network.specs, evaluation.firing_rate, data.notes),
         }
         if evaluation.output_membrane is not None:
             metrics["output_membrane"] = evaluation.output_membrane

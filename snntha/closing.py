@@ -1,13 +1,13 @@
 """What `snntha train` shows when a run has ended: its seeds, the published accuracy beside its own, its pictures."""
 
-from functools import partial
+import shlex
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from snntha.config import Config
-from snntha.display import number_table
+from snntha.display import number_table, say
 from snntha.published import published
 from snntha.run import Outcome, run, spread
 
@@ -19,7 +19,6 @@ def train_and_show(config: Config, resume: Path | None = None) -> float:
         UserError: a seed failed.
     """
     console = Console()
-    say = partial(console.print, soft_wrap=True, highlight=False)
     outcome = run(config, resume, console)
     console.print(_seed_table(outcome))
     if outcome.tested:
@@ -29,9 +28,9 @@ def train_and_show(config: Config, resume: Path | None = None) -> float:
 
         console.print(plots.terminal_picture(outcome.folder))
         if pictures := plots.draw_run(outcome.folder):
-            say(f"pictures       {outcome.folder / 'plots'}: {', '.join(path.name for path in pictures)}")
-    say(f"output folder  {outcome.folder}")
-    say(f"next           snntha eval run={outcome.folder}")
+            say(console, f"pictures       {outcome.folder / 'plots'}: {', '.join(path.name for path in pictures)}")
+    say(console, f"output folder  {outcome.folder}")
+    say(console, f"next           {shlex.join(['snntha', 'eval', f'run={outcome.folder}'])}")
     return outcome.score
 
 

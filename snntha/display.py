@@ -14,15 +14,17 @@ from rich.text import Text
 
 from snntha import layers
 from snntha.config.schema import Config
+from snntha.errors import PRINTABLE
 from snntha.kernels.spec import Result
 from snntha.layers import LayerSpec
 from snntha.progress import Progress
 
 REFRESH_SECONDS = 0.5
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, and what clusters and closed terminals send
 
 
 class Display:
-    """Progress of a run. Use it as a context: inside, the first Ctrl-C only sets `stop_requested`.
+    """Progress of a run. Use it as a context: inside, the first Ctrl-C (or SIGTERM, SIGHUP) only sets `stop_requested`.
 
     Args:
         config: of the run.
@@ -33,7 +35,7 @@ class Display:
         self.config = config
         self.specs = layers.resolve(config)
         self.console = console
-        self.stop_requested = False
+        self.stop_requested = 0
         self.seeds_begun = 0
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
         self._warned: set[str] = set()
@@ -41,7 +43,8 @@ class Display:
         self._drawn = 0.0
 
     def __enter__(self) -> "Display":
-        self._handlers = {kind: signal.signal(kind, self._request_stop) for kind in (signal.SIGINT, signal.SIGTERM)}
+        kinds = [kind for kind in STOPPING if signal.getsignal(kind) != signal.SIG_IGN]  # nohup has SIGHUP ignored
+        self._handlers = {kind: signal.signal(kind, self._request_stop) for kind in kinds}
         if self._live is not None:
             self._live.start()
         return self
@@ -60,7 +63,7 @@ class Display:
         self._last_metrics = None
         self._warned.clear()
         resumed = f", going on after iteration {progress.iteration}" if progress.iteration else ""
-        self.console.print(f"seed {seed}, {self.seeds_begun} of {self.config.trials}{resumed}")
+        say(self.console, f"seed {seed}, {self.seeds_begun} of {self.config.trials}{resumed}")
 
     def minibatch(self, progress: Progress, result: Result, samples: int) -> None:
         """Redraw the live table, at most twice a second."""
@@ -75,17 +78,17 @@ class Display:
         """One plain line for an epoch, where there is no live table; warnings once a seed, everywhere."""
         self._last_metrics = metrics
         if self._live is None:
-            self.console.print(self._line(metrics), soft_wrap=True, highlight=False)
+            say(self.console, self._line(metrics))
         for warning in metrics["warnings"]:
             if warning not in self._warned:
                 self._warned.add(warning)
-                self.console.print(f"[yellow]warning[/]: epoch {metrics['epoch']}: {warning}", soft_wrap=True)
+                say(self.console, f"warning: epoch {metrics['epoch']}: {warning}", style="yellow")
 
     def _request_stop(self, number: int, frame: object) -> None:
         if self.stop_requested:
-            raise KeyboardInterrupt
-        self.stop_requested = True
-        self.console.print("stopping after this minibatch; press Ctrl-C again to stop without a checkpoint")
+            raise KeyboardInterrupt(number)
+        self.stop_requested = number
+        say(self.console, "stopping after this minibatch; press Ctrl-C again to stop without a checkpoint")
 
     def _table(self, progress: Progress, rates: list[float]) -> Group:
         totals, minibatches = progress.totals, self.config.epochs * self.batches
@@ -117,6 +120,11 @@ class Display:
         parts.append("dead " + " ".join(f"{share:.1%}" for share in metrics["dead_fraction"]))
         parts.append(f"{metrics['seconds']:.1f} s")
         return "  ".join(parts)
+
+
+def say(console: Console, text: str, style: str | None = None) -> None:
+    """One line, not broken, so that commands in it can be copied; what it quotes is neither markup nor an escape."""
+    console.print(Text(text.translate(PRINTABLE), style=style or ""), soft_wrap=True)
 
 
 def layer_table(specs: Sequence[LayerSpec], columns: dict[str, list[str]], **options: Any) -> Table:

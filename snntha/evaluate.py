@@ -5,12 +5,12 @@ from pathlib import Path
 from rich.console import Group
 from rich.text import Text
 
+from snntha import compiled
 from snntha import config as configuration
 from snntha import data as datasets
 from snntha.diagnostics import spike_times
 from snntha.display import layer_table
 from snntha.folder import RunFolder
-from snntha.kernels.backend import set_threads
 from snntha.network import SpikingNetwork
 from snntha.progress import load_checkpoint
 from snntha.records import Run
@@ -35,7 +35,7 @@ def evaluate_run(folder: Path, trial: int, checkpoint: str, root: str | None = N
     record.seed(trial)  # refuses one that the run does not have
     if root is not None:
         config = configuration.override(config, [f"dataset.root={root}"])
-    set_threads(config.threads)
+    compiled.prepare(config.threads, config.backend)
     data = datasets.load(config.dataset, selection=config.selection, seed=config.seed)
     record.check_data(data.fingerprint)
     network = SpikingNetwork(config, seed=config.seed).to(resolve_device(config.device))

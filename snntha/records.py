@@ -33,6 +33,17 @@ _VERSIONS_OF = ("snntha", "torch", "torchvision", "numpy", "numba", "tonic", "sn
 _LOOK_S = 0.05  # longer than a reader holds the lock to see whether somebody trains
 
 
+_NAMES = ("environment.json", "summary.json", "trial_[0-9]*", "plots")  # what a run writes beside config.yaml
+
+
+def _is_beginning(path: Path) -> bool:
+    """Whether this is all that a run wrote which was killed before its config.yaml was there."""
+    try:
+        return path.name == "environment.json" and "data_fingerprint" in read_json(path)
+    except Damaged:
+        return False
+
+
 class FolderInUse(UserError):
     """Another process trains in this folder."""
 
@@ -48,8 +59,12 @@ class Run:
         """Make the folder and write what is known before training starts."""
         folder = Path(config.output_dir)
         if (folder / "config.yaml").exists():
+            go_on = shlex.quote(f"resume={folder}")
+            raise UserError(f"output_dir={folder} already holds a run; continue it with {go_on} or choose another")
+        if others := sorted(path.name for name in _NAMES for path in folder.glob(name) if not _is_beginning(path)):
             raise UserError(
-                f"output_dir={folder} already holds a run; continue it with resume={folder} or choose another"
+                f"output_dir={folder} holds {', '.join(others)}, which would be overwritten, and no run wrote: "
+                f"choose another"
             )
         run = cls(folder)
         try:

@@ -1,22 +1,23 @@
 """A run: the seeds of one configuration, trained one after another, and their record."""
 
+import shlex
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 
+from snntha import compiled
 from snntha import data as datasets
 from snntha.config import Config
 from snntha.data.batch import Data
 from snntha.diagnostics import sample_activity
-from snntha.display import Display
+from snntha.display import Display, say
 from snntha.errors import UserError
-from snntha.kernels.backend import fastest_for, set_threads
+from snntha.kernels.backend import fastest_for
 from snntha.logger import open_log, require
 from snntha.network import SpikingNetwork
 from snntha.progress import Progress, load_checkpoint
@@ -68,13 +69,13 @@ def run(
     """
     console = console or Console()
     require(config.logger)
-    set_threads(config.threads)
+    compiled.prepare(config.threads, config.backend)
     device = resolve_device(config.device)
     data = datasets.load(config.dataset, selection=config.selection, seed=config.seed)
     record = Run.create(config, data.fingerprint) if resume is None else Run.open(resume, data.fingerprint)
     backend = fastest_for(device) if config.backend == "auto" else config.backend
-    say = partial(console.print, soft_wrap=True, highlight=False)
-    say(_headline(config, data, device, backend), f"writing {record.folder}", *_other_size(config, data), sep="\n")
+    for line in (_headline(config, data, device, backend), f"writing {record.folder}", *_notes(config, data)):
+        say(console, line)
 
     seeds: list[dict[str, Any]] = []
     with record.lock(), Display(config, console) as display:
@@ -101,9 +102,9 @@ def run(
                 if config.search is not None:
                     raise  # the other seeds could not save the mean
                 entry = {"seed": seed, "failed": str(failure)}
-                console.print(f"[red]seed {seed} failed[/]: {failure}", soft_wrap=True)
+                say(console, f"seed {seed} failed: {failure}", style="red")
             except Stopped:
-                say(f"stopped; go on with: snntha train resume={record.folder}")
+                say(console, f"stopped; go on with: {shlex.join(['snntha', 'train', f'resume={record.folder}'])}")
                 raise
             seeds.append(entry)
             summary = {
@@ -117,7 +118,7 @@ def run(
             }
             record.write_summary(summary)
         if config.search is not None and display.stop_requested:
-            raise Stopped  # in the last epoch: without this the search would begin its next trial
+            raise Stopped(display.stop_requested)  # in the last epoch: else the search would begin its next trial
     return Outcome(config, record.folder, data.selected_on, data.test is not None, seeds)
 
 
@@ -161,7 +162,7 @@ def _announce_compilation(network: SpikingNetwork, data: Data, console: Console)
 
     inputs = data.train.batch(torch.arange(1)).inputs
     if not has_kernels(inputs, network.layers(network.config.hparams.threshold.start)):
-        console.print("compiling the kernels that this network needs: once on this machine, about a minute")
+        say(console, "compiling the kernels that this network needs: once on this machine, about a minute")
 
 
 def _headline(config: Config, data: Data, device: torch.device, backend: str) -> str:
@@ -173,13 +174,14 @@ def _headline(config: Config, data: Data, device: torch.device, backend: str) ->
     )
 
 
-def _other_size(config: Config, data: Data) -> list[str]:
-    """A line where the data set is only a part of the published one, or another."""
+def _notes(config: Config, data: Data) -> list[str]:
+    """What is odd about the data, and whether they are only a part of the published ones, or others."""
+    notes = [f"note: {note}" for note in data.notes]
     name, found = config.dataset.name, (len(data.train) + len(data.validation or ()), len(data.test or ()))
     expected = PUBLISHED_SAMPLES.get(name, found)
     if config.dataset.limit is not None or found == expected:
-        return []
-    return [f"note: the published {name} has {expected[0]} training and {expected[1]} test samples"]
+        return notes
+    return [*notes, f"note: the published {name} has {expected[0]} training and {expected[1]} test samples"]
 
 
 def spread(seeds: list[dict[str, Any]]) -> dict[str, float | None]:

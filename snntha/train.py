@@ -25,7 +25,7 @@ class SeedFailed(UserError):
 
 
 class Stopped(KeyboardInterrupt):
-    """The user asked to stop, and a checkpoint was written."""
+    """The user asked to stop, by the signal that is the argument, and a checkpoint was written."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Evaluation:
 class Watcher(Protocol):
     """Who looks on while a seed trains, and may ask to stop; `display.Display` is one."""
 
-    stop_requested: bool
+    stop_requested: int  # by which signal; 0: not
 
     def start_seed(self, seed: int, batches: int, progress: Progress) -> None: ...
 
@@ -201,7 +201,7 @@ def fit(
             display.minibatch(progress, result, len(positions))
             if display.stop_requested:
                 save_checkpoint(recorder, "last", network, optimizer, progress)
-                raise Stopped
+                raise Stopped(display.stop_requested)
 
         evaluation = evaluate(network, selection, progress.thresholds)
         if not math.isfinite(evaluation.loss):
@@ -247,7 +247,7 @@ def fit(
         display.epoch(metrics)
         on_epoch(progress)
         if display.stop_requested and not is_finished(config, progress):
-            raise Stopped
+            raise Stopped(display.stop_requested)
     return progress
 
 

@@ -20,11 +20,12 @@ ORDER = (  # each may import what stands before it, and itself
     ("binarize", "network"),
     ("loss", "optimizer", "diagnostics", "progress", "train", "snntorch_loop"),
     ("logger", "folder", "checkpoints", "records"),
-    ("display", "run", "evaluate"),
+    ("display", "compiled", "run", "evaluate"),
     ("report", "plots"),
     ("search", "bench", "closing"),
     ("arguments",),
     ("cli",),
+    ("__main__",),
 )
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 

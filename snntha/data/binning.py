@@ -94,7 +94,7 @@ def other_unit(span: float, unit: str) -> str:
 def are_whole(values: NDArray) -> bool:
     """Whether these are integers, or floats without a fraction; NaN and other kinds are none."""
     kind = values.dtype.kind
-    return kind in "iu" or (kind == "f" and bool((np.isfinite(values) & (np.floor(values) == values)).all()))
+    return kind in "iu" or (kind == "f" and bool(np.all(np.isfinite(values) & (np.floor(values) == values))))
 
 
 def is_padded(times: NDArray[np.number], zero: NDArray[np.bool_]) -> bool:
@@ -103,7 +103,7 @@ def is_padded(times: NDArray[np.number], zero: NDArray[np.bool_]) -> bool:
     Args:
         zero: of each event, whether its input, too, is all zeros.
     """
-    count = np.count_nonzero(zero & (times == 0))
+    count = int(np.count_nonzero(zero & (times == 0)))
     return count >= _PADDING[0] and count > _PADDING[1] * len(times)
 
 

@@ -87,7 +87,7 @@ def _bin_all(recordings: Iterable[Recording], binning: Binning, inputs: int) -> 
         fires_N[index_sorted] = True
         kept.append(len(index_sorted) / max(1, len(recording.index)))
         steps.append(len(np.trim_zeros(count_T, "b")))
-        span_us.append(np.ptp(recording.times_us) if len(recording.times_us) else 0.0)
+        span_us.append(float(np.ptp(recording.times_us)) if len(recording.times_us) else 0.0)
         counts.append(count_T)
         index.append(index_sorted.astype(np.uint16))
         labels.append(recording.label)

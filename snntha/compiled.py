@@ -1,4 +1,4 @@
-"""The numba backend before its first kernel runs: threads, and compiled code that a power cut or a full disk damaged."""
+"""The numba backend before its first kernel runs: threads, and compiled code that a power cut or full disk damaged."""
 
 import os
 

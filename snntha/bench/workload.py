@@ -16,7 +16,6 @@ from snntha.errors import UserError
 from snntha.folder import RunFolder
 from snntha.kernels.spec import Static
 from snntha.network import SpikingNetwork
-from snntha.progress import load_checkpoint
 from snntha.records import Run
 
 
@@ -73,7 +72,7 @@ def of_run(folder: Path) -> Workload:
     data = datasets.load(config.dataset, selection=config.selection, seed=config.seed)
     record.check_data(data.fingerprint)
     network = SpikingNetwork(config, seed=config.seed)
-    progress = load_checkpoint(Run(folder).seed(0), "last", network)
+    progress = Run(folder).seed(0).load_checkpoint("last", network)
     generator = torch.Generator().manual_seed(config.seed)
     chosen = torch.randperm(len(data.train), generator=generator)[: config.hparams.batch_size]
     batch = data.train.batch(chosen)

@@ -140,11 +140,11 @@ def train(arguments: list[str]) -> None:
     several = bool({"-m", "--multirun"} & keys) and "search" not in keys
     if several and (looks := NOT_ONE_RUN & keys - {"-m", "--multirun"}):
         raise UserError(f"{' '.join(looks)} looks at one configuration: leave out -m")
-    arguments = configuration.as_texts(arguments, several)
     for place, argument in enumerate(arguments):
         if argument.startswith("hparams=") and argument.endswith(".yaml"):  # a file, such as a search's best.yaml
             path = Path(argument.removeprefix("hparams=")).expanduser()
             arguments[place] = f"hparams={configuration.add_hparams(path)}"
+    arguments = configuration.as_texts(arguments, several)
     if {"search", "resume"} <= keys:
         raise UserError("resume= is for a single run: a search goes on where it stopped by its own command alone")
     multirun = ["-m"] if "search" in keys and not NOT_ONE_RUN & keys else []

@@ -25,11 +25,14 @@ def train_and_show(config: Config, resume: Path | None = None) -> float:
     if outcome.tested:
         console.print(_accuracy_table(outcome))
     if config.plots:
-        from snntha import plots  # imports matplotlib, which a run without pictures need not wait for
+        try:
+            from snntha import plots  # imports matplotlib, which a run without pictures need not wait for
 
-        console.print(plots.terminal_picture(outcome.folder))
-        if pictures := plots.draw_run(outcome.folder):
-            say(console, f"pictures       {outcome.folder / 'plots'}: {', '.join(path.name for path in pictures)}")
+            console.print(plots.terminal_picture(outcome.folder))
+            if pictures := plots.draw_run(outcome.folder):
+                say(console, f"pictures       {outcome.folder / 'plots'}: {', '.join(path.name for path in pictures)}")
+        except Exception as error:  # whatever it is, the run has ended and its record is whole
+            say(console, f"note           no pictures: {type(error).__name__}: {error}", style="yellow")
     say(console, f"output folder  {outcome.folder}")
     say(console, f"next           {shlex.join(['snntha', 'eval', f'run={outcome.folder}'])}")
     return outcome.score

@@ -20,7 +20,6 @@ from snntha.layers import LayerSpec
 from snntha.progress import Progress
 
 REFRESH_SECONDS = 0.5
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, and what clusters and closed terminals send
 
 
 class Display:
@@ -41,7 +40,9 @@ class Display:
         self._drawn = 0.0
 
     def __enter__(self) -> "Display":
-        kinds = [kind for kind in STOPPING if signal.getsignal(kind) != signal.SIG_IGN]  # nohup has SIGHUP ignored
+        kinds = [signal.SIGINT, signal.SIGTERM]  # Ctrl-C, and what clusters send
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # of a terminal that is closed; nohup has it ignored
+            kinds.append(signal.SIGHUP)
         self._handlers = {kind: signal.signal(kind, self._request_stop) for kind in kinds}
         if self._live is not None:
             self._live.start()

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from snntha import compiled
 from snntha import data as datasets
+from snntha import optimizer as optimizers
 from snntha.config import Config, override
 from snntha.data.batch import Data
 from snntha.diagnostics import sample_activity
@@ -76,7 +77,13 @@ def run(
     compiled.prepare(config.threads, config.backend)
     device = resolve_device(config.device)
     data = datasets.load(config.dataset, selection=config.selection, seed=config.seed)
-    record = Run.create(config, data.fingerprint) if resume is None else Run.open(resume, data.fingerprint)
+    if resume is None:
+        record = Run.create(config, data.fingerprint)
+    else:
+        record = Run.open(resume, data.fingerprint)
+        for number in range(config.trials):
+            network = SpikingNetwork(config, seed=config.seed).to(device)
+            record.seed(number).check(network, optimizers.build(config.optimizer, network.parameters()))
     backend = fastest_for(device) if config.backend == "auto" else config.backend
     for line in (_headline(config, data, device, backend), f"writing {record.folder}", *_notes(config, data)):
         say(console, line)
@@ -107,7 +114,7 @@ def run(
                     raise  # the other seeds could not save the mean
                 entry = {"seed": seed, "failed": str(failure)}
                 say(console, f"seed {seed} failed: {failure}", style="red")
-            except Stopped:
+            except (Stopped, OSError):
                 say(console, f"stopped; go on with: {shlex.join(['snntha', 'train', f'resume={record.folder}'])}")
                 raise
             seeds.append(entry)

@@ -17,9 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from snntha.config.files import read_hparams, read_recorded
-from snntha.config.rules import PATHS, TEXTS, check_effect, check_names, check_resumed, validate
+from snntha.config.rules import PATHS, TEXTS, check_effect, check_names, check_resumed, check_targets, validate
 from snntha.config.schema import Config
-from snntha.errors import ConfigError, expected
+from snntha.errors import ConfigError, UserError, expected
 from snntha.topology import parse
 
 
@@ -67,6 +67,7 @@ def load(cfg: DictConfig, overrides: Sequence[str] = ()) -> Config:
     # Plain values over the bare schema, which refuses keys that were added by `+`.
     config = _merge(Config(), OmegaConf.to_container(own, resolve=True))
     check_effect(overrides, config.dataset.name)
+    check_targets(config)
     return config
 
 
@@ -74,7 +75,7 @@ _GROUPS = ("dataset", "model", "mode", "hparams", "fidelity", "optimizer", "laun
 
 
 def as_texts(overrides: Sequence[str], several: bool = False) -> list[str]:
-    """The overrides with the values of text keys quoted, for Hydra would take 2026_11_24 for a number; `~` expanded.
+    """The overrides with those texts quoted that Hydra takes for something else, as 2026_11_24; and `~` expanded.
 
     What the user has quoted for Hydra stays. With `several`, of a multirun, commas stand between values.
     Raises ConfigError where a text is empty or a key is one of an earlier version.
@@ -86,14 +87,24 @@ def as_texts(overrides: Sequence[str], several: bool = False) -> list[str]:
 def _as_text(override: str, several: bool) -> str:
     typed, _, value = override.partition("=")
     key = typed.lstrip("+")
-    is_word = key in _GROUPS and re.fullmatch(r"[\w.,]+", value)
+    is_word = key in _GROUPS and re.fullmatch(r"[\w.,/]+", value)
     is_sweep = several and re.match(r"(choice|shuffle|sort)\(", value)
     if not (is_word or key in TEXTS) or is_sweep or value[:1] in "'\"" or (key, value) == ("resume", "null"):
         return override
     values = value.split(",") if several or is_word else [value]
     if key in PATHS:
         values = map(os.path.expanduser, values)
-    return f"{typed}={','.join(QuotedString(text, Quote.single).with_quotes() for text in values)}"
+    return f"{typed}={','.join(map(_quoted, values))}"
+
+
+def _quoted(text: str) -> str:
+    """A text as Hydra reads it: quoted unless it is read as it is."""
+    try:
+        if OverridesParser.create().parse_override(f"key={text}").value() == text:
+            return text
+    except HydraException:
+        pass
+    return QuotedString(text, Quote.single).with_quotes()
 
 
 _NOISE = ("object_type=", "reference_type=", "To append to your config use +")  # the schema refuses additions
@@ -115,7 +126,11 @@ def explain(error: Exception) -> str:
 
 def from_yaml(path: Path) -> Config:
     """Read a run's config.yaml back, also one of an earlier version."""
-    return _merge(Config(), read_recorded(path))
+    recorded = read_recorded(path)
+    try:
+        return _merge(Config(), recorded)
+    except UserError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def override(config: Config, overrides: Sequence[str]) -> Config:

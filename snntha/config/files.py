@@ -49,7 +49,7 @@ def read_recorded(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise ConfigError(f"{path} does not exist: name the folder of a run, the one that holds config.yaml")
-    recorded = _read(path, lambda path: yaml.load(path.read_bytes(), _YAML_LOADER), f"{path} is damaged, it")
+    recorded = _read(path, _load_plain, f"{path} is damaged, it")
     _check_values(path, recorded)
     for group, _, copy in (key.partition(".") for key in REPLACED):  # what a run was trained with is in the other key
         if isinstance(recorded.get(group), dict):
@@ -118,14 +118,27 @@ def _check_values(path: Path, values: dict[str, Any]) -> None:
             raise ConfigError(
                 f"{path}: {key}={value} is an interpolation, which no run records: write the value itself"
             )
-        check_switch(key, value)
+        try:
+            check_switch(key, value)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from None
+
+
+def _load_plain(path: Path) -> Any:
+    """YAML without aliases, of which a few lines can make more values than fit into memory."""
+    content = path.read_bytes()
+    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, _YAML_LOADER)):
+        raise ValueError("an alias, which no run records")
+    return yaml.load(content, _YAML_LOADER)
 
 
 def _read(path: Path, parse: Callable[[Path], Any], subject: str) -> dict[str, Any]:
     """A YAML file of keys; `subject` begins the sentence that says what is wrong with it."""
     try:
         values = parse(path)
-    except (yaml.YAMLError, ValueError, OSError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{subject} is not YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{subject} holds no keys")

@@ -76,6 +76,8 @@ def _key(override: str) -> str:
 def check_names(overrides: Iterable[str]) -> None:
     """Before composing: refuse keys of earlier versions, texts without text, and switches that are numbers."""
     for text in overrides:
+        if not _key(text):
+            raise ConfigError(f"{text}: expected key=value, such as dataset=shd")
         if _key(text) in TEXTS and text.endswith("="):
             raise ConfigError(f"{text} is empty, perhaps by an unset variable: give it a value, or leave it out")
         check_switch(_key(text), text.partition("=")[2])
@@ -91,6 +93,17 @@ def check_effect(overrides: Iterable[str], dataset: str) -> None:
             raise ConfigError(f"{text} has no effect: only dataset={' | '.join(readers)} reads it; leave it out")
         if _key(text) == "fidelity.name":
             raise ConfigError(f"{text} is the name of what conf/fidelity sets: choose one with fidelity=...")
+
+
+def check_targets(config: Config) -> None:
+    """Refuse targets by which the right class spikes no more than the others: zero for all trains towards silence."""
+    steps, loss = config.dataset.time_steps, config.loss
+    right, wrong = int(loss.correct_rate * steps), int(loss.incorrect_rate * steps)
+    if config.dataset.name != "temporal_coding" and right <= wrong:
+        raise ConfigError(
+            f"loss.correct_rate={loss.correct_rate} in dataset.time_steps={steps}: the right class shall spike {right} "
+            f"times, as often as the others or less ({wrong}): raise one of the two"
+        )
 
 
 def check_resumed(overrides: Iterable[str]) -> None:

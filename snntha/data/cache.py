@@ -3,12 +3,15 @@
 The folder's name is a digest of every setting that shaped the events and of the state of the source files.
 """
 
+import fcntl
 import hashlib
 import json
 import logging
+import shutil
 import zlib
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -65,7 +68,8 @@ def load_or_build(
                 log.warning("rebuilding the damaged cache %s: %s", folder, error)
                 damaged = True
         cache.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=f".{folder.name}-", dir=cache) as temporary:
+        _remove_abandoned(cache, folder.name)
+        with TemporaryDirectory(prefix=f".{folder.name}-", dir=cache) as temporary, _held(Path(temporary, "lock")):
             if damaged:
                 folder.rename(Path(temporary, "damaged"))
             log.info("binning %s %s into %s", settings["dataset"], settings["split"], folder)
@@ -75,6 +79,23 @@ def load_or_build(
         raise DataError(
             f"dataset.cache={cache}: cannot write there ({reason}); set dataset.cache to a writable folder"
         ) from None
+
+
+@contextmanager
+def _held(lock: Path) -> Iterator[None]:
+    """Says to other processes that this one lives, where the file system has locks."""
+    with lock.open("w") as file:
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
+def _remove_abandoned(cache: Path, name: str) -> None:
+    """Remove what builders of this split left half made: those that were killed hold no lock any more."""
+    for lock in cache.glob(f".{name}-*/lock"):
+        with suppress(OSError), lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock.parent)
 
 
 def _bin_all(recordings: Iterable[Recording], binning: Binning, inputs: int) -> Binned:

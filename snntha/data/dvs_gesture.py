@@ -75,7 +75,7 @@ def _problem(events: NDArray[np.number]) -> tuple[str, str] | None:
     limits = (("x", _SENSOR_SIDE - 1), ("y", _SENSOR_SIDE - 1), ("p", 1), ("t in ms", _LONGEST_MS))
     for column, (name, limit) in enumerate(limits):
         if not (low[column] >= 0 and high[column] <= limit):  # also where a value is NaN
-            hint = other_unit(high[3] - low[3], TIME_UNIT) if column == 3 else ""
+            hint = other_unit(float(high[3]) - float(low[3]), TIME_UNIT) if column == 3 else ""
             return f"{name} of 0 to {limit}", f"{low[column]} to {high[column]}{hint}"
     if not are_whole(events[:, :3]):
         return "x, y and p that are whole numbers", f"{events.dtype} with fractions"

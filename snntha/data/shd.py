@@ -81,7 +81,9 @@ def _problem(recorded: NDArray, channel: NDArray) -> tuple[str, str] | None:
         return "finite times", f"{np.count_nonzero(~np.isfinite(times_s))} that are not"
     if times_s.min(initial=0) < 0 or times_s.max(initial=0) > _LONGEST_S:
         found = f"{times_s.min():g} to {times_s.max():g}"
-        return f"times of 0 to {_LONGEST_S:g} seconds", found + other_unit(np.ptp(times_s), TIME_UNIT)
+        return f"times of 0 to {_LONGEST_S:g} seconds", found + other_unit(
+            float(times_s.max()) - float(times_s.min()), TIME_UNIT
+        )
     if not are_whole(channel):
         return "channels that are whole numbers", f"{channel.dtype} with fractions or NaN"
     if is_padded(times_s, channel == 0):

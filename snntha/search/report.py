@@ -19,8 +19,10 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from snntha import display
+from snntha.atomic import write_atomically
 from snntha.config.files import as_delta
-from snntha.records import write_atomically
+from snntha.report.formats import csv_cell
 from snntha.search.snapshot import Snapshot, reason, score, short_name
 
 BEST_SHOWN = 10
@@ -34,19 +36,23 @@ def finish(study: Study, folder: Path, pictures: bool = True) -> None:
     for path in write_results(snapshot, folder):
         say(f"wrote  {path}")
     if pictures:
-        from snntha.search.pictures import draw_pictures  # matplotlib, which a worker need not wait for at its start
+        try:
+            from snntha.search.pictures import draw_pictures  # matplotlib, which a worker need not wait for
 
-        names = [path.name for path in draw_pictures(snapshot, folder / "pictures") if path.suffix == ".png"]
-        say(f"wrote  {folder / 'pictures'}: {', '.join(names) or 'nothing yet'}; each as .svg too")
+            names = [path.name for path in draw_pictures(snapshot, folder / "pictures") if path.suffix == ".png"]
+            say(f"wrote  {folder / 'pictures'}: {', '.join(names) or 'nothing yet'}; each as .svg too")
+        except Exception as error:  # whatever it is, the results are written
+            say(f"note   no pictures: {type(error).__name__}: {error}")
     if snapshot.ranked:
         choices = [f"dataset={snapshot.config['dataset.name']}", f"mode={snapshot.config['mode.name']}"]
         choices += snapshot.attributes.get("overrides", [])
-        say(f"next   snntha train {shlex.join(choices)} hparams={folder / 'best.yaml'}")
+        choices.append(f"hparams={folder / 'best.yaml'}")
+        say(f"next   {shlex.join(['snntha', 'train', *choices])}")
 
 
 def say(text: str) -> None:
-    """One line, which is not broken, so that commands and paths in it can be copied."""
-    Console().print(text, soft_wrap=True, highlight=False, markup=False)
+    """As `display.say`, to the terminal."""
+    display.say(Console(), text)
 
 
 def print_report(snapshot: Snapshot, console: Console, now: datetime) -> None:
@@ -164,7 +170,7 @@ def _trials_csv(snapshot: Snapshot) -> str:
         seconds = trial.duration.total_seconds() if trial.duration else None
         failure = reason(trial) if trial.state == TrialState.FAIL else None
         about = (trial.number, trial.state.name, value, pruned_at, seconds, trial.user_attrs.get("worker"), failure)
-        writer.writerow([*about, *map(trial.params.get, names)])
+        writer.writerow(map(csv_cell, [*about, *map(trial.params.get, names)]))
     return text.getvalue()
 
 

@@ -119,8 +119,13 @@ class Display:
 
 
 def say(console: Console, text: str, style: str | None = None) -> None:
-    """One line, not broken, so that commands in it can be copied; what it quotes is neither markup nor an escape."""
-    console.print(Text(text.translate(PRINTABLE), style=style or ""), soft_wrap=True)
+    """One plain line, not broken, so that commands in it can be copied."""
+    console.print(plain(text, style), soft_wrap=True)
+
+
+def plain(text: str, style: str | None = None) -> Text:
+    """A text of someone else for a terminal: neither markup nor an escape sequence."""
+    return Text(text.translate(PRINTABLE), style=style or "")
 
 
 def layer_table(

@@ -8,6 +8,7 @@ from optuna.study import Study
 from rich.console import Console
 from rich.table import Table
 
+from snntha.display import plain
 from snntha.errors import UserError, did_you_mean
 from snntha.records import without_passwords
 from snntha.search.report import finish, say
@@ -99,6 +100,6 @@ def _print_table(studies: Sequence[Study], title: str) -> None:
         ended = f"{len(snapshot.ended)} of {snapshot.attributes['n_trials']}"
         best = [f"{score(trial):.2f} {trial.number}" for trial in snapshot.ranked[:1]] or ["- -"]
         choices = snapshot.config["dataset.name"], snapshot.config["mode.name"]
-        table.add_row(snapshot.study.study_name, *choices, ended, *best[0].split())
+        table.add_row(*map(plain, [snapshot.study.study_name, *choices, ended, *best[0].split()]))
     if studies:
         Console().print(table, highlight=False)

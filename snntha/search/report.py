@@ -19,9 +19,10 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from snntha import display
 from snntha.atomic import write_atomically
 from snntha.config.files import as_delta
+from snntha.display import plain
+from snntha.display import say as say_to
 from snntha.report.formats import csv_cell
 from snntha.search.snapshot import Snapshot, reason, score, short_name
 
@@ -52,16 +53,16 @@ def finish(study: Study, folder: Path, pictures: bool = True) -> None:
 
 def say(text: str) -> None:
     """As `display.say`, to the terminal."""
-    display.say(Console(), text)
+    say_to(Console(), text)
 
 
 def print_report(snapshot: Snapshot, console: Console, now: datetime) -> None:
     """Counts, time left, best and running trials, importances and failures, in the console's width."""
     counts = ", ".join(f"{len(snapshot.having(TrialState[state]))} {name}" for name, state in STATES.items())
     head = Table.grid(padding=(0, 2))
-    head.add_row("study", f"{snapshot.study.study_name}: {snapshot.setting}")
+    head.add_row("study", plain(f"{snapshot.study.study_name}: {snapshot.setting}"))
     head.add_row("trials", f"{counts}; {len(snapshot.ended)} of {snapshot.attributes['n_trials']} ended")
-    head.add_row("best", _best(snapshot))
+    head.add_row("best", plain(_best(snapshot)))
     head.add_row("time left", _time_left(snapshot, now))
     names, wide = snapshot.parameters, console.options.update(width=10_000)
     while names and Measurement.get(console, wide, _best_table(snapshot, names)).maximum > console.width:
@@ -108,7 +109,7 @@ def _table(title: str, heads: str, rows: list[list[Any]]) -> Table:
         table.add_column(head, justify="left" if is_text else "right", overflow="fold")
     for row in rows:
         cells = ("-" if cell is None else f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row)
-        table.add_row(*cells)
+        table.add_row(*map(plain, cells))
     return table
 
 

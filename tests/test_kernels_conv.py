@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import pytest
 import torch
@@ -14,6 +13,7 @@ from numba import njit, prange
 from torch import Tensor
 
 from snntha.kernels import reference
+from snntha.kernels.backend import set_threads
 from snntha.kernels.cpu import conv
 from snntha.kernels.cpu.events import Spikes
 from snntha.kernels.cpu_layers import fold_pooling
@@ -187,21 +187,19 @@ def test_sums_beyond_int16_are_exact():
 
 
 @pytest.fixture
-def threads() -> Iterator[int]:
-    """How many threads numba has; a test may change it."""
-    count = numba.get_num_threads()
-    yield count
-    numba.set_num_threads(count)
+def any_threads() -> Iterator[None]:
+    """A test may change the number of threads."""
+    yield
+    set_threads(None)
 
 
-def test_thread_count_changes_no_bit(threads: int):
-    if threads < 2:
-        pytest.skip("needs two threads: set NUMBA_NUM_THREADS=2 or more")
+@pytest.mark.usefixtures("any_threads")
+def test_thread_count_changes_no_bit():
     case = Case(inputs=4, outputs=32, time_steps=40, rate=0.3, binary=False)
     events, weight, grad = make(case)
     results = []
-    for count in (1, 2):
-        numba.set_num_threads(count)
+    for count in (1, 3):
+        set_threads(count)
         results.append(
             (currents(events, weight, case), kernel_gradient(events, grad, case), spike_gradient(weight, grad, case))
         )

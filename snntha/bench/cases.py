@@ -99,7 +99,8 @@ def _noise(case: Case, labels_B: Tensor, of_classes: torch.Generator, of_samples
     bursts = torch.rand((dataset.classes, 1, SHD_BURSTS), generator=of_classes).square()
     course_CT = F.interpolate(bursts, size=dataset.time_steps, mode="linear")[:, 0]
     rate_CTN = course_CT[:, :, None] * profile_CN[:, None]
-    rate_TBN = (rate_CTN * (case.density / rate_CTN.mean()))[labels_B].transpose(0, 1)
+    rate_CTN *= case.density / rate_CTN.mean((1, 2), keepdim=True)
+    rate_TBN = rate_CTN[labels_B].transpose(0, 1)
     return events_of(torch.rand(rate_TBN.shape, generator=of_samples) < rate_TBN)
 
 

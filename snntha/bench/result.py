@@ -109,15 +109,12 @@ def tables(results: list[CaseResult], peaks: Peaks) -> list[Table]:
         Column("ratio", "faster", 1),
         Column("ratio_min", "min", 1),
         Column("ratio_max", "max", 1),
-        Column("floor", "floor ms", 1, MILLISECONDS),
-        Column("over_floor", "ours/floor", 1),
         Column("rates", "layer rates %", 1, PERCENT),
     ]
     speed_notes = [
         "medians of alternating rounds on one batch; min and max of the rounds' own ratios",
         "rates: spikes per neuron and step of each layer; trained: after some dozen minibatches of synthetic classes",
         "loss, output spikes and gradients of the two agreed on that batch, at the same layer rates",
-        f"floor from {peaks.flops / 1e9:.0f} GFLOP/s and {peaks.bytes / 1e9:.0f} GB/s, both measured in this run",
     ]
     memory_and_epoch = [
         Column("case", "case"),
@@ -131,11 +128,16 @@ def tables(results: list[CaseResult], peaks: Peaks) -> list[Table]:
         "memory: peak beyond libraries, inputs and compiled code",
         "epoch: median step times the steps that the whole training set takes",
     ]
-    parts = [Column("case", "case"), *(Column(name, name, 1, MILLISECONDS) for name in results[0].parts)]
+    parts = [Column("case", "case"), Column("step", "step", 1, MILLISECONDS)]
+    parts += [Column(name, name, 1, MILLISECONDS) for name in results[0].parts]
     part_rows: list[dict[str, Any]] = []
     for result in results:
-        part_rows += [{"case": result.workload.name, **result.parts}, {"case": "  floor", **result.floor_parts}]
-    part_notes = ["differences of medians, see docs/performance.md: small parts may come out below zero"]
+        part_rows.append({"case": result.workload.name, "step": result.timing.our_median, **result.parts})
+        part_rows.append({"case": "  floor", "step": result.floor, **result.floor_parts})
+    part_notes = [
+        "differences of medians, see docs/performance.md: small parts may come out below zero",
+        f"floor from {peaks.flops / 1e9:.0f} GFLOP/s and {peaks.bytes / 1e9:.0f} GB/s, both measured in this run",
+    ]
     title = (
         f"Training step, mode={results[0].workload.config.mode.name}: snntha (ours) and the step-by-step snnTorch loop"
     )

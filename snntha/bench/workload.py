@@ -66,7 +66,7 @@ def of_run(folder: Path) -> Workload:
         UserError: no such run, its data are not there or not the same, or it has no classes.
     """
     record = RunFolder(folder)
-    config = configuration.override(record.load_config(), ["fidelity=code"])
+    config = replace(record.load_config(), fidelity=configuration.compose(["fidelity=code"]).fidelity)
     if config.dataset.name == "temporal_coding":
         raise UserError(f"run={folder}: the snnTorch loop has the spike-count loss; give a run with classes")
     data = datasets.load(config.dataset, selection=config.selection, seed=config.seed)

@@ -136,7 +136,8 @@ class ImageLayer:
             norm = replace(norm, scale_C=self.leaves["scale_C"], shift_C=self.leaves["shift_C"])
         weight, bias_N = self.leaves["weight"], self.leaves.get("bias_N")
         with torch.enable_grad(), _one_torch_thread():
-            current_BX = static_current(static, replace(layer, weight=weight, bias_N=bias_N, batch_norm=norm))
+            layer = replace(layer, weight=weight, bias_N=bias_N, batch_norm=norm)
+            current_BX = static_current(static, layer, _image_synapse)
             if current_BX.dim() == 4:
                 current_BX = current_BX.permute(0, 2, 3, 1)  # channels-last
             self.current_BN = current_BX.flatten(1)
@@ -172,6 +173,29 @@ class ImageLayer:
 
     def release(self) -> None:
         workspace.give("0 kept", self.kept_BGTF)
+
+
+def _image_synapse(spikes_TBX: Tensor, layer: Layer) -> Tensor:
+    """The reference's, whose gradient of a convolution is taken with the pooling folded in."""
+    if layer.spec.kind == "dense":
+        return reference.synapse(spikes_TBX, layer)
+    return _ImageConvolution.apply(spikes_TBX, layer.weight, layer)
+
+
+class _ImageConvolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, image_1BIHW: Tensor, weight_OIkk: Tensor, layer: Layer) -> Tensor:
+        ctx.save_for_backward(image_1BIHW)
+        ctx.spec = layer.spec
+        return reference.synapse(image_1BIHW, replace(layer, weight=weight_OIkk))
+
+    @staticmethod
+    def backward(ctx, *grad_outputs: Tensor) -> tuple[None, Tensor, None]:
+        (image_1BIHW,), spec = ctx.saved_tensors, ctx.spec
+        taps = spec.kernel + spec.pool - 1
+        shape = spec.output_shape[0], spec.input_shape[0], taps, taps
+        grad_OIKK = torch.nn.grad.conv2d_weight(image_1BIHW[0], shape, grad_outputs[0][0], stride=spec.pool)
+        return None, F.avg_pool2d(grad_OIKK, spec.pool, stride=1), None
 
 
 def fold_pooling(weight_OIkk: Tensor, pool: int) -> Tensor:

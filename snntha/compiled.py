@@ -1,7 +1,5 @@
 """The numba backend before its first kernel runs: threads, and compiled code that a power cut or full disk damaged."""
 
-import os
-
 import numba
 
 from snntha.errors import UserError
@@ -12,19 +10,14 @@ _END_OF_PICKLE = b"."
 
 
 def prepare(threads: int | None, backend: str) -> None:
-    """Let torch and numba use so many threads (None: all), and discard compiled code that is cut: it is made anew.
+    """Let torch and the kernels use so many threads (None: all), and discard compiled code that is cut: made anew.
 
     Raises:
-        UserError: an environment variable keeps numba from compiling, or from running in threads.
+        UserError: an environment variable keeps numba from compiling.
     """
     if backend != "reference" and numba.config.DISABLE_JIT:  # pyright: ignore  # filled at run time
         raise UserError("NUMBA_DISABLE_JIT is set, so no kernel can be compiled: unset it, or pass backend=reference")
-    try:
-        set_threads(threads)
-    except ValueError as error:
-        layer = os.environ.get("NUMBA_THREADING_LAYER", "default")
-        reason = str(error).splitlines()[0]
-        raise UserError(f"NUMBA_THREADING_LAYER={layer}: {reason} Unset it, or install that library") from error
+    set_threads(threads)
     for path in COMPILED_CODE.glob("*/*.nb[ic]"):
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - 1))

@@ -429,17 +429,8 @@ def test_half_made_caches_of_the_dead_are_removed_and_those_of_the_living_stay(t
     assert os.listdir(tmp_path) == [living.name]
 
 
-def test_environment_variables_that_keep_numba_from_compiling_are_named(monkeypatch):
+def test_a_variable_that_keeps_numba_from_compiling_is_named(monkeypatch):
     monkeypatch.setattr(compiled.numba.config, "DISABLE_JIT", True)
     with pytest.raises(UserError, match="NUMBA_DISABLE_JIT is set"):
         compiled.prepare(None, "auto")
     compiled.prepare(None, "reference")
-    monkeypatch.undo()
-
-    def fail(threads: int | None) -> None:
-        raise ValueError("No threading layer could be loaded.\nHINT: ...")
-
-    monkeypatch.setattr(compiled, "set_threads", fail)
-    monkeypatch.setenv("NUMBA_THREADING_LAYER", "tbb")
-    with pytest.raises(UserError, match="NUMBA_THREADING_LAYER=tbb: No threading layer could be loaded. Unset it"):
-        compiled.prepare(None, "auto")

@@ -40,7 +40,8 @@ BELOW_1: Rule = (lambda value: 0 <= value < 1, "0 to less than 1")
 _KEYS: tuple[tuple[Rule, str], ...] = (
     ((lambda value: 0 <= value < 2**40, "0 to 2^40"), "seed"),
     ((lambda value: 0 < value <= 100, "percent, more than 0 to 100"), "target_train_accuracy"),
-    (AT_LEAST_1, "trials epochs patience threads hparams.batch_size"),
+    ((lambda value: 1 <= value <= 1024, "1 to 1024"), "threads"),
+    (AT_LEAST_1, "trials epochs patience hparams.batch_size"),
     (AT_LEAST_1, "dataset.time_steps dataset.test_time_steps dataset.limit dataset.target_step"),
     (AT_LEAST_1, "search.n_trials search.epochs search.limit search.seeds search.workers"),
     (AT_LEAST_1, "search.failure_window search.max_deaths"),

@@ -22,6 +22,14 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
+@pytest.fixture
+def shared_images(shared_data: Path) -> Path:
+    """Folder of MNIST and FashionMNIST as published, where torchvision puts them."""
+    if not (shared_data / "FashionMNIST" / "raw").is_dir() or not (shared_data / "MNIST" / "raw").is_dir():
+        pytest.skip("needs MNIST and FashionMNIST")
+    return shared_data
+
+
 @pytest.fixture(scope="module")
 def quiet_optuna() -> Iterator[None]:
     """Optuna tells of each new study on stderr, unless it is told not to."""

@@ -24,7 +24,7 @@ from snntha.kernels import cpu
 from snntha.kernels.backend import Backend, run_layers, set_threads
 from snntha.kernels.cpu.events import Spikes
 from snntha.kernels.cpu.workspace import Workspace
-from snntha.kernels.cpu_network import has_kernels, run_network
+from snntha.kernels.cpu_network import run_network
 from snntha.kernels.reference import dense
 from snntha.kernels.spec import BatchNorm, Dropout, Events, Layer, Result, Static
 from snntha.layers import LayerSpec
@@ -348,10 +348,30 @@ def test_buffers_are_reused_and_grow() -> None:
     assert buffers.take("a", (21,), np.float32).shape == (21,)
 
 
-def test_kernels_are_known_as_compiled_after_use() -> None:
-    case = CASES["conv-norm"]
-    run(run_network, case)
-    assert has_kernels(case.inputs(), case.layers())
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["conv-norm", "static-norm", "dense"])
+def test_what_is_compiled_ahead_is_all_that_is_needed(name: str, tmp_path: Path) -> None:
+    """In a folder of its own: a step finds every kernel, and says so by compiling none."""
+    code = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+from test_kernels import CASES, run, run_network
+from snntha.kernels.cpu import COMPILED_CODE, ahead
+from snntha.kernels.spec import Static
+case = CASES[{name!r}]
+compilation = ahead.Compilation([layer.spec for layer in case.layers()], isinstance(case.inputs(), Static))
+compilation.start()
+assert compilation.running
+compilation.wait()
+before = sorted(COMPILED_CODE.glob("*/*.nbc"))
+run(run_network, case)
+assert before and before == sorted(COMPILED_CODE.glob("*/*.nbc"))
+compilation.start()
+assert not compilation.running
+"""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
 
 def test_compiled_kernels_do_not_outlive_a_change_of_any_source(tmp_path: Path) -> None:

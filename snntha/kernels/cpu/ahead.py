@@ -1,7 +1,7 @@
 """Compile the kernels of a network before its first minibatch, side by side: once on a machine.
 
-`python -m snntha.kernels.cpu.ahead first '[["conv", true, true]]'` compiles the first half of the kernels that layers of
-these (kind, images below, binary) need. Numba compiles one kernel after the other in a process, so there are two.
+`python -m snntha.kernels.cpu.ahead first '[["conv", true, true]]'` compiles the first half of the kernels that layers
+of these (kind, images below, binary) need. Numba compiles one kernel after the other in a process, so there are two.
 """
 
 import hashlib
@@ -43,12 +43,12 @@ class Compilation:
         self._processes: list[subprocess.Popen] = []
 
     @property
-    def needed(self) -> bool:
-        return not self._done.exists()
+    def running(self) -> bool:
+        return any(process.poll() is None for process in self._processes)
 
     def start(self) -> None:
-        """Begin, if needed."""
-        if self.needed:
+        """Begin, if this was not done before."""
+        if not self._done.exists():
             command = [sys.executable, "-m", "snntha.kernels.cpu.ahead"]
             quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
             self._processes = [subprocess.Popen([*command, half, self._request], **quiet) for half in HALVES]

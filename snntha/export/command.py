@@ -1,0 +1,94 @@
+"""`snntha export`: a run's network as a file for somewhere else."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from snntha import config as configuration
+from snntha import data as datasets
+from snntha.checkpoints import replacing
+from snntha.data.batch import Split
+from snntha.errors import UserError
+from snntha.export import golden as goldens
+from snntha.export.freeze import encoding, freeze, load_network
+from snntha.folder import RunFolder
+from snntha.runtime import packed
+from snntha.runtime.network import FrozenNetwork
+
+_SUFFIX = {"packed": ".safetensors", "c": ".c"}
+
+
+def run_command(
+    folder: Path,
+    form: str,
+    output: Path | None,
+    quantize: str | None,
+    golden: int,
+    checkpoint: str,
+    trial: int,
+    root: str | None,
+) -> None:
+    """Write the file, and say what it holds.
+
+    Raises:
+        UserError: no such run, or a network that the format cannot hold.
+    """
+    network = replace(freeze(folder, trial, checkpoint), quantize=quantize)
+    if output is None:
+        name = "_".join(filter(None, (network.trained["dataset"], network.trained["mode"], quantize)))
+        output = folder / "exports" / f"{name}{_SUFFIX[form]}"
+    if form == "packed":
+        _write(output, packed.to_bytes(network))
+        print(f"{output}: {describe(network, output.stat().st_size)}")
+        if golden:
+            _write_golden(folder, trial, checkpoint, root, output, golden)
+
+
+def describe(network: FrozenNetwork, size: int) -> str:
+    """Bytes of the file, and what they are used for."""
+    weights = sum(layer.weight.size for layer in network.layers)
+    bits = weights * (1 if network.layers[0].binary else 32)
+    numbers = sum(
+        array.size
+        for layer in network.layers
+        for array in (layer.bias_N, layer.scale_C, layer.shift_C)
+        if array is not None
+    )
+    numbers += 2 * len(network.layers)  # beta and threshold
+    overhead = size - -(-bits // 8) - 4 * numbers
+    return (
+        f"{size:,} bytes; {weights:,} weights in {bits:,} bits, {numbers:,} other numbers in {32 * numbers:,} bits, "
+        f"{overhead:,} bytes around them"
+    )
+
+
+def open_test_set(folder: Path, root: str | None) -> Split | None:
+    """The test set of a run, as training evaluates it; raises UserError where it is not there or another one."""
+    record = RunFolder(folder)
+    config = record.load_config()
+    if root is not None:
+        config = configuration.override(config, [f"dataset.root={root}"])
+    data = datasets.load(config.dataset, selection=config.selection, seed=config.seed)
+    record.check_data(data.fingerprint)
+    return data.test
+
+
+def _write_golden(folder: Path, trial: int, checkpoint: str, root: str | None, output: Path, samples: int) -> None:
+    try:
+        split = open_test_set(folder, root)
+    except UserError as error:
+        print(f"no golden inputs for snntha verify: {error}")
+        return
+    assert split is not None
+    network, thresholds = load_network(folder, trial, checkpoint)
+    batch = split.batch(goldens.spread(split, samples))
+    path = goldens.path_beside(output)
+    _write(path, goldens.to_bytes(goldens.record(network, thresholds, batch, encoding(network.config))))
+    print(f"{path}: {batch.inputs.batch} test samples and their spikes, for snntha verify")
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        with replacing(path) as file:
+            file.write(content)
+    except OSError as error:
+        raise UserError(f"output={path} cannot be written: {error.strerror or error}") from error

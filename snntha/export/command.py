@@ -8,6 +8,7 @@ from snntha import data as datasets
 from snntha.checkpoints import replacing
 from snntha.data.batch import Split
 from snntha.errors import UserError
+from snntha.export import c
 from snntha.export import golden as goldens
 from snntha.export.freeze import encoding, freeze, load_network
 from snntha.folder import RunFolder
@@ -32,6 +33,8 @@ def run_command(
     Raises:
         UserError: no such run, or a network that the format cannot hold.
     """
+    if form == "c":
+        quantize = quantize or "int16"
     network = replace(freeze(folder, trial, checkpoint), quantize=quantize)
     if output is None:
         name = "_".join(filter(None, (network.trained["dataset"], network.trained["mode"], quantize)))
@@ -41,6 +44,18 @@ def run_command(
         print(f"{output}: {describe(network, output.stat().st_size)}")
         if golden:
             _write_golden(folder, trial, checkpoint, root, output, golden)
+    else:
+        text = c.source(network)
+        _write(output, text.encode())
+        found = c.sizes(text)
+        print(f"{output}: {_c_sizes(found) if found else 'no C compiler here to tell the sizes'}")
+
+
+def _c_sizes(found: dict[str, int]) -> str:
+    return (
+        f"compiled for this machine (-Os) {found['code']:,} bytes of code, {found['constants']:,} of constants, "
+        f"{found['memory']:,} of memory, all of it static"
+    )
 
 
 def describe(network: FrozenNetwork, size: int) -> str:

@@ -22,6 +22,7 @@ from snntha.topology import LayerShape
 
 BITS = {"int8": 8, "int16": 16}
 _HEADROOM = 4  # the membrane's range, in thresholds: sums that inhibit or excite more saturate
+_LARGEST_SUM = 2**29  # twice that and a membrane fit into 32 bits
 _LARGEST_COUNT = 255  # events of one input in one time step
 
 
@@ -112,15 +113,17 @@ def _quantize(number: int, layer: FrozenLayer, divisor: int, largest: int, bits:
     unit_C = np.abs(scale_C.astype(np.float64)) / (layer.area * divisor)
     if layer.threshold <= 0 or not unit_C.all():
         raise UserError(f"quantize=: layer {number + 1} has a threshold or a BatchNorm scale of 0")
-    if len(unit_C) > 1:
+    if shape.kind == "conv":
         weight = weight * np.where(scale_C < 0, -1, 1).astype(np.int8)[:, None, None, None]
-    exponent_C = np.floor(np.log2(2 ** (bits - 1) / _HEADROOM * 2 / (layer.threshold / unit_C))).astype(np.int32)
+    fan_in = shape.weights // shape.output_shape[0] * layer.area
+    fits = np.log2(_LARGEST_SUM / (fan_in * largest))
+    exponent_C = np.floor(np.log2(2 ** (bits - 1) / _HEADROOM * 2 / (layer.threshold / unit_C)))
+    exponent_C = np.minimum(exponent_C, np.floor(fits)).astype(np.int32)
     left_C, right_C = np.maximum(exponent_C, 0), np.maximum(-exponent_C, 0)
     threshold_C = np.rint(layer.threshold / unit_C * 2.0**exponent_C)
     bias_C = np.rint(shift_C / unit_C * 2.0**left_C)
-    fan_in = shape.weights // shape.output_shape[0] * layer.area
-    if (np.abs(bias_C) + fan_in * largest * 2.0**left_C + 2.0**right_C).max() >= 2**31 or right_C.max() > 30:
-        raise UserError(f"quantize=: layer {number + 1} has sums that do not fit into 32 bits")
+    if (np.abs(bias_C) + 2.0**right_C).max() >= _LARGEST_SUM or threshold_C.min() < 1:
+        raise UserError(f"quantize=: layer {number + 1} has numbers that do not fit into 32 bits")
     left_C, right_C, bias_C, threshold_C = (array.astype(np.int32) for array in (left_C, right_C, bias_C, threshold_C))
     leak = representable(bits, float(layer.beta))
     return IntegerLayer(shape, weight, left_C, right_C, bias_C, threshold_C, leak, layer.strict, bits)

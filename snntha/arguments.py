@@ -141,6 +141,32 @@ COMMANDS = {
         ),
         "reads PNG, IDX and .npy images; .npy, HDF5 (as SHD) and AEDAT recordings; needs no PyTorch",
     ),
+    "cost": Command(
+        "cost run=FOLDER",
+        "bits, operations and energy of a run's network",
+        "snntha.export.cost:run_command",
+        (
+            _RUN,
+            Argument("samples=N", "of the test set, on which operations are counted", int, 100, at_least=1),
+            _CHECKPOINT,
+            _SEED,
+            _ROOT,
+        ),
+    ),
+    "verify": Command(
+        "verify model=FILE run=FOLDER",
+        "replay golden inputs through every export",
+        "snntha.export.verify:run_command",
+        (
+            Argument("model=FILE", "packed file of snntha export", Path, required=True),
+            _RUN,
+            Argument("samples=N", "of the test set, for the accuracies", int, 500, at_least=1),
+            _CHECKPOINT,
+            _SEED,
+            _ROOT,
+        ),
+        "runtime, integers, compiled C, ONNX and NIR, where installed; exit status 1 if one that must be equal is not",
+    ),
     "search": Command(
         "search [STUDY]",
         "progress, best trials and pictures of a hyperparameter search",
@@ -182,7 +208,7 @@ HELP = "\n".join(
     [
         "snntha trains binarized spiking networks with threshold annealing (Eshraghian & Lu, 2022).\n",
         *(f"  {'snntha ' + command.example:<37}{command.summary}" for command in COMMANDS.values()),
-        "\nTry now, without a download:\n",
+        "\nTry now, without a download:",
         "  snntha train debug=smoke             scikit-learn's digits, a run of seconds",
         "  snntha train                         the same, trained until it is good",
         "  snntha train --help                  all keys",

@@ -14,7 +14,7 @@ from safetensors.numpy import save
 
 from snntha.data.batch import Batch, Split
 from snntha.errors import UserError
-from snntha.kernels.spec import Static
+from snntha.kernels.spec import Events, Static
 from snntha.network import SpikingNetwork
 from snntha.runtime.network import Encoding, FrozenNetwork, Images, Spikes
 from snntha.runtime.packed import check_header
@@ -33,12 +33,16 @@ class Golden:
 
 
 def record(network: SpikingNetwork, thresholds: list[float], batch: Batch, encoding: Encoding) -> Golden:
-    """What training's evaluation does with a batch."""
+    """What training's evaluation does with a batch that has labels."""
     assert batch.labels_B is not None
-    with torch.no_grad():
-        layers = network(batch.inputs, thresholds, record=True).layers
-    spikes = [layer.spikes_TBX.flatten(2).bool().cpu().numpy() for layer in layers if layer.spikes_TBX is not None]
-    return Golden(to_numpy(batch, encoding), batch.labels_B.numpy(), spikes)
+    return Golden(to_numpy(batch, encoding), batch.labels_B.numpy(), spikes_of(network, thresholds, batch))
+
+
+@torch.no_grad()
+def spikes_of(network: SpikingNetwork, thresholds: list[float], batch: Batch) -> list[np.ndarray]:
+    """Spikes_TBN of each layer, bool, by training's evaluation."""
+    layers = network(batch.inputs, thresholds, record=True).layers
+    return [layer.spikes_TBX.flatten(2).bool().cpu().numpy() for layer in layers if layer.spikes_TBX is not None]
 
 
 def to_numpy(batch: Batch, encoding: Encoding) -> Images | Spikes:
@@ -48,6 +52,14 @@ def to_numpy(batch: Batch, encoding: Encoding) -> Images | Spikes:
         grey_BX = (inputs.image_BX * encoding.white).round().to(torch.uint8).numpy()
         return Images(grey_BX, encoding.white, inputs.time_steps)
     return Spikes(inputs.indptr.numpy(), inputs.index.numpy(), inputs.time_steps, inputs.batch, inputs.shape)
+
+
+def to_torch(inputs: Images | Spikes) -> Batch:
+    """The other way round; without labels."""
+    if isinstance(inputs, Images):
+        return Batch(Static(torch.from_numpy(inputs.grey_BX).float() / inputs.white, inputs.time_steps), None)
+    rows = torch.from_numpy(inputs.indptr), torch.from_numpy(inputs.index)
+    return Batch(Events(*rows, inputs.time_steps, inputs.batch, inputs.shape), None)
 
 
 def spread(split: Split, samples: int) -> torch.Tensor:

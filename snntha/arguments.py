@@ -77,7 +77,7 @@ COMMANDS = {
     "eval": Command(
         "eval run=FOLDER",
         "test accuracy, firing rates and dead neurons of a run",
-        "snntha.evaluate:evaluate_run",
+        "snntha.run:evaluate_run",
         (
             _RUN,
             _CHECKPOINT,
@@ -185,6 +185,7 @@ COMMANDS = {
         "snntha.bench.command:run_command",
         (
             Argument("case=NAME", "networks, with commas between; none: all", default=[], many=True, choices=_CASES),
+            Argument("run=FOLDER", "instead: the network of a run as it is now, on its data", Path),
             Argument("mode=NAME", "as in snntha train", default="annealed", choices=CHOICES["mode.name"]),
             Argument("backend=NAME", "as in snntha train", default="auto", choices=CHOICES["backend"]),
             Argument("repeats=N", "steps that are timed", int, 5, at_least=1),

@@ -8,8 +8,9 @@ from rich.table import Table
 
 from snntha.config import Config
 from snntha.display import number_table
+from snntha.folder import spread
 from snntha.published import published
-from snntha.run import Outcome, run, spread
+from snntha.run import Outcome, run
 
 
 def train_and_show(config: Config, resume: Path | None = None) -> float:
@@ -37,29 +38,24 @@ def train_and_show(config: Config, resume: Path | None = None) -> float:
 
 def _seed_table(outcome: Outcome) -> Table:
     dataset, mode, selected_on = outcome.config.dataset.name, outcome.config.mode.name, outcome.selected_on
-    titles = ("seed", "epochs", "best epoch", f"{selected_on} %", "test %", "seconds")
-    table = number_table(*titles, title=f"{dataset} {mode}: seeds, best epoch selected on {selected_on}")
+    rows = []
     for entry in outcome.seeds:
         if "failed" in entry:
-            table.add_row(str(entry["seed"]), "failed")
+            rows.append([entry["seed"], "failed"])
             continue
-        classes = entry["validation_accuracy"] is not None
-        score = _percent(entry["validation_accuracy"]) if classes else f"loss {-entry['best_score']:.4f}"
-        epochs = [str(entry[key]) for key in ("seed", "epochs", "best_epoch")]
-        table.add_row(*epochs, score, _percent(entry["test_accuracy"]), f"{entry['seconds']:.1f}")
-    return table
+        accuracy = entry["validation_accuracy"]
+        score = f"loss {-entry['best_score']:.4f}" if accuracy is None else accuracy
+        epochs = [entry[key] for key in ("seed", "epochs", "best_epoch")]
+        rows.append([*epochs, score, entry["test_accuracy"], f"{entry['seconds']:.1f}"])
+    heads = ["seed", "epochs", "best epoch", f"{selected_on} %", "test %", "seconds"]
+    return number_table(heads, rows, f"{dataset} {mode}: seeds, best epoch selected on {selected_on}")
 
 
 def _accuracy_table(outcome: Outcome) -> Table:
     """Best, mean and sigma over the seeds beside the published row."""
     config, seeds = outcome.config, outcome.seeds
-    table = number_table("", "best", "mean", "sigma", "seeds", "epochs", "selected on", title="test accuracy, percent")
-    ours = map(_percent, spread(seeds).values())
-    table.add_row("this run", *ours, str(len(seeds)), f"up to {config.epochs}", config.selection)
+    rows = [["this run", *spread(seeds).values(), len(seeds), f"up to {config.epochs}", config.selection]]
     if paper := published(config.dataset.name, config.mode.name):
-        table.add_row("published", *map(_percent, paper), "5", "up to 500", "test")
-    return table
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+        rows.append(["published", *paper, 5, "up to 500", "test"])
+    heads = ["", "best", "mean", "sigma", "seeds", "epochs", "selected on"]
+    return number_table(heads, rows, "test accuracy, percent")

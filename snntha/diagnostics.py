@@ -11,7 +11,6 @@ from snntha.kernels import reference
 from snntha.kernels.spec import Events, LayerRecord
 from snntha.layers import LayerSpec
 from snntha.network import SpikingNetwork
-from snntha.neuron import fires
 from snntha.threshold import survives_annealing, survives_instantly, survives_update
 
 SATURATED_RATE = 0.95  # spikes per neuron and step above which a layer says nothing any more
@@ -33,25 +32,22 @@ def silenced_by_threshold(
     shares: dict[str, list[float]] = {name: [0.0] * len(before) for name in names}
     if before == after:
         return shares
-    for number, (spec, record) in enumerate(
-        zip(network.specs, network(batch.inputs, before, record=True).layers, strict=True)
-    ):
-        moved = [*before[:number], after[number], *before[number + 1 :]]
+    records = network(batch.inputs, before, record=True).layers
+    for number, (spec, record, old, new) in enumerate(zip(network.specs, records, before, after, strict=True)):
+        moved = [*before[:number], new, *before[number + 1 :]]
         fires_N = network(batch.inputs, moved, depth=number + 1).layers[number].spike_count_N > 0
-        kept = (fires_N, *_bounds(spec, record, before[number], after[number]))
-        for name, kept_N in zip(names, kept, strict=True):
+        for name, kept_N in zip(names, (fires_N, *_bounds(spec, record, old, new)), strict=True):
             shares[name][number] = ((record.spike_count_N > 0) & ~kept_N.cpu()).double().mean().item()
     return shares
 
 
 def _bounds(spec: LayerSpec, record: LayerRecord, before: float, after: float) -> tuple[Tensor, Tensor, Tensor]:
     """Which neurons fulfil Eqs. (5), (6) and (7) somewhere in the batch; kept_N each."""
-    assert record.membrane_TBX is not None and record.spikes_TBX is not None
-    membrane_TBX = record.membrane_TBX
-    earlier_TBX = spec.beta * membrane_TBX[:-1] - record.spikes_TBX[:-1] * before
+    membrane_TBX, spikes_TBX = record.membrane_TBX, record.spikes_TBX
+    assert membrane_TBX is not None and spikes_TBX is not None
+    earlier_TBX = spec.beta * membrane_TBX[:-1] - spikes_TBX[:-1] * before
     current_TBX = torch.cat([membrane_TBX[:1], membrane_TBX[1:] - earlier_TBX])
-    peak_membrane_N = membrane_TBX.amax((0, 1)).flatten()
-    peak_current_N = current_TBX.amax((0, 1)).flatten()
+    peak_membrane_N, peak_current_N = (trace_TBX.amax((0, 1)).flatten() for trace_TBX in (membrane_TBX, current_TBX))
     return (
         survives_update(peak_membrane_N, before, after),
         survives_instantly(peak_current_N, before, spec.threshold.end, spec.threshold.rate),
@@ -65,22 +61,16 @@ def sample_activity(network: SpikingNetwork, split: Split, thresholds: list[floa
     network.eval()
     batch = split.batch(torch.zeros(1, dtype=torch.int64))
     inputs = batch.inputs
-    result = network(inputs, thresholds, record=True)
-    spikes = [layer.spikes_TBX for layer in result.layers]
+    spikes = [layer.spikes_TBX for layer in network(inputs, thresholds, record=True).layers]
+    if isinstance(inputs, Events):
+        drawn = reference.dense(inputs)[:, 0].flatten(1).clamp(max=255).byte()
+    else:
+        drawn = inputs.image_BX[0]
     return {
-        "input": (
-            reference.dense(inputs)[:, 0].flatten(1).clamp(max=255).byte()
-            if isinstance(inputs, Events)
-            else inputs.image_BX[0]
-        ),
+        "input": drawn,
         "label": None if batch.labels_B is None else int(batch.labels_B[0]),
         "spikes_TN": [layer[:, 0].flatten(1).to(torch.uint8).cpu() for layer in spikes if layer is not None],
     }
-
-
-def spike_times(membrane_T: Sequence[float], spec: LayerSpec, threshold: float) -> list[int]:
-    """The steps at which a neuron of this layer fires, Eq. (2)."""
-    return [step for step, membrane in enumerate(membrane_T) if fires(membrane, threshold, spec.strict)]
 
 
 def layer_warnings(specs: Sequence[LayerSpec], firing_rate: Sequence[float]) -> list[str]:
@@ -104,17 +94,17 @@ def layer_warnings(specs: Sequence[LayerSpec], firing_rate: Sequence[float]) -> 
 @torch.no_grad()
 def locate_non_finite(network: SpikingNetwork, batch: Batch, thresholds: list[float], iteration: int) -> str:
     """Where the first NaN or Inf stands: a weight, a membrane in the forward pass, or a gradient."""
-    for number, synapse in enumerate(network.synapses):
+    synapses = list(enumerate(network.synapses, start=1))
+    for number, synapse in synapses:
         for name, parameter in synapse.named_parameters():
             if not parameter.isfinite().all():
-                return f"{name} of layer {number + 1} is not finite"
-    result = network(batch.inputs, thresholds, step=iteration, record=True)
-    for number, layer in enumerate(result.layers):
-        assert layer.membrane_TBX is not None
-        if not layer.membrane_TBX.isfinite().all():
-            return f"the membrane of layer {number + 1} is not finite"
-    for number, synapse in reversed(list(enumerate(network.synapses))):
+                return f"{name} of layer {number} is not finite"
+    records = network(batch.inputs, thresholds, step=iteration, record=True).layers
+    for number, record in enumerate(records, start=1):
+        if record.membrane_TBX is not None and not record.membrane_TBX.isfinite().all():
+            return f"the membrane of layer {number} is not finite"
+    for number, synapse in reversed(synapses):
         for name, parameter in synapse.named_parameters():
             if parameter.grad is not None and not parameter.grad.isfinite().all():
-                return f"the gradient of {name} of layer {number + 1} is not finite"
+                return f"the gradient of {name} of layer {number} is not finite"
     return "the loss is not finite although every layer is"

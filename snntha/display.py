@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -36,8 +36,6 @@ class Display:
         self.stop_requested = False
         self.seeds_begun = 0
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
-        self._warned: set[str] = set()
-        self._last_metrics: dict[str, Any] | None = None
         self._drawn = 0.0
 
     def __enter__(self) -> "Display":
@@ -57,8 +55,8 @@ class Display:
         self.batches = batches
         self._started = time.perf_counter()
         self._done_before = progress.iteration
-        self._last_metrics = None
-        self._warned.clear()
+        self._last_metrics: dict[str, Any] | None = None
+        self._warned: set[str] = set()
         resumed = f", going on after iteration {progress.iteration}" if progress.iteration else ""
         self.console.print(f"seed {seed}, {self.seeds_begun} of {self.config.trials}{resumed}")
 
@@ -98,12 +96,9 @@ class Display:
             f"at most {left} left   loss {totals.loss / totals.samples:.4f}{accuracy}"
         )
         last = self._last_metrics
-        columns = {
-            "threshold": [f"{theta:.4f}" for theta in progress.thresholds],
-            "spikes/neuron/step": [f"{rate:.4f}" for rate in rates],
-            "dead (last epoch)": [f"{share:.1%}" for share in last["dead_fraction"]] if last else [""] * len(rates),
-        }
-        table = layer_table(self.specs, columns, box=None, padding=(0, 2))
+        dead = [f"{share:.1%}" for share in last["dead_fraction"]] if last else [""] * len(rates)
+        table = layer_table(self.specs, progress.thresholds, rates, {"dead (last epoch)": dead})
+        table.box, table.padding = None, (0, 2)
         bar = ProgressBar(total=minibatches, completed=progress.iteration, width=60)
         return Group(bar, Text(head), table, *([Text(f"last: {self._line(last)}", style="dim")] if last else []))
 
@@ -119,14 +114,23 @@ class Display:
         return "  ".join(parts)
 
 
-def layer_table(specs: Sequence[LayerSpec], columns: dict[str, list[str]], **options: Any) -> Table:
-    """A row for each layer: its number and kind, its neurons, then these columns; with options of rich's tables."""
-    table = number_table("layer", "neurons", *columns, **options)
-    for number, (spec, *cells) in enumerate(zip(specs, *columns.values(), strict=True), start=1):
-        table.add_row(f"{number} {spec.kind}", str(spec.neurons), *cells)
+def layer_table(
+    specs: Sequence[LayerSpec], thresholds: Sequence[float], rates: Sequence[float], further: dict[str, list[str]]
+) -> Table:
+    """A row for each layer, rates in spikes per neuron and step, with further columns."""
+    layers = enumerate(zip(specs, thresholds, rates, *further.values(), strict=True), start=1)
+    rows = [
+        (f"{number} {spec.kind}", spec.neurons, f"{theta:.4f}", f"{rate:.4f}", *cells)
+        for number, (spec, theta, rate, *cells) in layers
+    ]
+    return number_table(["layer", "neurons", "threshold", "spikes/neuron/step", *further], rows)
+
+
+def number_table(heads: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> Table:
+    """A table whose cells stand to the right: a percentage, any float, with two digits, None as `-`."""
+    table = Table(*(Column(head, justify="right") for head in heads), title=title)
+    for row in rows:
+        table.add_row(
+            *(f"{cell:.2f}" if isinstance(cell, float) else "-" if cell is None else str(cell) for cell in row)
+        )
     return table
-
-
-def number_table(*titles: str, **options: Any) -> Table:
-    """An empty table with columns of numbers, which stand to the right."""
-    return Table(*(Column(title, justify="right") for title in titles), **options)

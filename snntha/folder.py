@@ -7,7 +7,8 @@ without it asks for by a method that raises `Missing`. A file that cannot be rea
 import fcntl
 import json
 import math
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from pickle import UnpicklingError
@@ -22,10 +23,10 @@ State = Literal["running", "interrupted", "finished", "failed"]
 RECORDS = ("config.yaml", "summary.json")  # a folder that holds one of them is a run
 
 
-def read_mapping(path: Path, read: Callable[[Path], Any]) -> dict[str, Any]:
+def read_mapping(path: Path, read: Callable[[Path], Any], why_missing: str = "") -> dict[str, Any]:
     """What a function reads from a file, if it is a mapping; raises Missing or Damaged."""
     if not path.is_file():
-        raise Missing(f"{path} is missing")
+        raise Missing(f"{path} is missing{why_missing}")
     try:
         content = read(path)
     except (ValueError, OSError, EOFError, RuntimeError, UnpicklingError) as error:
@@ -53,6 +54,16 @@ def read_epochs(text: str) -> tuple[list[dict[str, Any]], list[int]]:
         else:
             damaged.append(number)
     return epochs, damaged
+
+
+def spread(entries: Iterable[dict[str, Any]]) -> dict[str, float | None]:
+    """Best, mean and sample standard deviation of the seeds' test accuracy; null where unknown."""
+    known = [entry["test_accuracy"] for entry in entries if entry.get("test_accuracy") is not None]
+    return {
+        "best": max(known, default=None),
+        "mean": statistics.fmean(known) if known else None,
+        "std": statistics.stdev(known) if len(known) > 1 else None,
+    }
 
 
 class SeedPaths:
@@ -302,17 +313,14 @@ def _checked(record: dict[str, Any], where: str, problems: list[str]) -> dict[st
     """The record without known keys whose value is of a wrong type or not finite; each is told once."""
     kept = {}
     for key, value in record.items():
-        if key in _LISTS:
-            expected, fits = "a list of finite numbers", isinstance(value, list) and all(map(_is_finite, value))
-        else:
-            expected, fits = "a finite number", key not in _NUMBERS or _is_finite(value)
+        expected, numbers = ("a list of finite numbers", value) if key in _LISTS else ("a finite number", [value])
         problem = f"{where}: {key} is not {expected}, left out"
-        if fits or value is None:
+        if value is None or key not in _LISTS | _NUMBERS or _are_finite(numbers):
             kept[key] = value
         elif problem not in problems:
             problems.append(problem)
     return kept
 
 
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+def _are_finite(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, int | float) and math.isfinite(value) for value in values)

@@ -1,13 +1,8 @@
-"""Where the training of a seed stands, and going on from there."""
+"""Where the training of a seed stands."""
 
 import math
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
-
-import torch
-
-from snntha.network import SpikingNetwork, load_weights
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass
@@ -38,44 +33,3 @@ class Progress:
     @classmethod
     def restore(cls, state: dict[str, Any]) -> "Progress":
         return cls(**{**state, "totals": Totals(**state["totals"])})
-
-
-class Recorder(Protocol):
-    """Where a seed's record goes; `records.SeedRecord` is one."""
-
-    def checkpoint_path(self, which: str) -> Path: ...
-
-    def load_checkpoint(self, which: str, device: torch.device) -> dict[str, Any]: ...
-
-    def save_checkpoint(self, which: str, state: dict[str, Any]) -> None: ...
-
-    def save_activity(self, when: str, activity: dict[str, Any]) -> None: ...
-
-    def append_metrics(self, metrics: dict[str, Any]) -> None: ...
-
-    def forget_after(self, epoch: int) -> None: ...
-
-
-def save_checkpoint(
-    recorder: Recorder, which: str, network: SpikingNetwork, optimizer: torch.optim.Optimizer | None, progress: Progress
-) -> None:
-    """Weights, thresholds, early stopping and position; to go on from it, also optimizer and random state.
-
-    The schedule follows from these.
-    """
-    state = {"network": network.state_dict(), "progress": asdict(progress)}
-    if optimizer is not None:
-        state |= {"optimizer": optimizer.state_dict(), "random_state": torch.get_rng_state()}
-    recorder.save_checkpoint(which, state)
-
-
-def load_checkpoint(
-    recorder: Recorder, which: str, network: SpikingNetwork, optimizer: torch.optim.Optimizer | None = None
-) -> Progress:
-    """Fill network (and optimizer with random state, to go on training) and return the position."""
-    state = recorder.load_checkpoint(which, network.device)
-    load_weights(network, state["network"], recorder.checkpoint_path(which))
-    if optimizer is not None:
-        optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["random_state"].cpu())
-    return Progress.restore(state["progress"])

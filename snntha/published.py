@@ -2,7 +2,7 @@
 
 from functools import cache
 from importlib import resources
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -24,10 +24,11 @@ class Accuracy(NamedTuple):
 
 def published(dataset: str, mode: str) -> Accuracy | None:
     """The paper's result (5 trials, selected on the test set), None where it has none."""
-    values = _tables().get(dataset, {}).get(mode)
+    values = stored("published.yaml", "snntha").get(dataset, {}).get(mode)
     return None if values is None else Accuracy(*values)
 
 
 @cache
-def _tables() -> dict[str, dict[str, list[float]]]:
-    return yaml.safe_load(resources.files("snntha").joinpath("published.yaml").read_text(encoding="utf-8"))
+def stored(name: str, package: str) -> dict[str, Any]:
+    """The content of a YAML file that lies in a package of this project."""
+    return yaml.safe_load(resources.files(package).joinpath(name).read_text(encoding="utf-8"))

@@ -1,6 +1,6 @@
 """Write the record of a run, a folder that a stranger can read. Lines are flushed, files are replaced atomically.
 
-docs/records.md describes the files, `folder.RunFolder` reads them.
+docs/records.md describes the files; `folder.RunFolder` reads all but tensors, which are written and read here.
 """
 
 import fcntl
@@ -14,22 +14,25 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
-from snntha import checkpoints
 from snntha import config as configuration
 from snntha.config import Config
 from snntha.errors import Damaged, UserError
-from snntha.folder import RunFolder, SeedPaths, read_epochs, read_json
+from snntha.folder import RunFolder, SeedPaths, read_epochs, read_json, read_mapping
 from snntha.logger import Log
+from snntha.network import SpikingNetwork, load_weights
+from snntha.progress import Progress
 
 _VERSIONS_OF = ("snntha", "torch", "torchvision", "numpy", "numba", "tonic", "snntorch", "hydra-core", "omegaconf")
+_CHECKPOINT_FORMAT = 1
+_CPU = torch.device("cpu")
 _LOOK_S = 0.05  # longer than a reader holds the lock to see whether somebody trains
 
 
@@ -74,14 +77,14 @@ class Run:
     def lock(self) -> Iterator[None]:
         """Keep other processes from training in this folder meanwhile; raises FolderInUse if another one does."""
         with (self.folder / ".lock").open("w") as file:
-            for look in (1, 2):
+            for last_look in (False, True):
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError as error:
-                    if look == 2:
-                        sentence = f"{self.folder}: another process trains in it: wait for it or stop it"
-                        raise FolderInUse(sentence) from error
+                    if last_look:
+                        message = f"{self.folder}: another process trains in it: wait for it or stop it"
+                        raise FolderInUse(message) from error
                     time.sleep(_LOOK_S)
                 except OSError:  # a file system without locks
                     break
@@ -127,29 +130,78 @@ class SeedRecord(SeedPaths):
         kept = [json.dumps(metrics) + "\n" for metrics in epochs if metrics["epoch"] <= epoch]
         write_atomically(self.metrics_path, "".join(kept))
 
-    def save_checkpoint(self, which: str, state: dict[str, Any]) -> None:
-        """Replace checkpoints/<which>.pt; tensors and plain data only."""
-        checkpoints.save_tensors(self.checkpoint_path(which), {"format": checkpoints.CHECKPOINT_FORMAT, **state})
+    def save_checkpoint(
+        self, which: str, network: SpikingNetwork, progress: Progress, optimizer: torch.optim.Optimizer | None = None
+    ) -> None:
+        """Replace checkpoints/<which>.pt: weights, thresholds, early stopping and position.
 
-    def load_checkpoint(self, which: str, device: torch.device) -> dict[str, Any]:
-        return checkpoints.load_checkpoint(self.checkpoint_path(which), device)
+        To go on from it, also optimizer and random state; the schedule follows from these.
+        """
+        state = {"format": _CHECKPOINT_FORMAT, "network": network.state_dict(), "progress": asdict(progress)}
+        if optimizer is not None:
+            state |= {"optimizer": optimizer.state_dict(), "random_state": torch.get_rng_state()}
+        _save_tensors(self.checkpoint_path(which), state)
+
+    def load_checkpoint(
+        self, which: str, network: SpikingNetwork, optimizer: torch.optim.Optimizer | None = None
+    ) -> Progress:
+        """Fill network (and optimizer with random state, to go on training) and return the position."""
+        state = self.read_checkpoint(which, network.device)
+        load_weights(network, state["network"], self.checkpoint_path(which))
+        if optimizer is not None:
+            optimizer.load_state_dict(state["optimizer"])
+            torch.set_rng_state(state["random_state"].cpu())
+        return Progress.restore(state["progress"])
+
+    def read_checkpoint(self, which: str, device: torch.device = _CPU) -> dict[str, Any]:
+        """What `save_checkpoint` wrote; raises Missing, Damaged, or UserError if another version did."""
+        path = self.checkpoint_path(which)
+        state = load_tensors(path, device, ": this seed has not finished an epoch, or its search has removed it")
+        if state.get("format") != _CHECKPOINT_FORMAT:
+            raise UserError(
+                f"{path} has checkpoint format {state.get('format')}, this version reads {_CHECKPOINT_FORMAT}; "
+                f"use the version of snntha that environment.json names"
+            )
+        return state
 
     def remove_checkpoint(self, which: str) -> None:
         self.checkpoint_path(which).unlink(missing_ok=True)
 
     def save_activity(self, when: str, activity: dict[str, Any]) -> None:
         """Replace activity_<when>.pt: what the neurons did, for figures; tensors and plain data only."""
-        checkpoints.save_tensors(self.activity_path(when), activity)
+        _save_tensors(self.activity_path(when), activity)
+
+
+def load_tensors(path: Path, device: torch.device = _CPU, why_missing: str = "") -> dict[str, Any]:
+    """A file of tensors and plain data; raises Missing or Damaged."""
+    return read_mapping(path, lambda path: torch.load(path, map_location=device, weights_only=True), why_missing)
+
+
+def _save_tensors(path: Path, content: dict[str, Any]) -> None:
+    with _replacing(path) as file:
+        torch.save(content, file)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     write_atomically(path, json.dumps(content, indent=2) + "\n")
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """The file holds the old text or the new one, never a part."""
-    with checkpoints.replacing(path) as file:
-        file.write(text.encode())
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """The file holds the old content or the new one, never a part."""
+    with _replacing(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the old one's place once it is written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
 
 
 def without_passwords(text: str) -> str:

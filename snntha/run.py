@@ -1,4 +1,4 @@
-"""A run: the seeds of one configuration, trained one after another, and their record."""
+"""A run: the seeds of one configuration, trained one after another, their record, and a look at it later."""
 
 import statistics
 from collections.abc import Callable
@@ -7,19 +7,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from rich.console import Console
+from rich.console import Console, Group
+from rich.text import Text
 
 from snntha import data as datasets
-from snntha.config import Config
+from snntha.config import Config, override
 from snntha.data.batch import Data
 from snntha.diagnostics import sample_activity
-from snntha.display import Display
+from snntha.display import Display, layer_table
 from snntha.errors import UserError
+from snntha.folder import RunFolder, spread
 from snntha.kernels.backend import fastest_for, set_threads
 from snntha.logger import open_log, require
 from snntha.network import SpikingNetwork
-from snntha.progress import Progress, load_checkpoint
+from snntha.neuron import fires
+from snntha.progress import Progress
 from snntha.published import PUBLISHED_SAMPLES
 from snntha.records import Run, SeedRecord
 from snntha.train import SeedFailed, Stopped, evaluate, fit
@@ -126,7 +130,7 @@ def _finish(network: SpikingNetwork, data: Data, record: SeedRecord, progress: P
 
     A hyperparameter search does not look at the test set.
     """
-    thetas = load_checkpoint(record, "best", network).thresholds
+    thetas = record.load_checkpoint("best", network).thresholds
     unseen = data.test if network.config.search is None else None
     test = None if unseen is None else evaluate(network, unseen, thetas)
     activity = {"thresholds": thetas, "sample": sample_activity(network, unseen or data.train, thetas)}
@@ -144,6 +148,45 @@ def _finish(network: SpikingNetwork, data: Data, record: SeedRecord, progress: P
         "test_firing_rate": test.firing_rate if test else None,
         "test_dead_fraction": test.dead_fraction if test else None,
     }
+
+
+def evaluate_run(folder: Path, trial: int, checkpoint: str, root: str | None = None) -> Group:
+    """Evaluate a trial's checkpoint on the test set (on the training sample where there is no test set).
+
+    Args:
+        folder: of the run.
+        trial: its number, from 0.
+        checkpoint: best or last.
+        root: folder of the data, where they lie elsewhere now.
+
+    Raises:
+        UserError: no such run, trial or checkpoint, or the data are not those of the run.
+    """
+    record = RunFolder(folder)
+    config = record.load_config()
+    seed_record = SeedRecord(record.seed(trial).folder)
+    if root is not None:
+        config = override(config, [f"dataset.root={root}"])
+    set_threads(config.threads)
+    data = datasets.load(config.dataset, selection=config.selection, seed=config.seed)
+    record.check_data(data.fingerprint)
+    network = SpikingNetwork(config, seed=config.seed).to(resolve_device(config.device))
+    progress = seed_record.load_checkpoint(checkpoint, network)
+    specs, thetas = network.specs, progress.thresholds
+    found = evaluate(network, data.test or data.train, thetas)
+    if found.accuracy is not None:
+        outcome = f"test accuracy {found.accuracy:.2f} %, loss {found.loss:.4f}"
+    else:
+        spikes = np.flatnonzero(fires(np.array(found.output_membrane), thetas[-1], specs[-1].strict))
+        outcome = f"loss {found.loss:.4f}, output neuron spikes at t = {', '.join(map(str, spikes)) or 'never'}"
+    dead = zip(found.dead_fraction, specs, strict=True)
+    columns = {
+        "mean spike count": [f"{count_N.mean():.2f}" for count_N in found.spike_count_N],
+        "dead neurons": [f"{round(share * spec.neurons)} ({share:.1%})" for share, spec in dead],
+    }
+    samples = f"{len(data.test)} test samples" if data.test else "training sample"
+    head = f"{config.dataset.name} {config.mode.name}, {checkpoint} checkpoint (epoch {progress.epoch}), {samples}"
+    return Group(Text(head), Text(outcome), layer_table(specs, thetas, found.firing_rate, columns))
 
 
 def resolve_device(device: str) -> torch.device:
@@ -180,13 +223,3 @@ def _other_size(config: Config, data: Data) -> list[str]:
     if config.dataset.limit is not None or found == expected:
         return []
     return [f"note: the published {name} has {expected[0]} training and {expected[1]} test samples"]
-
-
-def spread(seeds: list[dict[str, Any]]) -> dict[str, float | None]:
-    """Best, mean and sample standard deviation of the seeds' test accuracy; null where unknown."""
-    known = [entry["test_accuracy"] for entry in seeds if entry.get("test_accuracy") is not None]
-    return {
-        "best": max(known, default=None),
-        "mean": statistics.fmean(known) if known else None,
-        "std": statistics.stdev(known) if len(known) > 1 else None,
-    }

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,11 @@ from snntha.errors import UserError
 from snntha.kernels.spec import Result
 from snntha.loss import membrane_loss, spike_count_loss
 from snntha.network import SpikingNetwork
-from snntha.progress import Progress, Recorder, Totals, load_checkpoint, save_checkpoint
+from snntha.progress import Progress, Totals
+
+if TYPE_CHECKING:
+    from snntha.display import Display
+    from snntha.records import SeedRecord
 
 
 class SeedFailed(UserError):
@@ -44,18 +48,6 @@ class Evaluation:
     def score(self) -> float:
         """What training maximises: accuracy, or minus the loss where there are no classes."""
         return -self.loss if self.accuracy is None else self.accuracy
-
-
-class Watcher(Protocol):
-    """Who looks on while a seed trains, and may ask to stop; `display.Display` is one."""
-
-    stop_requested: bool
-
-    def start_seed(self, seed: int, batches: int, progress: Progress) -> None: ...
-
-    def minibatch(self, progress: Progress, result: Result, samples: int) -> None: ...
-
-    def epoch(self, metrics: dict[str, Any]) -> None: ...
 
 
 def forward(network: SpikingNetwork, batch: Batch, thresholds: list[float], iteration: int) -> tuple[Tensor, Result]:
@@ -155,8 +147,8 @@ def evaluate(network: SpikingNetwork, split: Split, thresholds: list[float]) -> 
 def fit(
     network: SpikingNetwork,
     data: Data,
-    recorder: Recorder,
-    display: Watcher,
+    recorder: "SeedRecord",
+    display: "Display",
     *,
     seed: int,
     resume: bool,
@@ -179,7 +171,7 @@ def fit(
     start = config.hparams.threshold.start
     progress = Progress(thresholds=start, previous_thresholds=start)
     if resume and recorder.checkpoint_path("last").exists():
-        progress = load_checkpoint(recorder, "last", network, optimizer)
+        progress = recorder.load_checkpoint("last", network, optimizer)
     recorder.forget_after(progress.epoch)
 
     batches = math.ceil(len(data.train) / config.hparams.batch_size)
@@ -200,7 +192,7 @@ def fit(
             progress.totals.seconds = time.perf_counter() - started
             display.minibatch(progress, result, len(positions))
             if display.stop_requested:
-                save_checkpoint(recorder, "last", network, optimizer, progress)
+                recorder.save_checkpoint("last", network, progress, optimizer)
                 raise Stopped
 
         evaluation = evaluate(network, selection, progress.thresholds)
@@ -242,8 +234,8 @@ def fit(
             activity = {"spike_count_N": evaluation.spike_count_N, "thresholds": progress.thresholds}
             recorder.save_activity("start", activity)
         if improved:
-            save_checkpoint(recorder, "best", network, None, progress)
-        save_checkpoint(recorder, "last", network, optimizer, progress)
+            recorder.save_checkpoint("best", network, progress)
+        recorder.save_checkpoint("last", network, progress, optimizer)
         display.epoch(metrics)
         on_epoch(progress)
         if display.stop_requested and not is_finished(config, progress):

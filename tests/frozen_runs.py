@@ -6,7 +6,7 @@ import torch
 
 from snntha.config import compose
 from snntha.network import SpikingNetwork
-from snntha.progress import Progress, save_checkpoint
+from snntha.progress import Progress
 from snntha.records import Run
 
 DIGITS = ("dataset=digits", "model.topology=6Conv3-AP2-54Dense10", "dataset.time_steps=12")
@@ -33,7 +33,7 @@ def write_run(folder: Path, *overrides: str, fingerprint: str = "drawn") -> Path
     run = Run.create(config, fingerprint)
     thresholds = [1.3, *[3.7] * (len(network.specs) - 1)]
     progress = Progress(thresholds=thresholds, previous_thresholds=thresholds, epoch=1)
-    save_checkpoint(run.seed(0), "best", network, None, progress)
+    run.seed(0).save_checkpoint("best", network, progress)
     entry = {"seed": 0, "epochs": 3, "best_epoch": 1, "validation_accuracy": 50.0, "test_accuracy": 40.0}
     run.write_summary({"dataset": config.dataset.name, "mode": config.mode.name, "trials": [entry]})
     return folder

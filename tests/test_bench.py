@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from snntha import arguments, cli, topology
-from snntha.bench import breakdown, command, floor, memory, parity, result, sweeps, timing
+from snntha.bench import breakdown, command, floor, memory, parity, result, steps, sweeps, timing
 from snntha.bench.cases import Case, dense, events_of
 from snntha.bench.floor import Activity, Peaks
 from snntha.bench.parity import ParityError
-from snntha.bench.steps import OurStep
+from snntha.bench.steps import OurStep, train_for
 from snntha.errors import UserError
 from snntha.kernels import reference
 from snntha.kernels.spec import Events, Static
@@ -47,14 +47,14 @@ def tiny(dataset: str, backend: str = "reference") -> Case:
 
 @pytest.mark.parametrize("dataset", ["shd", "dvs_gesture", "mnist"])
 def test_every_kind_of_network_is_measured(dataset: str, monkeypatch) -> None:
-    monkeypatch.setattr(memory, "step_bytes", lambda case, which, threads: {"ours": 10, "loop": 80}[which])
-    measured = result.measure(tiny(dataset), 3, None, PEAKS, log=lambda message: None)
+    monkeypatch.setattr(memory, "step_bytes", lambda workload, which, threads: {"ours": 10, "loop": 80}[which])
+    measured = result.measure(train_for(tiny(dataset), 2), 3, None, PEAKS, log=lambda message: None)
     plain = json.loads(json.dumps(measured.plain()))
     assert len(plain["ours"]["rounds"]) == len(plain["loop"]["rounds"]) == 3
     assert plain["ratio"] == statistics.median(plain["loop"]["rounds"]) / statistics.median(plain["ours"]["rounds"])
     assert plain["ratio_min"] <= plain["ratio_max"]
     assert plain["peak_bytes"] == {"ours": 10, "loop": 80, "ratio": 8.0}
-    assert plain["ours"]["epoch"] == plain["ours"]["median"] * measured.case.steps_per_epoch
+    assert plain["ours"]["epoch"] == plain["ours"]["median"] * measured.workload.steps_per_epoch
     assert all(seconds >= 0 for seconds in measured.floor_parts.values()) and measured.floor > 0
     assert set(measured.floor_parts) <= set(measured.parts)
     assert [len(table.rows) for table in result.tables([measured], PEAKS)] == [1, 1, 2]
@@ -63,21 +63,42 @@ def test_every_kind_of_network_is_measured(dataset: str, monkeypatch) -> None:
 @pytest.mark.parametrize("dataset", ["shd", "dvs_gesture", "mnist"])
 @pytest.mark.parametrize("backend", ["reference", "numba"])
 def test_parity_holds(dataset: str, backend: str) -> None:
-    case = tiny(dataset, backend)
-    parity.measure(case, case.batch()).check()
+    for minibatches in (0, 3):
+        parity.measure(train_for(tiny(dataset, backend), minibatches)).check()
+
+
+def test_a_trained_case_is_the_network_after_its_minibatches() -> None:
+    case = tiny("shd")
+    before, after = train_for(case, 0), train_for(case, 3)
+    assert before.thresholds == case.config.hparams.threshold.start
+    assert all(later > start for later, start in zip(after.thresholds, before.thresholds, strict=True))
+    assert not torch.equal(before.weights["synapses.0.weight"], after.weights["synapses.0.weight"])
+    step = OurStep(after)
+    assert torch.equal(step.network.synapses[0].weight, after.weights["synapses.0.weight"])
+    loop = steps.LoopStep(after).loop
+    assert [neuron.threshold.item() for neuron in loop.neurons] == pytest.approx(after.thresholds)
+
+
+def test_a_minibatch_can_be_learned() -> None:
+    """Samples of one class are more alike than those of two."""
+    for dataset in ("shd", "mnist"):
+        batch = Case(dataset).batch()
+        flat_BN = dense(batch.inputs).sum(0).flatten(1)
+        alike_BB = torch.corrcoef(flat_BN)
+        same_BB = batch.labels_B[:, None] == batch.labels_B
+        same_BB.fill_diagonal_(False)
+        assert alike_BB[same_BB].mean() > alike_BB[batch.labels_B[:, None] != batch.labels_B].mean() + 0.1
 
 
 def test_no_ratio_without_parity_of_the_loss(monkeypatch) -> None:
     right = SnnTorchLoop.loss
     monkeypatch.setattr(SnnTorchLoop, "loss", lambda self, *arguments: 1.01 * right(self, *arguments))
-    case = tiny("shd")
     with pytest.raises(ParityError, match="loss: .* no speed-up is printed"):
-        timing.compare(case, case.batch(), repeats=1)
+        timing.compare(train_for(tiny("shd"), 0), repeats=1)
 
 
 def test_no_ratio_without_parity_of_spikes_or_gradients() -> None:
-    case = tiny("shd")
-    good = parity.measure(case, case.batch())
+    good = parity.measure(train_for(tiny("shd"), 0))
     assert good.rounding is None
     for wrong in ({"spike_counts": 1e-6}, {"gradient": float("nan")}):
         with pytest.raises(ParityError):
@@ -85,8 +106,7 @@ def test_no_ratio_without_parity_of_spikes_or_gradients() -> None:
 
 
 def test_what_rounding_does_to_the_loop_is_allowed_for() -> None:
-    case = tiny("mnist")
-    measured = parity.measure(case, case.batch())
+    measured = parity.measure(train_for(tiny("mnist"), 0))
     assert measured.rounding is not None
     moved = replace(measured.rounding, gradient=0.1)
     parity.Parity(replace(measured.difference, gradient=0.2), moved).check()
@@ -106,7 +126,7 @@ def test_memory_of_a_step_in_a_process_of_its_own() -> None:
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("the system does not tell peak memory")
     case = replace(tiny("shd"), overrides=(*SHD, "model.topology=30Dense100000Dense20", "hparams.batch_size=1"))
-    told = memory.step_bytes(case, "loop", threads=1)
+    told = memory.step_bytes(train_for(case, 0), "loop", threads=1)
     parameters = 100_000 * 51 + 20
     assert told is not None and told > 4 * 4 * parameters  # values, gradients and Adam's two moments
 
@@ -143,6 +163,7 @@ def test_floor_counts_every_addition_of_a_convolution() -> None:
     shape, _ = topology.parse("3Conv3-AP2-108Dense2", (2, 14, 14))
     everywhere = Activity(torch.ones(shape.input_shape, dtype=torch.int64), steps=1, batch=1)
     assert floor.synapse_additions(shape, everywhere) == floor.dense_products(shape) == 108 * 2 * 4 * 4
+    assert floor.gradient_products(shape) == 108 * 2 * 3 * 3
     corner = torch.zeros(shape.input_shape)
     corner[0, 0, 0] = 1
     assert floor.synapse_additions(shape, Activity(corner, 1, 1)) == 3
@@ -150,8 +171,8 @@ def test_floor_counts_every_addition_of_a_convolution() -> None:
 
 def test_parts_add_up_to_the_step(monkeypatch) -> None:
     monkeypatch.setattr(breakdown, "median_seconds", lambda action, repeats: 1.0)
-    case = tiny("dvs_gesture")
-    assert sum(breakdown.part_seconds(OurStep(case, case.batch()), repeats=1).values()) == pytest.approx(1.0)
+    step = OurStep(train_for(tiny("dvs_gesture"), 0))
+    assert sum(breakdown.part_seconds(step, repeats=1).values()) == pytest.approx(1.0)
 
 
 def test_sweep_is_drawn(tmp_path: Path) -> None:
@@ -167,11 +188,13 @@ def test_sweep_is_drawn(tmp_path: Path) -> None:
 def test_command_prints_json(monkeypatch, capsys) -> None:
     monkeypatch.setattr("snntha.bench.command.measure_peaks", lambda: PEAKS)
     monkeypatch.setattr("snntha.bench.command.Case", lambda name, mode, backend: tiny(name, backend))
-    monkeypatch.setattr(memory, "step_bytes", lambda case, which, threads: None)
+    monkeypatch.setattr("snntha.bench.steps.TRAINED_AFTER", {"shd": 2})
+    monkeypatch.setattr(memory, "step_bytes", lambda workload, which, threads: None)
     arguments = ["bench", "case=shd", "backend=reference", "repeats=1", "--json"]
     monkeypatch.setattr(sys, "argv", ["snntha", *arguments])
     assert cli.main() == 0
     printed = json.loads(capsys.readouterr().out)
+    assert [case["case"] for case in printed["cases"]] == ["shd trained", "shd untrained"]
     assert printed["cases"][0]["peak_bytes"] == {"ours": None, "loop": None, "ratio": None}
     assert {"processor", "processors", "threads"} <= set(printed["environment"]["machine"])
 

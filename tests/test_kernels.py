@@ -369,15 +369,15 @@ sys.modules["torch"] = None
 import numpy as np
 from snntha.kernels.cpu import conv, norm, scan
 from snntha.kernels.cpu.dense import DenseLayer
-from snntha.kernels.cpu.events import Rows
+from snntha.kernels.cpu.events import Spikes
 from snntha.layers import LayerSpec
 from snntha.threshold import Annealing
 
 spec = LayerSpec(kind="dense", input_shape=(3,), output_shape=(2,), binary=True, batch_norm=False, dropout=0.0,
                  beta=0.5, slope=1.0, strict=False, clamped=True, threshold=Annealing(2.0, 0.0, 0.0))
 layer = DenseLayer(spec, np.array([[1, 1, 1], [1, -1, 1]], np.float32), None, spec.neuron(2.0), None, 0)
-rows = Rows.of(np.array([0, 3, 3, 5]), np.array([0, 1, 2, 0, 2]), time_steps=3, batch=1, inputs=3)
-print(layer.forward(rows, membrane=True).membrane_TBN[:, 0].tolist())
+spikes = Spikes.of_input(np.array([0, 3, 3, 5]), np.array([0, 1, 2, 0, 2]), time_steps=3, batch=1, inputs=3)
+print(layer.forward(spikes, membrane=True).membrane_TBN[:, 0].tolist())
 """
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     # currents (3, 1), none, (2, 2); the first neuron fires in the first step, both in the last

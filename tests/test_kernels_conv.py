@@ -15,6 +15,7 @@ from torch import Tensor
 
 from snntha.kernels import reference
 from snntha.kernels.cpu import conv
+from snntha.kernels.cpu.events import Spikes
 from snntha.kernels.cpu_layers import fold_pooling
 from snntha.kernels.spec import Events
 
@@ -33,6 +34,10 @@ class Case:
     batch: int = 2
     rate: float = 0.1
     binary: bool = True
+
+    @property
+    def geometry(self) -> conv.Geometry:
+        return conv.Geometry(self.kernel + self.pool - 1, self.pool, self.height, self.width, self.inputs)
 
 
 AWKWARD = [
@@ -82,52 +87,43 @@ def folded(weight_OIkk: Tensor, case: Case) -> np.ndarray:
 
 def currents(events: Events, weight_OIkk: Tensor, case: Case) -> Tensor:
     """currents_TBCHW of the kernel under test."""
-    out = np.full_like(channels_last(reference_currents(reference.dense(events), weight_OIkk, case)), np.nan)
-    conv.conv_currents(
-        events.indptr.numpy(),
-        events.index.numpy(),
-        folded(weight_OIkk, case),
-        case.pool,
-        case.pool**2,
-        (case.height, case.width),
-        out,
-    )
-    return torch.from_numpy(out).permute(0, 1, 4, 2, 3)
+    out = np.full_like(pixels_first(reference_currents(reference.dense(events), weight_OIkk, case)), np.nan)
+    conv.conv_currents(spikes(events), folded(weight_OIkk, case), case.geometry, out)
+    return torch.from_numpy(out).permute(3, 0, 4, 1, 2)
+
+
+def spikes(events: Events) -> Spikes:
+    """The events as the kernels take them."""
+    inputs = int(np.prod(events.shape))
+    return Spikes.of_input(events.indptr.numpy(), events.index.numpy(), events.time_steps, events.batch, inputs)
 
 
 def kernel_gradient(events: Events, grad_TBCHW: Tensor, case: Case) -> Tensor:
     """grad_kernel_KKIO of the kernel under test."""
-    size = case.kernel + case.pool - 1
+    size = case.geometry.taps
     out = np.full((size, size, case.inputs, case.outputs), np.nan, np.float32)
-    conv.conv_weight_gradient(
-        events.indptr.numpy(),
-        events.index.numpy(),
-        channels_last(grad_TBCHW),
-        case.pool,
-        case.pool**2,
-        (case.height, case.width),
-        out,
-    )
+    conv.conv_weight_gradient(spikes(events).by_input(), pixels_first(grad_TBCHW), case.geometry, out)
     return torch.from_numpy(out)
 
 
 @njit(parallel=True)
-def _all_samples(grad_currents, panels, stride, grad_spikes_BTHWI):
+def _all_samples(grad_currents_BHWTO, panels, starts, stride, grad_spikes_BTHWI):
     for b in prange(len(grad_spikes_BTHWI)):
-        conv.conv_input_gradient(grad_currents, panels, stride, b, grad_spikes_BTHWI[b])
+        conv.conv_input_gradient(grad_currents_BHWTO[b], panels, starts, stride, grad_spikes_BTHWI[b])
 
 
 def spike_gradient(weight_OIkk: Tensor, grad_TBCHW: Tensor, case: Case) -> Tensor:
     """grad_spikes_TBCHW of the kernel under test."""
     shape = (case.batch, case.time_steps, case.height, case.width, case.inputs)
     out = np.full(shape, np.nan, np.float32)
-    panels = conv.input_gradient_kernel(folded(weight_OIkk, case), case.pool**2)
-    _all_samples(channels_last(grad_TBCHW), panels, case.pool, out)
+    panels, starts = conv.input_kernel(weight_OIkk.numpy(), case.geometry)
+    _all_samples(pixels_first(grad_TBCHW), panels, starts, case.pool, out)
     return torch.from_numpy(out).permute(1, 0, 4, 2, 3)
 
 
-def channels_last(values_TBCHW: Tensor) -> np.ndarray:
-    return values_TBCHW.permute(0, 1, 3, 4, 2).contiguous().numpy()
+def pixels_first(values_TBCHW: Tensor) -> np.ndarray:
+    """As the kernels keep them: (B, H, W, T, C)."""
+    return values_TBCHW.permute(1, 3, 4, 0, 2).contiguous().numpy()
 
 
 def assert_close(found: Tensor, expected: Tensor) -> None:
@@ -216,8 +212,6 @@ def test_thread_count_changes_no_bit(threads: int):
 def test_currents_of_the_wrong_size_are_refused():
     case = Case()
     events, weight, _ = make(case)
-    out = np.empty((case.time_steps, case.batch, 5, 4, case.outputs), np.float32)
-    with pytest.raises(AssertionError, match="expected \\(4, 4, 16\\)"):
-        conv.conv_currents(
-            events.indptr.numpy(), events.index.numpy(), folded(weight, case), case.pool, 4, (12, 12), out
-        )
+    out = np.empty((case.batch, 5, 4, case.time_steps, case.outputs), np.float32)
+    with pytest.raises(AssertionError, match="expected \\(2, 4, 4, 7, 16\\)"):
+        conv.conv_currents(spikes(events), folded(weight, case), case.geometry, out)

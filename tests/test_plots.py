@@ -14,7 +14,6 @@ from rich.console import Console
 
 from snntha import cli, plots
 from snntha.binarize import binarize
-from snntha.checkpoints import load_tensors
 from snntha.closing import train_and_show
 from snntha.config import compose
 from snntha.errors import UserError
@@ -24,6 +23,7 @@ from snntha.plots import Missing, Options, neuron, samples, temporal
 from snntha.plots.curves import braille
 from snntha.plots.folders import Runs, ShownRun
 from snntha.plots.style import Animation
+from snntha.records import load_tensors
 from snntha.run import run
 from snntha.threshold import Annealing
 

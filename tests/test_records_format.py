@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from snntha.checkpoints import load_tensors
 from snntha.config import compose
 from snntha.folder import RunFolder
+from snntha.records import load_tensors
 from snntha.run import run
 
 DOCS = (Path(__file__).parents[1] / "docs/records.md").read_text()

@@ -15,18 +15,16 @@ from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
 
 from snntha.cli import main
-from snntha.config import ConfigError, compose
+from snntha.config import CHOICES, ConfigError, compose
 from snntha.config.schema import Config, Search
 from snntha.errors import UserError
 from snntha.search import shared_study, trial_job, worker
-from snntha.search.failures import check_failures
 from snntha.search.shared_study import connect, join
 from snntha.search.space import SearchSpace, dimensions
+from snntha.search.worker import check_failures
 
 pytestmark = pytest.mark.usefixtures("quiet_optuna")
 
-DATASETS = ("digits", "mnist", "fashion_mnist", "dvs_gesture", "shd", "temporal_coding")
-MODES = ("flt32", "bsnn_theta1", "bsnn", "annealed")
 TPE = OmegaConf.create({"_target_": "optuna.samplers.TPESampler"})
 SMALL = ("search=tpe", "search.limit=32", "search.epochs=1", "hparams.batch_size=16", "backend=reference")
 
@@ -56,22 +54,15 @@ def states(study: optuna.Study) -> str:
     return "".join(trial.state.name[0] for trial in study.get_trials())
 
 
-def value_at(config: Config, key: str) -> Any:
-    value: Any = config
-    for part in key.split("."):
-        value = value[int(part)] if part.isdecimal() else getattr(value, part)
-    return value
-
-
 # --- The space ---
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("mode", CHOICES["mode.name"])
+@pytest.mark.parametrize("dataset", CHOICES["dataset.name"])
 def test_every_published_value_lies_inside_its_range(dataset: str, mode: str) -> None:
     config = compose(["search=tpe", f"dataset={dataset}", f"mode={mode}"])
     for key, dimension in dimensions(config):
-        published = value_at(config, key)
+        published = OmegaConf.select(OmegaConf.structured(config), key)
         if dimension.choices:
             assert published in [None if choice == "null" else choice for choice in dimension.choices], key
         elif key == "optimizer.momentum" and config.optimizer.name == "adam":
@@ -109,7 +100,7 @@ def test_data_set_and_mode_select_what_is_searched(dataset: str, mode: str, sear
 
 
 def test_momentum_is_drawn_only_with_sgd_and_adam_gets_none() -> None:
-    space = SearchSpace.of(compose(["search=tpe", "dataset=fashion_mnist", "mode=annealed"]), [])
+    space = SearchSpace(compose(["search=tpe", "dataset=fashion_mnist", "mode=annealed"]), [])
     assert space.config.optimizer.momentum > 0
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     drawn = [(trial := study.ask(), space.draw(trial)) for _ in range(20)]
@@ -121,15 +112,11 @@ def test_momentum_is_drawn_only_with_sgd_and_adam_gets_none() -> None:
 
 
 def test_the_command_line_fixes_keys_and_replaces_ranges() -> None:
-    typed = [
-        "threads=1",
-        "hparams.beta=0.9",
-        "hparams.threshold.rate=[0,0]",
-        "optimizer.lr=tag(log,interval(1e-3,1e-2))",
-    ]
-    typed += ["hparams.slope=range(1,2,0.25)", "hparams.batch_size=range(16,64,16)", "hparams.weight_clip=choice(1,2)"]
+    fixed = ["threads=1", "hparams.beta=0.9", "hparams.threshold.rate=[0,0]"]
+    typed = ["optimizer.lr=tag(log,interval(1e-3,1e-2))", "hparams.slope=range(1,2,0.25)"]
+    typed += ["hparams.batch_size=range(16,64,16)", "hparams.weight_clip=choice(1,2)"]
     trial = optuna.create_study().ask()
-    overrides = SearchSpace.of(compose(["search=tpe"]), typed).draw(trial)
+    overrides = SearchSpace(compose(["search=tpe"]), fixed + typed).draw(trial)
     found = trial.distributions
     assert found["optimizer.lr"] == FloatDistribution(1e-3, 1e-2, log=True)
     assert found["hparams.slope"] == FloatDistribution(1.0, 1.75, step=0.25)
@@ -137,7 +124,7 @@ def test_the_command_line_fixes_keys_and_replaces_ranges() -> None:
     assert found["hparams.weight_clip"] == CategoricalDistribution([1, 2])
     assert "hparams.threshold.rise.0" in found
     assert "hparams.beta" not in found and "hparams.threshold.rate.0" not in found
-    assert {"threads=1", "hparams.beta=0.9", f"optimizer.lr={trial.params['optimizer.lr']}"} <= set(overrides)
+    assert {*fixed, f"optimizer.lr={trial.params['optimizer.lr']}"} <= set(overrides)
 
 
 def test_only_hyperparameters_are_searched(
@@ -226,14 +213,13 @@ def test_trials_of_a_lost_storage_are_not_overwritten(tmp_path: Path) -> None:
 def trials_with(failed_lr: list[float], complete_lr: list[float]) -> list[FrozenTrial]:
     study = optuna.create_study(direction="maximize")
     ranges = {"optimizer.lr": FloatDistribution(0.0, 1.0), "hparams.batch_norm": CategoricalDistribution([True, False])}
-    for lr in complete_lr:
-        params = {"optimizer.lr": lr, "hparams.batch_norm": False}
-        study.add_trial(optuna.create_trial(params=params, distributions=ranges, value=50.0))
-    for lr in failed_lr:
-        params = {"optimizer.lr": lr, "hparams.batch_norm": True}
-        failure = {"failure": f"NaN or Inf at epoch 1, iteration {100 * lr:.0f}"}
-        fail = TrialState.FAIL
-        study.add_trial(optuna.create_trial(state=fail, params=params, distributions=ranges, user_attrs=failure))
+    for lr in complete_lr + failed_lr:
+        ended: dict[str, Any] = {"value": 50.0}
+        if lr in failed_lr:
+            failure = f"NaN or Inf at epoch 1, iteration {100 * lr:.0f}"
+            ended = {"state": TrialState.FAIL, "user_attrs": {"failure": failure}}
+        params = {"optimizer.lr": lr, "hparams.batch_norm": lr in failed_lr}
+        study.add_trial(optuna.create_trial(params=params, distributions=ranges, **ended))
     return study.trials
 
 
@@ -350,6 +336,20 @@ def test_a_trial_that_another_worker_has_ended_is_left_alone(search: Any, monkey
     training(monkeypatch, train)
     status, study = search("search.n_trials=2", "search.pruner=none", "search.max_deaths=1")
     assert (status, states(study)) == (0, "FCC")
+
+
+def test_ctrl_c_leaves_a_trial_to_the_next_start(search: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(call: int, *arguments: Any) -> float:
+        if call == 0:
+            raise KeyboardInterrupt
+        return 50.0
+
+    training(monkeypatch, train)
+    status, study = search("search.n_trials=1")
+    assert (status, states(study)) == (130, "FW")
+    status, study = search("search.n_trials=1")
+    assert (status, states(study)) == (0, "FC")
+    assert study.trials[0].params == study.trials[1].params
 
 
 def test_failed_trials_are_recorded_and_the_search_goes_on(

@@ -6,6 +6,7 @@ import math
 import random
 import shutil
 from datetime import datetime, timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,7 @@ from snntha import config as configuration
 from snntha.errors import UserError
 from snntha.search.command import run_command
 from snntha.search.pictures import draw_comparison, draw_pictures
-from snntha.search.report import print_report, seconds_left
-from snntha.search.results import write_results
+from snntha.search.report import print_report, write_results
 from snntha.search.snapshot import Snapshot
 
 NOW = datetime(2026, 1, 1, 12)
@@ -124,10 +124,9 @@ def study(written_study: Path, parent: Path) -> optuna.Study:
 
 
 def printed(study: optuna.Study, width: int = 100) -> str:
-    console = Console(width=width, record=True, quiet=False, file=open("/dev/null", "w"))
-    with console.file:
-        print_report(Snapshot.of(study), console, NOW)
-        return console.export_text()
+    console = Console(width=width, file=StringIO(), record=True)
+    print_report(Snapshot(study), console, NOW)
+    return console.export_text()
 
 
 def cells(text: str) -> list[list[str]]:
@@ -143,7 +142,7 @@ def test_best_trials_are_complete_ones_in_the_order_of_their_values(study):
 
 
 def test_parameters_are_left_out_where_the_terminal_is_narrow(study):
-    most_important = next(iter(Snapshot.of(study).importances)).removeprefix("hparams.")
+    most_important = next(iter(Snapshot(study).importances)).removeprefix("hparams.")
     (head,) = [row for row in cells(printed(study, width=50)) if row[:2] == ["trial", "value"]]
     assert head[:5] == ["trial", "value", "epochs", "seconds", most_important]
     assert len(head) < 4 + len(SPACE)
@@ -160,16 +159,16 @@ def test_running_trials_and_failures_by_reason(study):
 
 def test_time_left_is_shared_by_the_running_trials(study, parent):
     # 13 of 20 ended, 600 s each; of the 7 left, two have run 240 s and 600 s (not 1200: it should have ended)
-    assert seconds_left(Snapshot.of(study), NOW) == (7 * 600 - 240 - 600) / 2
-    assert seconds_left(Snapshot.of(new_study(parent / "young")), NOW) is None
+    assert f"{timedelta(seconds=(7 * 600 - 240 - 600) / 2)} with 2 running" in printed(study)
+    assert "? with 1 worker, but none is running" in printed(new_study(parent / "young"))
 
 
 def test_importances_are_those_of_what_the_value_follows(study):
-    found = Snapshot.of(study).importances
+    found = Snapshot(study).importances
     assert set(found) == set(SPACE)
     assert next(iter(found)) == "hparams.beta"
     assert sum(found.values()) == pytest.approx(1)
-    assert found == Snapshot.of(study).importances
+    assert found == Snapshot(study).importances
 
 
 @pytest.mark.parametrize("values", [(), (10.0, 20.0, 30.0), (90.0, 50.0, 50.0, 50.0)])
@@ -177,12 +176,12 @@ def test_no_importances_of_few_or_equal_trials(parent, values):
     study = new_study(parent / NAME)
     for value in values:
         study.add_trial(a_trial(TrialState.COMPLETE, value))
-    assert not Snapshot.of(study).importances
+    assert not Snapshot(study).importances
     assert "of 20 ended" in printed(study)
 
 
 def test_trials_csv_has_every_trial_but_those_that_went_on_as_another(study, parent):
-    write_results(Snapshot.of(study), parent / NAME)
+    write_results(Snapshot(study), parent / NAME)
     with (parent / NAME / "trials.csv").open(newline="") as file:
         rows = {row["number"]: row for row in csv.DictReader(file)}
     assert list(rows) == [str(number) for number in range(20) if number != 18]
@@ -197,10 +196,8 @@ def test_trials_csv_has_every_trial_but_those_that_went_on_as_another(study, par
 
 
 def test_best_yaml_is_a_set_of_hyperparameters_under_a_name_of_its_own(study, parent):
-    assert write_results(Snapshot.of(study), parent / NAME) == [
-        parent / NAME / name for name in ("trials.csv", "best.yaml")
-    ]
-    path = parent / NAME / "best.yaml"
+    written = write_results(Snapshot(study), parent / NAME)
+    assert written == [parent / NAME / "trials.csv", path := parent / NAME / "best.yaml"]
     package, comment, *_ = path.read_text().splitlines()
     assert package == "# @package _global_"
     for said in (NAME, "trial 3", "92.50", "selection on validation", "13 trials so far", "3 epochs", "2 seeds"):
@@ -213,24 +210,11 @@ def test_best_yaml_is_a_set_of_hyperparameters_under_a_name_of_its_own(study, pa
 
 
 def test_a_study_of_an_earlier_version_is_shown(study, parent, capsys):
-    flat = {
-        "name": "x",
-        "dataset": "shd",
-        "mode": "annealed",
-        "beta": 0.9,
-        "lr": 0.001,
-        "optimizer": "adam",
-        "epochs": 9,
-    }
+    flat = {"name": "x", "dataset": "shd", "mode": "annealed", "beta": 0.9, "lr": 0.001, "optimizer": "adam"}
+    recorded = {"hparams": {**flat, "epochs": 9}, "deaths": 1, "claim": "c1", "heartbeat": 1.0, "worker": "host:1:1"}
+    params, ranges = {"hparams.lr": 0.001}, {"hparams.lr": FloatDistribution(1e-4, 1e-2, log=True)}
     old = new_study(parent / "old")
-    old.add_trial(
-        create_trial(
-            value=50.0,
-            params={"hparams.lr": 0.001},
-            distributions={"hparams.lr": FloatDistribution(1e-4, 1e-2, log=True)},
-            user_attrs={"hparams": flat, "deaths": 1, "claim": "c1", "heartbeat": 1.0, "worker": "host:1:1"},
-        )
-    )
+    old.add_trial(create_trial(value=50.0, params=params, distributions=ranges, user_attrs=recorded))
     command(parent, "old")
     assert "50.00 (trial 0) with lr=0.001" in capsys.readouterr().out
     best = yaml.safe_load((parent / "old" / "best.yaml").read_text())
@@ -242,7 +226,7 @@ ALL = {"history", "epochs", "importances", "slices", "parallel_coordinates"}
 
 def test_all_pictures_of_a_study_in_the_middle_of_its_work(study, parent):
     for _ in range(2):
-        written = draw_pictures(Snapshot.of(study), parent / NAME / "pictures")
+        written = draw_pictures(Snapshot(study), parent / NAME / "pictures")
     assert {path.name for path in written} == {f"{name}.{kind}" for name in ALL for kind in ("png", "svg")}
     assert all(path.stat().st_size > 1000 for path in written)
     files = {path for path in (parent / NAME).rglob("*") if path.is_file()}
@@ -262,7 +246,7 @@ def test_pictures_of_a_young_study(parent, states, drawn):
     study = new_study(parent / NAME)
     for state in states:
         study.add_trial(a_trial(state, None if state == TrialState.FAIL else 50.0))
-    assert {path.stem for path in draw_pictures(Snapshot.of(study), parent / "pictures")} == drawn
+    assert {path.stem for path in draw_pictures(Snapshot(study), parent / "pictures")} == drawn
 
 
 def test_searches_are_compared_in_one_picture(parent, capsys):
@@ -272,10 +256,7 @@ def test_searches_are_compared_in_one_picture(parent, capsys):
     command(parent, "tpe_1,tpe_2,empty")
     assert {"tpe_1", "tpe_2", "70.00", "90.00"} <= set(capsys.readouterr().out.split())
     assert (parent / "comparison.png").stat().st_size > 1000
-    assert (
-        draw_comparison([Snapshot.of(optuna.load_study(study_name="empty", storage=url(parent / "empty")))], parent)
-        == []
-    )
+    assert draw_comparison([Snapshot(new_study(parent / "another"))], parent) == []
 
 
 def command(parent: Path, study: str, storage: str = "", pictures: bool = False) -> None:

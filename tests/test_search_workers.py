@@ -9,8 +9,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -37,13 +38,12 @@ TIMEOUT_S = 300
 pytestmark = pytest.mark.usefixtures("quiet_optuna")
 
 
-def start(cwd: Path, *arguments: str) -> subprocess.Popen:
-    """`snntha train` as a process of its own, which a signal may hit."""
-    variables = {**os.environ, "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+def start(cwd: Path, *arguments: str, of: Sequence[str] = SEARCH) -> subprocess.Popen:
+    """`snntha train` as a process of its own, which a signal may hit; by default it searches."""
     return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, "train", *arguments],
+        [sys.executable, "-c", COMMAND, "train", *of, *arguments],
         cwd=cwd,
-        env=variables,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"},
         start_new_session=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -51,21 +51,24 @@ def start(cwd: Path, *arguments: str) -> subprocess.Popen:
     )
 
 
-def finish(process: subprocess.Popen) -> str:
-    """Wait for it, and return what it printed."""
+def finish(process: subprocess.Popen, status: int = 0) -> str:
+    """Wait until it ends with this status, and return what it printed."""
     with process:
         try:
             output, _ = process.communicate(timeout=TIMEOUT_S)
         finally:
             process.kill()
-    return output
-
-
-def search(cwd: Path, *arguments: str, status: int = 0) -> str:
-    process = start(cwd, *SEARCH, *arguments)
-    output = finish(process)
     assert process.returncode == status, output
     return output
+
+
+def kill(process: subprocess.Popen) -> None:
+    process.kill()
+    finish(process, -signal.SIGKILL)
+
+
+def folder(cwd: Path) -> Path:
+    return cwd / "outputs" / "search" / STUDY
 
 
 def epochs(cwd: Path, number: int) -> list[int]:
@@ -74,17 +77,20 @@ def epochs(cwd: Path, number: int) -> list[int]:
     return [json.loads(line)["epoch"] for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def wait_for_trial(cwd: Path, number: int, *processes: subprocess.Popen) -> None:
-    """Until one of the processes has trained an epoch of that trial."""
+def wait_until(condition: Callable[[], object], process: subprocess.Popen) -> None:
+    """That holds while the process lives."""
     deadline = time.monotonic() + TIMEOUT_S
-    while not epochs(cwd, number):
-        assert any(process.poll() is None for process in processes), list(map(finish, processes))
+    while not condition():
+        assert process.poll() is None, finish(process)
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
-def folder(cwd: Path) -> Path:
-    return cwd / "outputs" / "search" / STUDY
+def started(cwd: Path, number: int, *arguments: str) -> subprocess.Popen:
+    """A search that has trained an epoch of that trial."""
+    process = start(cwd, *arguments)
+    wait_until(lambda: epochs(cwd, number), process)
+    return process
 
 
 def trials(cwd: Path, storage: str | None = None) -> list[FrozenTrial]:
@@ -113,35 +119,29 @@ def worker_of(trial: FrozenTrial) -> int:
 
 
 def test_of_two_workers_one_is_killed_and_the_other_goes_on_with_its_trial(tmp_path: Path) -> None:
-    arguments = (*SEARCH, "search.n_trials=2", "search.epochs=20")
-    workers = [start(tmp_path, *arguments)]
-    wait_for_trial(tmp_path, 0, *workers)
-    workers.append(start(tmp_path, *arguments))
-    workers[0].kill()
-    finish(workers[0])
+    arguments = ("search.n_trials=2", "search.epochs=20")
+    killed = started(tmp_path, 0, *arguments)
+    other = start(tmp_path, *arguments)
+    kill(killed)
     reached = epochs(tmp_path, 0)
-    output = finish(workers[1])
-    assert workers[1].returncode == 0, output
+    finish(other)
     found = trials(tmp_path)
     check_complete(found, 2, workers=2)
     assert taken_up(found) == {0}
     (again,) = [trial for trial in found if trial.params == found[0].params and trial.number != 0]
-    assert worker_of(again) == workers[1].pid
+    assert worker_of(again) == other.pid
     assert epochs(tmp_path, 0) == list(range(1, 21)) and 0 < len(reached) < 20, "it went on from its last epoch"
     unreported = set(range(1, 21)) - set(again.intermediate_values)
     assert unreported <= {reached[-1]}, "an epoch may be recorded and its process killed before it reports"
     names = {path.name for path in folder(tmp_path).glob("trial_*")}
     assert names == {f"trial_{trial.number}" for trial in found} - {f"trial_{again.number}"}
-    assert [path.name for path in (folder(tmp_path) / "trial_0").rglob("*.pt") if "checkpoints" in path.parts] == [
-        "best.pt"
-    ]
+    assert [path.name for path in (folder(tmp_path) / "trial_0").rglob("checkpoints/*.pt")] == ["best.pt"]
 
 
 @pytest.mark.slow
 def test_four_workers_share_a_study(tmp_path: Path) -> None:
-    workers = [start(tmp_path, *SEARCH, "search.n_trials=24") for _ in range(4)]
-    outputs = [finish(worker) for worker in workers]
-    assert [worker.returncode for worker in workers] == [0] * 4, outputs
+    for worker in [start(tmp_path, "search.n_trials=24") for _ in range(4)]:
+        finish(worker)
     found = trials(tmp_path)
     check_complete(found, 24, workers=4)
     assert len({str(trial.params) for trial in found}) == len(found)
@@ -152,32 +152,27 @@ def test_four_workers_share_a_study(tmp_path: Path) -> None:
 @pytest.mark.parametrize("launcher", [(), ("launcher=joblib", "search.workers=2")])
 def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(tmp_path: Path, launcher: tuple[str, ...]) -> None:
     arguments = ("search.n_trials=2", "search.epochs=100", *launcher)
-    process = start(tmp_path, *SEARCH, *arguments)
-    wait_for_trial(tmp_path, 0, process)
+    process = started(tmp_path, 0, *arguments)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    output = finish(process)
-    assert process.returncode == 130, output
+    output = finish(process, 130)
     assert "stopped; the same command goes on" in output
     assert "Traceback" not in output
     stopped = 2 if launcher else 1
     assert [trial.state for trial in trials(tmp_path)] == [TrialState.FAIL] * stopped + [TrialState.WAITING] * stopped
-    search(tmp_path, *arguments)
+    finish(start(tmp_path, *arguments))
     check_complete(trials(tmp_path), 2, workers=1)
     assert epochs(tmp_path, 0) == list(range(1, 101))
 
 
 @pytest.mark.slow
 def test_a_trial_that_kills_its_workers_is_given_up(tmp_path: Path) -> None:
-    arguments = ("search.n_trials=1", "search.epochs=100000", "search.max_deaths=2")
+    def has_reported(attempt: int) -> bool:
+        return len(found := trials(tmp_path)) > attempt and found[-1].last_step is not None
+
     for attempt in range(3):
-        process = start(tmp_path, *SEARCH, *arguments)
-        wait_for_trial(tmp_path, 0, process)
-        deadline = time.monotonic() + TIMEOUT_S
-        while len(trials(tmp_path)) <= attempt or trials(tmp_path)[-1].last_step is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        process.kill()
-        finish(process)
+        process = started(tmp_path, 0, "search.n_trials=1", "search.epochs=100000", "search.max_deaths=2")
+        wait_until(partial(has_reported, attempt), process)
+        kill(process)
     found = trials(tmp_path)
     assert [trial.state for trial in found] == [TrialState.FAIL, TrialState.FAIL, TrialState.RUNNING]
     assert taken_up(found) == {0}, "trial 1 was the second attempt at trial 0, trial 2 is a new one"
@@ -186,62 +181,55 @@ def test_a_trial_that_kills_its_workers_is_given_up(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_second_worker_waits_for_a_running_trial_and_leaves_it_alone(tmp_path: Path) -> None:
-    arguments = (*SEARCH, "search.n_trials=1", "search.epochs=150")
-    first = start(tmp_path, *arguments)
-    wait_for_trial(tmp_path, 0, first)
+    arguments = ("search.n_trials=1", "search.epochs=150")
+    first = started(tmp_path, 0, *arguments)
     second = start(tmp_path, *arguments)
-    outputs = [finish(first), finish(second)]
-    assert [first.returncode, second.returncode] == [0, 0], outputs
+    finish(first)
+    finish(second)
     (trial,) = trials(tmp_path)
     assert worker_of(trial) == first.pid
 
 
 # --- Launchers ---
 
+
+def through(launcher: str) -> pytest.MarkDecorator:
+    plugin = f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher"
+    return pytest.mark.skipif(find_spec(plugin) is None, reason=f"needs {plugin}")
+
+
 launchers = pytest.mark.parametrize(
-    "launcher",
-    [
-        pytest.param(name, marks=pytest.mark.skipif(find_spec(plugin) is None, reason=f"needs {plugin}"))
-        for name, plugin in (
-            ("joblib", "hydra_plugins.hydra_joblib_launcher"),
-            ("submitit_local", "hydra_plugins.hydra_submitit_launcher"),
-            ("ray", "hydra_plugins.hydra_ray_launcher"),
-        )
-    ],
+    "launcher", [pytest.param(name, marks=through(name)) for name in ("joblib", "submitit_local", "ray")]
 )
 
 
 @pytest.mark.slow
 @launchers
 def test_a_search_through_a_launcher(tmp_path: Path, launcher: str) -> None:
-    search(tmp_path, f"launcher={launcher}", "search.n_trials=4", "search.workers=2")
+    finish(start(tmp_path, f"launcher={launcher}", "search.n_trials=4", "search.workers=2"))
     found = trials(tmp_path)
     check_complete(found, 4, workers=2)
     assert len({str(trial.params) for trial in found}) == len(found)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(find_spec("hydra_plugins.hydra_joblib_launcher") is None, reason="needs joblib")
+@through("joblib")
 def test_a_killed_job_of_a_launcher_is_begun_again(tmp_path: Path) -> None:
-    process = start(tmp_path, *SEARCH, "launcher=joblib", "search.n_trials=2", "search.workers=2", "search.epochs=60")
-    wait_for_trial(tmp_path, 0, process)
+    arguments = ("launcher=joblib", "search.n_trials=2", "search.workers=2", "search.epochs=60")
+    process = started(tmp_path, 0, *arguments)
     os.kill(worker_of(trials(tmp_path)[0]), signal.SIGKILL)
-    output = finish(process)
-    assert process.returncode == 0, output
+    finish(process)
     check_complete(trials(tmp_path), 2, workers=0)
     assert epochs(tmp_path, 0) == list(range(1, 61))
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(find_spec("hydra_plugins.hydra_submitit_launcher") is None, reason="needs submitit")
+@through("submitit")
 def test_a_job_that_outlives_its_worker_and_its_successor_do_not_train_at_once(tmp_path: Path) -> None:
     arguments = ("launcher=submitit_local", "search.n_trials=1", "search.epochs=400")
-    process = start(tmp_path, *SEARCH, *arguments)
-    wait_for_trial(tmp_path, 0, process)
-    process.kill()
-    finish(process)
+    kill(started(tmp_path, 0, *arguments))
     job = worker_of(trials(tmp_path)[0])
-    search(tmp_path, *arguments)
+    finish(start(tmp_path, *arguments))
     found = trials(tmp_path)
     check_complete(found, 1, workers=0)
     assert worker_of(found[1]) != job
@@ -251,9 +239,7 @@ def test_a_job_that_outlives_its_worker_and_its_successor_do_not_train_at_once(t
 @pytest.mark.slow
 @launchers
 def test_a_multirun_through_a_launcher(tmp_path: Path, launcher: str) -> None:
-    process = start(tmp_path, "-m", "seed=1,2", f"launcher={launcher}", *PLAIN, "debug=smoke")
-    output = finish(process)
-    assert process.returncode == 0, output
+    finish(start(tmp_path, f"launcher={launcher}", of=["-m", "seed=1,2", *PLAIN, "debug=smoke"]))
     runs = sorted((tmp_path / "outputs" / "digits" / "annealed").iterdir())
     assert len(runs) == 2
     assert all((run / "summary.json").is_file() for run in runs)
@@ -334,15 +320,13 @@ def test_a_password_is_not_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.slow
 def test_a_server_that_starts_anew_does_not_end_a_search(tmp_path: Path, postgresql: Server) -> None:
-    arguments = ("search.n_trials=4", f"search.storage={postgresql.url}", "search.epochs=60")
-    worker = start(tmp_path, *SEARCH, *arguments)
-    wait_for_trial(tmp_path, 1, worker)
+    storage = f"search.storage={postgresql.url}"
+    worker = started(tmp_path, 1, "search.n_trials=4", storage, "search.epochs=60")
     postgresql.control("-m", "immediate", "stop")
     time.sleep(5)
     assert worker.poll() is None
     postgresql.control("start")
-    output = finish(worker)
-    assert worker.returncode == 0, output
+    finish(worker)
     check_complete(trials(tmp_path, postgresql.url), 4, workers=1)
 
 
@@ -350,9 +334,8 @@ def test_a_server_that_starts_anew_does_not_end_a_search(tmp_path: Path, postgre
 def test_two_machines_share_a_study_in_postgresql(tmp_path: Path, postgresql: Server) -> None:
     folders = [tmp_path / "one", tmp_path / "two"]
     arguments = ("search.n_trials=8", f"search.storage={postgresql.url}")
-    workers = [start(tmp_path, *SEARCH, *arguments, f"search.dir={path}") for path in folders]
+    workers = [start(tmp_path, *arguments, f"search.dir={path}") for path in folders]
     outputs = [finish(worker) for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], outputs
     found = trials(tmp_path, postgresql.url)
     check_complete(found, 8, workers=2)
     names = sorted(path.name for one in folders for path in (one / STUDY).glob("trial_*"))
@@ -362,8 +345,7 @@ def test_two_machines_share_a_study_in_postgresql(tmp_path: Path, postgresql: Se
     assert len(records) >= 3 * 8
     assert not any("searcher:secret" in text for text in [*records, *outputs])
     assert not any("secret" in str(trial.user_attrs) for trial in found)
-    wrong_url = postgresql.url.replace("secret", "guess")
-    wrong = search(tmp_path, "search.n_trials=8", f"search.storage={wrong_url}", status=1)
+    wrong = finish(start(tmp_path, f"search.storage={postgresql.url.replace('secret', 'guess')}"), 1)
     assert "does not answer" in wrong
     assert "password authentication failed" in wrong
     assert "guess" not in wrong

@@ -16,16 +16,15 @@ from hypothesis import strategies as st
 
 from snntha import data as datasets
 from snntha import run as runs
-from snntha.checkpoints import load_checkpoint
 from snntha.config import compose, from_yaml
 from snntha.diagnostics import layer_warnings, silenced_by_threshold
 from snntha.errors import UserError
-from snntha.evaluate import evaluate_run
 from snntha.folder import RunFolder
 from snntha.kernels import reference
 from snntha.network import SpikingNetwork
 from snntha.neuron import Neuron
-from snntha.records import Run
+from snntha.records import Run, SeedRecord
+from snntha.run import evaluate_run
 from snntha.threshold import survives_update
 
 TINY = [
@@ -79,7 +78,7 @@ def results(record: RunFolder) -> list[dict]:
 
 
 def weights(record: RunFolder, which: str = "last", seed: int = 0) -> dict[str, torch.Tensor]:
-    return load_checkpoint(record.seed(seed).checkpoint_path(which))["network"]
+    return SeedRecord(record.seed(seed).folder).read_checkpoint(which)["network"]
 
 
 def test_a_run_is_a_folder_a_stranger_can_read(tmp_path: Path) -> None:
@@ -189,7 +188,7 @@ def test_an_interrupted_run_ends_bit_for_bit_where_a_whole_one_does(
     if number == signal.SIGINT:
         assert process.returncode == 130
         assert f"snntha train resume={tmp_path / 'cut'}" in output.replace("\n", "")
-        position = load_checkpoint(tmp_path / "cut/trial_0/checkpoints/last.pt")["progress"]
+        position = SeedRecord(tmp_path / "cut/trial_0").read_checkpoint("last")["progress"]
         assert position["epoch"] >= 2
 
     resume(tmp_path / "cut")

@@ -2,11 +2,12 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from snntha import records
-from snntha.bench import result
+from snntha.bench import result, steps, workload
 from snntha.bench import sweeps as growth
 from snntha.bench.cases import TRAINING_SAMPLES, Case
 from snntha.bench.floor import measure_peaks
@@ -21,6 +22,7 @@ PICTURE_KINDS = (".png", ".svg", ".pdf")
 def run_command(
     *,
     case: list[str],
+    run: Path | None,
     mode: str,
     backend: str,
     repeats: int,
@@ -32,9 +34,10 @@ def run_command(
     """Measure and print.
 
     Args:
-        case: data sets whose networks are timed; empty for all.
+        case: data sets whose networks are timed, trained and untrained; empty for all.
+        run: folder of a run, whose network is timed on its data instead.
         repeats: steps that are timed.
-        sweeps: time how the SHD step grows, instead of the cases.
+        sweeps: time how a step grows, instead of the cases.
         picture: file for the sweeps' picture.
         as_json: one JSON object instead of tables.
     """
@@ -47,11 +50,22 @@ def run_command(
         tables = [growth.table(points)]
     else:
         peaks = measure_peaks()
-        cases = [Case(name, mode, backend) for name in case or TRAINING_SAMPLES]
-        results = [result.measure(case, repeats, threads, peaks, log) for case in cases]
+        if run is not None:
+            workloads = iter([workload.of_run(run)])
+        else:
+            workloads = _workloads([Case(name, mode, backend) for name in case or TRAINING_SAMPLES])
+        results = [result.measure(work, repeats, threads, peaks, log) for work in workloads]
         plain = {"peaks": vars(peaks), "cases": [measured.plain() for measured in results]}
         tables = result.tables(results, peaks)
     _show(tables, plain, as_json)
+
+
+def _workloads(cases: list[Case]) -> Iterator[workload.Workload]:
+    """Each case trained, then untrained; made when their turn comes."""
+    for case in cases:
+        log(f"{case.dataset}: {steps.TRAINED_AFTER[case.dataset]} minibatches of training")
+        yield steps.trained(case)
+        yield steps.train_for(case, 0)
 
 
 def log(message: str) -> None:

@@ -69,21 +69,18 @@ class Activity:
     steps: int  # time steps times samples
     batch: int
 
-    @property
-    def rate(self) -> float | None:
-        """Events per input and step."""
-        return None if self.events_X is None else float(self.events_X.sum()) / (self.events_X.numel() * self.steps)
 
-
-def activity(step: OurStep) -> list[Activity]:
-    """Counted in one forward pass of the network as it is."""
+def activity(step: OurStep) -> tuple[list[Activity], list[float]]:
+    """Counted in one forward pass of the network as it is; also spikes per neuron and step of each layer."""
     inputs = step.batch.inputs
     with torch.no_grad():
         _, result = forward(step.network, step.batch, step.progress.thresholds, iteration=0)
     counts: list[Tensor | None] = [None if isinstance(inputs, Static) else _events_of_input(inputs)]
     for layer, spec in zip(result.layers[:-1], step.network.specs, strict=False):
         counts.append(layer.spike_count_N.view(spec.output_shape))
-    return [Activity(count, inputs.time_steps * inputs.batch, inputs.batch) for count in counts]
+    steps = inputs.time_steps * inputs.batch
+    rates = [float(layer.spike_count_N.double().mean()) / steps for layer in result.layers]
+    return [Activity(count, steps, inputs.batch) for count in counts], rates
 
 
 def floor_seconds(step: OurStep, flows: list[Activity], peaks: Peaks) -> dict[str, float]:
@@ -106,7 +103,7 @@ def floor_seconds(step: OurStep, flows: list[Activity], peaks: Peaks) -> dict[st
         parts["scan"] += min(peaks.seconds(again), peaks.seconds(0, kept))
         parts["weight grad"] += peaks.seconds(additions, FLOAT_BYTES * spec.weights)
         if number > 0:
-            parts["input grad"] += peaks.seconds(flow.steps * dense_products(spec))
+            parts["input grad"] += peaks.seconds(flow.steps * gradient_products(spec))
     parts["optimizer"] += peaks.seconds(0, FLOAT_BYTES * _parameter_floats(step))
     return parts
 
@@ -129,6 +126,14 @@ def dense_products(shape: LayerShape) -> float:
     if shape.kind == "dense":
         return shape.inputs * shape.neurons
     return shape.neurons * shape.input_shape[0] * _taps(shape) ** 2
+
+
+def gradient_products(shape: LayerShape) -> float:
+    """Multiply-adds of one step of one sample from gradients of currents to those of inputs: before the pooling is
+    folded in, a kernel has fewer taps, and inputs of a pool share what it adds up."""
+    if shape.kind == "dense":
+        return shape.inputs * shape.neurons
+    return shape.neurons * shape.input_shape[0] * shape.kernel**2
 
 
 def _reach(extent: int, outputs: int, shape: LayerShape) -> Tensor:

@@ -1,6 +1,6 @@
 """Peak memory of a training step, in a process of its own.
 
-`python -m snntha.bench.memory '{"which": "ours", "threads": 2, "case": {...}}'` prints the bytes, or null.
+`python -m snntha.bench.memory FILE ours 2` prints the bytes of a step on two threads, or null; the file is a workload.
 """
 
 import ctypes
@@ -9,14 +9,15 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
-from snntha.bench.cases import Case
+import torch
+
 from snntha.bench.steps import LoopStep, OurStep
-from snntha.data.batch import Batch
+from snntha.bench.workload import Workload
 from snntha.kernels.backend import set_threads
 
 Which = Literal["ours", "loop"]
@@ -24,14 +25,16 @@ STEPS = 2  # the second one finds the optimizer's state and the buffers of the f
 _RESET_PEAK = "5"  # proc(5), clear_refs
 
 
-def step_bytes(case: Case, which: Which, threads: int | None) -> int | None:
+def step_bytes(workload: Workload, which: Which, threads: int | None) -> int | None:
     """Peak of what network, optimizer and two steps hold at once, beyond libraries, inputs and compiled code.
 
     None where the system does not tell.
     """
-    request = json.dumps({"which": which, "threads": threads, "case": asdict(case)})
-    command = [sys.executable, "-m", "snntha.bench.memory", request]
-    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "workload.pt"
+        torch.save(workload, path)
+        command = [sys.executable, "-m", "snntha.bench.memory", str(path), which, str(threads or "")]
+        return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
 def peak_bytes(action: Callable[[], object]) -> int | None:
@@ -47,20 +50,17 @@ def peak_bytes(action: Callable[[], object]) -> int | None:
     return _resident("VmHWM") - before
 
 
-def main(request: str) -> None:
+def main(path: str, which: str, threads: str) -> None:
     """Measure in this process and print the number."""
-    asked = json.loads(request)
-    set_threads(asked["threads"])
-    case = Case(**{**asked["case"], "overrides": tuple(asked["case"]["overrides"])})
-    make = OurStep if asked["which"] == "ours" else LoopStep
-    small = case.shrunk()
-    _run(make, small, small.batch())  # compiles, which takes memory of its own
-    batch = case.batch()
-    print(json.dumps(peak_bytes(lambda: _run(make, case, batch))))
+    set_threads(int(threads) if threads else None)
+    workload: Workload = torch.load(path, weights_only=False)  # written by the process that called this one
+    make = OurStep if which == "ours" else LoopStep
+    _run(make, workload.shrunk())  # compiles, which takes memory of its own
+    print(json.dumps(peak_bytes(lambda: _run(make, workload))))
 
 
-def _run(make: type[OurStep] | type[LoopStep], case: Case, batch: Batch) -> None:
-    step = make(case, batch)
+def _run(make: type[OurStep] | type[LoopStep], workload: Workload) -> None:
+    step = make(workload)
     for _ in range(STEPS):
         step()
 
@@ -82,4 +82,4 @@ def _trim() -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -3,14 +3,14 @@
 Dropout is off here, because the two draw their masks differently; everything else is as it is timed.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from snntha.bench.cases import Case, dense, without_dropout
-from snntha.data.batch import Batch
+from snntha.bench.cases import dense, without_dropout
+from snntha.bench.workload import Workload
 from snntha.errors import UserError
 from snntha.kernels.spec import Events
 from snntha.network import SpikingNetwork
@@ -89,29 +89,32 @@ class _Pass(NamedTuple):
 _TINY = torch.finfo(torch.float32).tiny
 
 
-def measure(case: Case, batch: Batch) -> Parity:
+def measure(workload: Workload) -> Parity:
     """One forward and backward pass of each on the same weights."""
-    config = without_dropout(case.config)
-    network = SpikingNetwork(config, case.seed).train()
-    loss, result = forward(network, batch, config.hparams.threshold.start, iteration=0)
+    config = without_dropout(workload.config)
+    workload = replace(workload, config=config)
+    network, batch = workload.network(), workload.batch
+    loss, result = forward(network, batch, workload.thresholds, iteration=0)
     loss.backward()
     ours = _Pass(loss.item(), result.spike_count_BN.detach(), _gradients(_in_loop_order(network)))
 
     inputs_TBX = dense(batch.inputs)
-    theirs = _loop_pass(network, inputs_TBX, batch)
+    theirs = _loop_pass(workload, inputs_TBX)
     rounding = None
     if not (isinstance(batch.inputs, Events) and config.mode.binarize and not config.hparams.batch_norm):
-        generator = torch.Generator().manual_seed(case.seed)
+        generator = torch.Generator().manual_seed(config.seed)
         noise_BX = 1 + NOISE * torch.randn(inputs_TBX.shape[1:], generator=generator)
-        rounding = _loop_pass(network, inputs_TBX * noise_BX, batch).difference(theirs)
+        rounding = _loop_pass(workload, inputs_TBX * noise_BX).difference(theirs)
     return Parity(ours.difference(theirs), rounding)
 
 
-def _loop_pass(network: SpikingNetwork, inputs_TBX: Tensor, batch: Batch) -> _Pass:
-    assert batch.labels_B is not None
-    loop = SnnTorchLoop(network).train()
+def _loop_pass(workload: Workload, inputs_TBX: Tensor) -> _Pass:
+    labels_B = workload.batch.labels_B
+    assert labels_B is not None
+    loop = SnnTorchLoop(workload.network()).train()
+    loop.set_thresholds(workload.thresholds)
     spikes_TBN = loop(inputs_TBX)
-    loss = loop.loss(spikes_TBN, batch.labels_B)
+    loss = loop.loss(spikes_TBN, labels_B)
     loss.backward()
     return _Pass(loss.item(), spikes_TBN.detach().sum(0), _gradients(list(loop.parameters())))
 

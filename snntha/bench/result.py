@@ -6,10 +6,10 @@ from typing import Any
 
 from snntha.bench import memory, timing
 from snntha.bench.breakdown import part_seconds
-from snntha.bench.cases import Case
 from snntha.bench.floor import Peaks, activity, floor_seconds
 from snntha.bench.steps import OurStep
 from snntha.bench.timing import Timing
+from snntha.bench.workload import Workload
 from snntha.report.table import Column, Table
 
 MILLISECONDS, MEGABYTES, PERCENT = 1e3, 1e-6, 100
@@ -19,11 +19,11 @@ MILLISECONDS, MEGABYTES, PERCENT = 1e3, 1e-6, 100
 class CaseResult:
     """One row of the comparison. Bytes are None where the system does not tell."""
 
-    case: Case
+    workload: Workload
     timing: Timing
     our_bytes: int | None
     loop_bytes: int | None
-    input_rates: list[float | None]  # events per input and step, for each layer; None: a static image
+    rates: list[float]  # spikes per neuron and step of each layer
     parts: dict[str, float]  # seconds
     floor_parts: dict[str, float]  # seconds
 
@@ -38,9 +38,9 @@ class CaseResult:
 
     def row(self) -> dict[str, Any]:
         """For the tables: seconds, bytes and ratios."""
-        timed, steps = self.timing, self.case.steps_per_epoch
+        timed, steps = self.timing, self.workload.steps_per_epoch
         return {
-            "case": self.case.dataset,
+            "case": self.workload.name,
             "ours": timed.our_median,
             "loop": timed.loop_median,
             "ratio": timed.ratio,
@@ -53,20 +53,20 @@ class CaseResult:
             "memory_ratio": self.memory_ratio,
             "epoch": timed.our_median * steps,
             "loop_epoch": timed.loop_median * steps,
-            "input_rates": self.input_rates,
+            "rates": self.rates,
         }
 
     def plain(self) -> dict[str, Any]:
         """For JSON: the same, every round, what was run and where the time goes."""
-        row, config = self.row(), self.case.config
+        row, config = self.row(), self.workload.config
         return {
-            "case": self.case.dataset,
-            "mode": self.case.mode,
-            "backend": self.case.backend,
+            "case": self.workload.name,
+            "mode": config.mode.name,
+            "backend": config.backend,
             "topology": config.model.topology,
             "batch_size": config.hparams.batch_size,
             "time_steps": config.dataset.time_steps,
-            "input_rates": self.input_rates,
+            "rates": self.rates,
             "parity": asdict(self.timing.parity),
             "ours": {"median": row["ours"], "rounds": self.timing.ours, "epoch": row["epoch"]},
             "loop": {"median": row["loop"], "rounds": self.timing.loop, "epoch": row["loop_epoch"]},
@@ -77,23 +77,26 @@ class CaseResult:
         }
 
 
-def measure(case: Case, repeats: int, threads: int | None, peaks: Peaks, log: Callable[[str], None]) -> CaseResult:
+def measure(
+    workload: Workload, repeats: int, threads: int | None, peaks: Peaks, log: Callable[[str], None]
+) -> CaseResult:
     """Speed, then memory of each in a process of its own, then parts and floor.
 
     Raises:
         ParityError: the two do not compute the same.
     """
-    batch = case.batch()
-    log(f"{case.dataset}: parity, then {repeats} rounds")
-    timed = timing.compare(case, batch, repeats)
-    log(f"{case.dataset}: {timed.ratio:.1f} times faster; peak memory")
-    our_bytes = memory.step_bytes(case, "ours", threads)
-    loop_bytes = memory.step_bytes(case, "loop", threads)
-    log(f"{case.dataset}: where the time goes")
-    step = OurStep(case, batch)
-    flows = activity(step)
-    rates, floor_parts = [flow.rate for flow in flows], floor_seconds(step, flows, peaks)
-    return CaseResult(case, timed, our_bytes, loop_bytes, rates, part_seconds(step, repeats), floor_parts)
+    log(f"{workload.name}: parity, then {repeats} rounds")
+    timed = timing.compare(workload, repeats)
+    log(f"{workload.name}: {timed.ratio:.1f} times faster; peak memory")
+    our_bytes = memory.step_bytes(workload, "ours", threads)
+    loop_bytes = memory.step_bytes(workload, "loop", threads)
+    log(f"{workload.name}: where the time goes")
+    step = OurStep(workload)
+    flows, rates = activity(step)
+    floor_parts = floor_seconds(step, flows, peaks)
+    return CaseResult(
+        workload, timed, our_bytes, loop_bytes, rates, part_seconds(OurStep(workload), repeats), floor_parts
+    )
 
 
 def tables(results: list[CaseResult], peaks: Peaks) -> list[Table]:
@@ -106,13 +109,12 @@ def tables(results: list[CaseResult], peaks: Peaks) -> list[Table]:
         Column("ratio", "faster", 1),
         Column("ratio_min", "min", 1),
         Column("ratio_max", "max", 1),
-        Column("floor", "floor ms", 1, MILLISECONDS),
-        Column("over_floor", "ours/floor", 1),
+        Column("rates", "layer rates %", 1, PERCENT),
     ]
     speed_notes = [
         "medians of alternating rounds on one batch; min and max of the rounds' own ratios",
-        "loss, output spikes and gradients of the two agreed on that batch",
-        f"floor from {peaks.flops / 1e9:.0f} GFLOP/s and {peaks.bytes / 1e9:.0f} GB/s, both measured in this run",
+        "rates: spikes per neuron and step of each layer; trained: after some dozen minibatches of synthetic classes",
+        "loss, output spikes and gradients of the two agreed on that batch, at the same layer rates",
     ]
     memory_and_epoch = [
         Column("case", "case"),
@@ -121,19 +123,24 @@ def tables(results: list[CaseResult], peaks: Peaks) -> list[Table]:
         Column("memory_ratio", "less", 1),
         Column("epoch", "epoch, ours s", 1),
         Column("loop_epoch", "epoch, loop s", 0),
-        Column("input_rates", "events %", 1, PERCENT),
     ]
     memory_notes = [
         "memory: peak beyond libraries, inputs and compiled code",
         "epoch: median step times the steps that the whole training set takes",
-        "events: per input and step, for each layer; - is a static image",
     ]
-    parts = [Column("case", "case"), *(Column(name, name, 1, MILLISECONDS) for name in results[0].parts)]
+    parts = [Column("case", "case"), Column("step", "step", 1, MILLISECONDS)]
+    parts += [Column(name, name, 1, MILLISECONDS) for name in results[0].parts]
     part_rows: list[dict[str, Any]] = []
     for result in results:
-        part_rows += [{"case": result.case.dataset, **result.parts}, {"case": "  floor", **result.floor_parts}]
-    part_notes = ["differences of medians, see docs/performance.md: small parts may come out below zero"]
-    title = f"Training step, mode={results[0].case.mode}: snntha (ours) and the step-by-step snnTorch loop"
+        part_rows.append({"case": result.workload.name, "step": result.timing.our_median, **result.parts})
+        part_rows.append({"case": "  floor", "step": result.floor, **result.floor_parts})
+    part_notes = [
+        "differences of medians, see docs/performance.md: small parts may come out below zero",
+        f"floor from {peaks.flops / 1e9:.0f} GFLOP/s and {peaks.bytes / 1e9:.0f} GB/s, both measured in this run",
+    ]
+    title = (
+        f"Training step, mode={results[0].workload.config.mode.name}: snntha (ours) and the step-by-step snnTorch loop"
+    )
     return [
         Table("speed", title, speed, rows, speed_notes),
         Table("memory", "Peak memory of a step, and the epoch that follows", memory_and_epoch, rows, memory_notes),

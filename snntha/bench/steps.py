@@ -1,11 +1,13 @@
 """The two training steps that are compared: forward, backward, clips, optimizer and threshold update."""
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
 from snntha import optimizer as optimizers
-from snntha.bench.cases import Case, dense
-from snntha.data.batch import Batch
+from snntha.bench.cases import TRAINED_AFTER, TRAINING_SAMPLES, Case, dense
+from snntha.bench.workload import Workload
 from snntha.network import SpikingNetwork
 from snntha.progress import Progress
 from snntha.snntorch_loop import SnnTorchLoop
@@ -15,13 +17,12 @@ from snntha.train import train_step
 class OurStep:
     """`train_step` as `snntha train` calls it."""
 
-    def __init__(self, case: Case, batch: Batch):
-        config = case.config
-        self.batch = batch
-        self.network = SpikingNetwork(config, case.seed).train()
-        self.optimizer = optimizers.build(config.optimizer, self.network.parameters())
-        start = config.hparams.threshold.start
-        self.progress = Progress(thresholds=start, previous_thresholds=start)
+    def __init__(self, workload: Workload):
+        self.batch = workload.batch
+        self.network = workload.network()
+        self.optimizer = optimizers.build(workload.config.optimizer, self.network.parameters())
+        thresholds = workload.thresholds
+        self.progress = Progress(thresholds=thresholds, previous_thresholds=thresholds)
 
     def __call__(self) -> None:
         train_step(self.network, self.optimizer, self.batch, self.progress, half_period=None)
@@ -30,14 +31,15 @@ class OurStep:
 class LoopStep:
     """The same step with the snnTorch loop, which reads dense inputs."""
 
-    def __init__(self, case: Case, batch: Batch):
-        self.config = case.config
+    def __init__(self, workload: Workload):
+        self.config, batch = workload.config, workload.batch
         assert batch.labels_B is not None
         self.inputs_TBX, self.labels_B = dense(batch.inputs), batch.labels_B
-        self.network = SpikingNetwork(self.config, case.seed)
+        self.network = workload.network()
         self.loop = SnnTorchLoop(self.network).train()
+        self.loop.set_thresholds(workload.thresholds)
         self.optimizer = optimizers.build(self.config.optimizer, self.loop.parameters())
-        self.thresholds = self.config.hparams.threshold.start
+        self.thresholds = workload.thresholds
 
     def __call__(self) -> None:
         hparams = self.config.hparams
@@ -53,3 +55,23 @@ class LoopStep:
         self.optimizer.step()
         self.thresholds = self.network.anneal(self.thresholds)
         self.loop.set_thresholds(self.thresholds)
+
+
+def train_for(case: Case, minibatches: int) -> Workload:
+    """The case's network after so many minibatches of training, and the next one."""
+    network = SpikingNetwork(case.config, case.seed)
+    thresholds = case.config.hparams.threshold.start
+    name = f"{case.dataset} {'trained' if minibatches else 'untrained'}"
+    samples = TRAINING_SAMPLES[case.dataset]
+    start = Workload(name, case.config, case.batch(0), samples, network.state_dict(), thresholds)
+    step = OurStep(start)
+    for number in range(minibatches):
+        step.batch = case.batch(number)
+        step()
+    state = step.network.state_dict()
+    return replace(start, batch=case.batch(minibatches), weights=state, thresholds=step.progress.thresholds)
+
+
+def trained(case: Case) -> Workload:
+    """The case's network at the activity that it keeps when it has learned something."""
+    return train_for(case, TRAINED_AFTER[case.dataset])

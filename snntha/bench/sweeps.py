@@ -6,7 +6,7 @@ from pathlib import Path
 
 from snntha.bench import timing
 from snntha.bench.cases import SHD_DENSITY, Case
-from snntha.bench.steps import OurStep
+from snntha.bench.steps import OurStep, train_for
 from snntha.report.table import Column, Table
 
 HIDDEN, TIME_STEPS, BATCH = 3000, 333, 32
@@ -46,12 +46,11 @@ def sweep(
     points = []
     for axis, values in axes.items():
         for value in values:
-            case = sweep_case(base, axis, value)
-            batch = case.batch()
+            workload = train_for(sweep_case(base, axis, value), 0)
             log(f"{axis} {value:g}")
-            ours, loop = timing.median_seconds(OurStep(case, batch), repeats), None
+            ours, loop = timing.median_seconds(OurStep(workload), repeats), None
             if value <= published.get(axis, 1):
-                loop = timing.compare(case, batch, LOOP_REPEATS).loop_median
+                loop = timing.compare(workload, LOOP_REPEATS).loop_median
             points.append(Point(axis, value, ours, loop))
     return points
 

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from snntha.bench import parity
-from snntha.bench.cases import Case
 from snntha.bench.parity import Parity
 from snntha.bench.steps import LoopStep, OurStep
-from snntha.data.batch import Batch
+from snntha.bench.workload import Workload
 
 
 @dataclass(frozen=True)
@@ -40,15 +39,15 @@ class Timing:
         return min(ratios), max(ratios)
 
 
-def compare(case: Case, batch: Batch, repeats: int) -> Timing:
+def compare(workload: Workload, repeats: int) -> Timing:
     """Check parity, then time `repeats` rounds; one round before them warms up and is not counted.
 
     Raises:
         ParityError: the two do not compute the same.
     """
-    agreement = parity.measure(case, batch)
+    agreement = parity.measure(workload)
     agreement.check()
-    our_step, loop_step = OurStep(case, batch), LoopStep(case, batch)
+    our_step, loop_step = OurStep(workload), LoopStep(workload)
     rounds = [(seconds(our_step), seconds(loop_step)) for _ in range(repeats + 1)][1:]
     return Timing([ours for ours, _ in rounds], [loop for _, loop in rounds], agreement)
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from snntha import config as configuration
 from snntha import data as datasets
-from snntha.checkpoints import replacing
 from snntha.data.batch import Split
 from snntha.errors import UserError
 from snntha.export import c
 from snntha.export import golden as goldens
 from snntha.export.freeze import encoding, freeze, load_network
 from snntha.folder import RunFolder
+from snntha.records import write_atomically
 from snntha.runtime import packed
 from snntha.runtime.network import FrozenNetwork
 
@@ -103,7 +103,6 @@ def _write_golden(folder: Path, trial: int, checkpoint: str, root: str | None, o
 
 def _write(path: Path, content: bytes) -> None:
     try:
-        with replacing(path) as file:
-            file.write(content)
+        write_atomically(path, content)
     except OSError as error:
         raise UserError(f"output={path} cannot be written: {error.strerror or error}") from error

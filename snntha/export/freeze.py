@@ -13,8 +13,7 @@ from snntha.folder import RunFolder
 from snntha.kernels import reference
 from snntha.kernels.spec import Layer
 from snntha.network import SpikingNetwork
-from snntha.progress import load_checkpoint
-from snntha.records import Run
+from snntha.records import SeedRecord
 from snntha.runtime.network import Encoding, FrozenLayer, FrozenNetwork
 from snntha.topology import LayerShape
 
@@ -62,9 +61,9 @@ def load_network(folder: Path, trial: int, checkpoint: str) -> tuple[SpikingNetw
     config = record.load_config()
     if config.dataset.name == "temporal_coding":
         raise UserError(f"run={folder}: temporal_coding follows a membrane and has no classes; export another run")
-    record.seed(trial)  # refuses one that the run does not have
+    seed_record = SeedRecord(record.seed(trial).folder)
     network = SpikingNetwork(config, seed=config.seed).eval().requires_grad_(False)
-    return network, load_checkpoint(Run(folder).seed(trial), checkpoint, network).thresholds
+    return network, seed_record.load_checkpoint(checkpoint, network).thresholds
 
 
 def encoding(config: Config) -> Encoding:

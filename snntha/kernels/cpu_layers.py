@@ -18,13 +18,12 @@ from torch import Tensor
 from snntha.kernels import reference
 from snntha.kernels.backend import static_current
 from snntha.kernels.cpu import conv, norm
-from snntha.kernels.cpu.events import Rows
+from snntha.kernels.cpu.conv import Geometry
+from snntha.kernels.cpu.events import Spikes
 from snntha.kernels.cpu.scan import Currents, scan, scan_back
 from snntha.kernels.cpu.strip import DropoutConstants, GradientSource, LayerOutput, NeuronConstants, empty_kept
 from snntha.kernels.cpu.workspace import workspace
 from snntha.kernels.spec import BatchNorm, Layer, Static
-
-ONE, ZERO = np.ones((1, 1), np.float32), np.zeros((1, 1), np.float32)  # scale and shift without BatchNorm
 
 
 class FusedLayer(Protocol):
@@ -32,7 +31,7 @@ class FusedLayer(Protocol):
 
     neurons: int
 
-    def forward(self, rows: Rows, *, membrane: bool) -> LayerOutput:
+    def forward(self, spikes: Spikes, *, membrane: bool) -> LayerOutput:
         """Integrate the events of all steps and fire; membranes are only written where asked for."""
         ...
 
@@ -59,64 +58,69 @@ class ConvLayer:
     """
 
     def __init__(self, layer: Layer, kernel_KKIO: Tensor, number: int):
-        spec, area = layer.spec, layer.spec.pool**2
+        spec = layer.spec
         self.batch_norm = layer.batch_norm
         self.number = number
+        self.weight_OIkk = layer.weight.detach().numpy()
         self.kernel_KKIO = kernel_KKIO.detach().numpy()
-        if spec.binary and area <= np.iinfo(np.int8).max:
+        if spec.binary and spec.pool**2 <= np.iinfo(np.int8).max:
             self.kernel_KKIO = self.kernel_KKIO.astype(np.int8)
-        _, in_height, in_width = spec.input_shape
-        self.geometry = spec.pool, area, (in_height, in_width)  # stride, divisor, input size
+        in_channels, in_height, in_width = spec.input_shape
+        self.geometry = Geometry(spec.kernel + spec.pool - 1, spec.pool, in_height, in_width, in_channels)
         channels, height, width = spec.output_shape
         self.shape_HWC = height, width, channels
         self.neurons = spec.neurons
         self.neuron, self.drop = NeuronConstants.of(layer.neuron), DropoutConstants.of(layer.dropout)
 
-    def forward(self, rows: Rows, *, membrane: bool) -> LayerOutput:
+    def forward(self, spikes: Spikes, *, membrane: bool) -> LayerOutput:
         """Convolve the events of all steps, normalise and fire."""
-        self.rows = rows
-        self.grad_TBHWO: np.ndarray | None = None
-        shape_TBHWO = rows.time_steps, rows.batch, *self.shape_HWC
-        self.values_TBHWO = workspace.take(f"currents {self.number}", shape_TBHWO, np.float32)
-        conv.conv_currents(rows.indptr, rows.index, self.kernel_KKIO, *self.geometry, self.values_TBHWO)
-        scale_SC, shift_SC = ONE, ZERO
+        self.spikes = spikes
+        self.grad_BHWTO: np.ndarray | None = None
+        height, width, channels = self.shape_HWC
+        shape_BHWTO = spikes.batch, height, width, spikes.time_steps, channels
+        self.values_BHWTO = workspace.take(f"{self.number} currents", shape_BHWTO, np.float32)
+        conv.conv_currents(spikes, self.kernel_KKIO, self.geometry, self.values_BHWTO)
+        norm = _identity(channels)
         if self.batch_norm is not None:
-            self.normalisation = Normalisation(self.batch_norm, _by_channel(self.values_TBHWO))
-            scale_SC, shift_SC = self.normalisation.scale_SC, self.normalisation.shift_SC
-        size = rows.time_steps, rows.batch, self.neurons
-        self.currents = Currents.of(self.values_TBHWO.reshape(size), scale_SC, shift_SC, rows.time_steps)
-        self.kept_BGTF = empty_kept(self.drop, *size, f"kept {self.number}")
-        output = LayerOutput.empty(*size, membrane)
+            self.normalisation = Normalisation(self.batch_norm, _by_channel(self.values_BHWTO))
+            norm = self.normalisation.scale_SC, self.normalisation.shift_SC
+        self.currents = Currents(_by_pixel(self.values_BHWTO), *norm)
+        size = spikes.time_steps, spikes.batch, self.neurons
+        self.kept_BGTF = empty_kept(self.drop, *size, self.number)
+        output = LayerOutput.empty(*size, membrane, self.number)
         scan(self.currents, self.neuron, self.drop, self.kept_BGTF, *output)
         return output
 
     def backward(self, source: GradientSource) -> dict[str, np.ndarray]:
         """Gradients of the folded kernel and of BatchNorm."""
-        values_TBHWO, rows = self.values_TBHWO, self.rows
-        grad_TBHWO = workspace.take(f"current gradients {self.number}", values_TBHWO.shape, np.float32)
-        grad_TBN = grad_TBHWO.reshape(self.currents.values_SBN.shape)
-        scan_back(self.currents, self.neuron, self.drop, self.kept_BGTF, source, self.shape_HWC, grad_TBN)
+        values_BHWTO, steps = self.values_BHWTO, self.spikes.time_steps
+        grad_BHWTO = workspace.take(f"{self.number} current gradients", values_BHWTO.shape, np.float32)
+        of_strips = self.currents, self.neuron, self.drop, self.kept_BGTF
+        scan_back(*of_strips, source, self.shape_HWC, steps, _by_pixel(grad_BHWTO))
         gradients = {}
         if self.batch_norm is not None:
-            gradients = self.normalisation.backward(_by_channel(values_TBHWO), _by_channel(grad_TBHWO))
+            gradients = self.normalisation.backward(_by_channel(values_BHWTO), _by_channel(grad_BHWTO))
         grad_kernel_KKIO = np.empty(self.kernel_KKIO.shape, np.float32)
-        conv.conv_weight_gradient(rows.indptr, rows.index, grad_TBHWO, *self.geometry, grad_kernel_KKIO)
-        self.grad_TBHWO = grad_TBHWO
+        events = self.spikes.by_input()
+        conv.conv_weight_gradient(events, grad_BHWTO, self.geometry, grad_kernel_KKIO)
+        workspace.give("steps", events.step)
+        self.grad_BHWTO = grad_BHWTO
         return {"kernel_KKIO": grad_kernel_KKIO, **gradients}
 
     def gradient_source(self) -> GradientSource:
         """The gradients of the currents, and the kernel they went through."""
-        stride, divisor, _ = self.geometry
-        panels = conv.input_gradient_kernel(self.kernel_KKIO, divisor)
-        assert self.grad_TBHWO is not None
-        return GradientSource(conv_TBHWO=self.grad_TBHWO, panels=panels, stride=stride)
+        panels_QOL, start_Q = conv.input_kernel(self.weight_OIkk, self.geometry)
+        assert self.grad_BHWTO is not None
+        return GradientSource(
+            conv_BHWTO=self.grad_BHWTO, panels_QOL=panels_QOL, start_Q=start_Q, stride=self.geometry.stride
+        )
 
     def release(self) -> None:
-        self.rows.release()
-        workspace.give(f"currents {self.number}", self.values_TBHWO)
-        workspace.give(f"kept {self.number}", self.kept_BGTF)
-        if self.grad_TBHWO is not None:
-            workspace.give(f"current gradients {self.number}", self.grad_TBHWO)
+        self.spikes.release()
+        workspace.give(f"{self.number} currents", self.values_BHWTO)
+        workspace.give(f"{self.number} kept", self.kept_BGTF)
+        if self.grad_BHWTO is not None:
+            workspace.give(f"{self.number} current gradients", self.grad_BHWTO)
 
 
 class ImageLayer:
@@ -132,7 +136,8 @@ class ImageLayer:
             norm = replace(norm, scale_C=self.leaves["scale_C"], shift_C=self.leaves["shift_C"])
         weight, bias_N = self.leaves["weight"], self.leaves.get("bias_N")
         with torch.enable_grad(), _one_torch_thread():
-            current_BX = static_current(static, replace(layer, weight=weight, bias_N=bias_N, batch_norm=norm))
+            layer = replace(layer, weight=weight, bias_N=bias_N, batch_norm=norm)
+            current_BX = static_current(static, layer, _image_synapse)
             if current_BX.dim() == 4:
                 current_BX = current_BX.permute(0, 2, 3, 1)  # channels-last
             self.current_BN = current_BX.flatten(1)
@@ -141,29 +146,56 @@ class ImageLayer:
         self.neurons = math.prod(self.shape_HWC)
         self.neuron, self.drop = NeuronConstants.of(layer.neuron), DropoutConstants.of(layer.dropout)
 
-    def forward(self, rows: Rows, *, membrane: bool) -> LayerOutput:
-        """Integrate the same current at each step and fire; the rows are empty."""
-        values_SBN = np.ascontiguousarray(self.current_BN.detach().numpy())[None]
-        self.currents = Currents.of(values_SBN, ONE, ZERO, self.time_steps)
-        size = self.time_steps, rows.batch, self.neurons
-        self.kept_BGTF = empty_kept(self.drop, *size, "kept 0")
-        output = LayerOutput.empty(*size, membrane)
+    def forward(self, spikes: Spikes, *, membrane: bool) -> LayerOutput:
+        """Integrate the same current at each step and fire; there are no events."""
+        height, width, channels = self.shape_HWC
+        current_BN = np.ascontiguousarray(self.current_BN.detach().numpy())
+        current_BVSC = current_BN.reshape(-1, height * width, 1, channels)
+        self.currents = Currents(current_BVSC, *_identity(channels))
+        size = self.time_steps, spikes.batch, self.neurons
+        self.kept_BGTF = empty_kept(self.drop, *size, 0)
+        output = LayerOutput.empty(*size, membrane, 0)
         scan(self.currents, self.neuron, self.drop, self.kept_BGTF, *output)
         return output
 
     def backward(self, source: GradientSource) -> dict[str, np.ndarray]:
         """Gradients of the layer's tensors, from that of the current, which is the sum over time."""
-        grad_SBN = np.empty(self.currents.values_SBN.shape, np.float32)
-        scan_back(self.currents, self.neuron, self.drop, self.kept_BGTF, source, self.shape_HWC, grad_SBN)
+        grad_BVSC = np.empty(self.currents.values_BVSC.shape, np.float32)
+        of_strips = self.currents, self.neuron, self.drop, self.kept_BGTF
+        scan_back(*of_strips, source, self.shape_HWC, self.time_steps, grad_BVSC)
+        grad_BN = torch.from_numpy(grad_BVSC.reshape(len(grad_BVSC), -1))
         with _one_torch_thread():
-            grads = torch.autograd.grad(self.current_BN, list(self.leaves.values()), torch.from_numpy(grad_SBN[0]))
+            grads = torch.autograd.grad(self.current_BN, list(self.leaves.values()), grad_BN)
         return {name: grad.numpy() for name, grad in zip(self.leaves, grads, strict=True)}
 
     def gradient_source(self) -> GradientSource:
         raise AssertionError("images are the input of the first layer: none is below")
 
     def release(self) -> None:
-        workspace.give("kept 0", self.kept_BGTF)
+        workspace.give("0 kept", self.kept_BGTF)
+
+
+def _image_synapse(spikes_TBX: Tensor, layer: Layer) -> Tensor:
+    """The reference's, whose gradient of a convolution is taken with the pooling folded in."""
+    if layer.spec.kind == "dense":
+        return reference.synapse(spikes_TBX, layer)
+    return _ImageConvolution.apply(spikes_TBX, layer.weight, layer)
+
+
+class _ImageConvolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, image_1BIHW: Tensor, weight_OIkk: Tensor, layer: Layer) -> Tensor:
+        ctx.save_for_backward(image_1BIHW)
+        ctx.spec = layer.spec
+        return reference.synapse(image_1BIHW, replace(layer, weight=weight_OIkk))
+
+    @staticmethod
+    def backward(ctx, *grad_outputs: Tensor) -> tuple[None, Tensor, None]:
+        (image_1BIHW,), spec = ctx.saved_tensors, ctx.spec
+        taps = spec.kernel + spec.pool - 1
+        shape = spec.output_shape[0], spec.input_shape[0], taps, taps
+        grad_OIKK = torch.nn.grad.conv2d_weight(image_1BIHW[0], shape, grad_outputs[0][0], stride=spec.pool)
+        return None, F.avg_pool2d(grad_OIKK, spec.pool, stride=1), None
 
 
 def fold_pooling(weight_OIkk: Tensor, pool: int) -> Tensor:
@@ -179,15 +211,15 @@ def fold_pooling(weight_OIkk: Tensor, pool: int) -> Tensor:
 class Normalisation:
     """One layer's BatchNorm in one minibatch: scale and shift of each step, and the way back through its statistics.
 
-    Currents are channels-last, (T, R, C): R the B * H * W values of one channel at one time step.
+    Currents are channels-last, (R, T, C): R the B * H * W values of one channel at one time step.
     """
 
-    def __init__(self, batch_norm: BatchNorm, currents_TRC: np.ndarray):
+    def __init__(self, batch_norm: BatchNorm, currents_RTC: np.ndarray):
         self.training = batch_norm.training
-        self.count = currents_TRC.shape[1]
+        self.count, *self.shape_TC = currents_RTC.shape
         if self.training:
-            moments_2TC = np.empty((2, len(currents_TRC), currents_TRC.shape[2]))
-            norm.statistics(currents_TRC, moments_2TC)
+            moments_2TC = np.empty((2, *self.shape_TC))
+            norm.statistics(_flat(currents_RTC), _flat(moments_2TC))
             mean_SC, var_SC = torch.from_numpy(moments_2TC)
             reference.update_running(batch_norm, mean_SC, var_SC, self.count)
         else:
@@ -198,18 +230,27 @@ class Normalisation:
             self.outputs = reference.affine(replace(batch_norm, scale_C=scale_C, shift_C=shift_C), mean_SC, var_SC)
         self.scale_SC, self.shift_SC = (output.detach().numpy() for output in self.outputs)
 
-    def backward(self, currents_TRC: np.ndarray, grad_TRC: np.ndarray) -> dict[str, np.ndarray]:
+    def backward(self, currents_RTC: np.ndarray, grad_RTC: np.ndarray) -> dict[str, np.ndarray]:
         """Turn the gradient of the normalised currents, in place, into that of the currents; scale's and shift's."""
-        sums_2TC = np.empty((2, len(grad_TRC), grad_TRC.shape[2]))
-        norm.gradient_sums(currents_TRC, grad_TRC, sums_2TC)
+        sums_2TC = np.empty((2, *self.shape_TC))
+        norm.gradient_sums(_flat(currents_RTC), _flat(grad_RTC), _flat(sums_2TC))
         sums_2SC = sums_2TC if self.training else sums_2TC.sum(1, keepdims=True)
         grads = torch.autograd.grad(self.outputs, self.leaves, torch.from_numpy(sums_2SC).float().unbind())
         mean_SC = self.leaves[0].detach().numpy()
         grad_mean_SC, grad_var_SC, grad_scale_C, grad_shift_C = (grad.numpy() for grad in grads)
         slope_SC = 2 * grad_var_SC / self.count if self.training else np.zeros_like(mean_SC)
         offset_SC = grad_mean_SC / self.count - slope_SC * mean_SC if self.training else np.zeros_like(mean_SC)
-        norm.pass_statistics(currents_TRC, self.scale_SC, offset_SC.astype("f4"), slope_SC.astype("f4"), grad_TRC)
+        through = (
+            np.broadcast_to(values_SC.astype(np.float32), self.shape_TC).ravel()
+            for values_SC in (self.scale_SC, offset_SC, slope_SC)
+        )
+        norm.pass_statistics(_flat(currents_RTC), *through, _flat(grad_RTC))
         return {"scale_C": grad_scale_C, "shift_C": grad_shift_C}
+
+
+def _flat(values_XTC: np.ndarray) -> np.ndarray:
+    """The same values as (X, T * C)."""
+    return values_XTC.reshape(len(values_XTC), -1)
 
 
 @contextmanager
@@ -222,6 +263,16 @@ def _one_torch_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _by_channel(values_TBHWO: np.ndarray) -> np.ndarray:
-    """The same values as (T, B * H * W, C)."""
-    return values_TBHWO.reshape(len(values_TBHWO), -1, values_TBHWO.shape[-1])
+def _by_channel(values_BHWTO: np.ndarray) -> np.ndarray:
+    """The same values as (B * H * W, T, C)."""
+    return values_BHWTO.reshape(-1, *values_BHWTO.shape[3:])
+
+
+def _by_pixel(values_BHWTO: np.ndarray) -> np.ndarray:
+    """The same values as (B, H * W, T, C)."""
+    return values_BHWTO.reshape(len(values_BHWTO), -1, *values_BHWTO.shape[3:])
+
+
+def _identity(channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scale and shift without BatchNorm."""
+    return np.ones((1, channels), np.float32), np.zeros((1, channels), np.float32)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from snntha.kernels.cpu import is_compiled
 from snntha.kernels.cpu.dense import DenseLayer
-from snntha.kernels.cpu.events import Rows, unpack
+from snntha.kernels.cpu.events import Spikes
 from snntha.kernels.cpu.strip import GradientSource, LayerOutput, channels_last_order, pad_to_tiles
 from snntha.kernels.cpu.vector import TILE
 from snntha.kernels.cpu.workspace import workspace
@@ -57,17 +57,18 @@ class _Network:
 
     def forward(self, *, keep: bool) -> tuple[Tensor, Tensor]:
         """Output spike counts_BN and membrane_TBN (no steps unless asked for); `keep` what the backward pass needs."""
-        rows, output = _rows(self.inputs), None
+        spikes, output = _input_spikes(self.inputs), None
         last = len(self.layers) - 1
         for number, (fused, layer) in enumerate(zip(self.fused, self.layers, strict=True)):
-            output = fused.forward(rows, membrane=self.record or (self.membrane and number == last))
+            output = fused.forward(spikes, membrane=self.record or (self.membrane and number == last))
+            spikes.release_events()
             if not keep:
                 fused.release()
             self.records.append(_layer_record(output, layer.spec.output_shape, self.record))
             if number < last:
-                rows = unpack(output.bits_BGTF, fused.neurons, f"events {number}")
-            workspace.give("spikes", output.bits_BGTF)
+                spikes = Spikes.of_layer(output.bits_BGTF, output.count_BP, fused.neurons, number)
         assert output is not None, "a network has at least one layer"
+        workspace.give(f"{last} spikes", output.bits_BGTF)
         count_BN = torch.from_numpy(output.count_BP[:, : self.fused[last].neurons].astype(np.float32))
         return count_BN, torch.from_numpy(output.membrane_TBN)
 
@@ -106,11 +107,11 @@ def _fuse(inputs: Events | Static, layer: Layer, number: int) -> tuple[FusedLaye
     return ConvLayer(layer, kernel_KKIO, number), {"kernel_KKIO": kernel_KKIO, **trained}
 
 
-def _rows(inputs: Events | Static) -> Rows:
+def _input_spikes(inputs: Events | Static) -> Spikes:
     if isinstance(inputs, Static):
-        return Rows.none(inputs.time_steps, inputs.batch)
+        return Spikes.none(inputs.time_steps, inputs.batch)
     size = math.prod(inputs.shape)
-    return Rows.of(inputs.indptr.numpy(), inputs.index.numpy(), inputs.time_steps, inputs.batch, size)
+    return Spikes.of_input(inputs.indptr.numpy(), inputs.index.numpy(), inputs.time_steps, inputs.batch, size)
 
 
 class _Differentiable(torch.autograd.Function):

@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from snntha.errors import Missing, UserError, did_you_mean
+from snntha.errors import Missing, UserError, expected
 from snntha.plots import activity, curves, neuron, samples, temporal
 from snntha.plots.curves import terminal_picture
 from snntha.plots.folders import Options, Runs, ShownRun
@@ -28,37 +28,34 @@ class Entry:
 
     draw: Callable[[Runs, Options], Figure | Animation]  # raises Missing if no run holds what it shows
     about: str
-    needs_run: bool = True
-    classes: bool | None = None  # True: only for data sets that have classes; False: only for temporal coding
+    of: Literal["runs", "classes", "temporal", "nothing"] = "runs"  # data sets with classes, temporal coding, no run
 
     def suits(self, runs: Sequence[ShownRun]) -> bool:
         """Whether to draw it without having been asked for it by name."""
-        if self.classes is None:
-            return bool(runs) or not self.needs_run
-        return any((run.dataset != "temporal_coding") == self.classes for run in runs)
+        temporal = [run.dataset == "temporal_coding" for run in runs]
+        suited = {"runs": bool(runs), "classes": not all(temporal), "temporal": any(temporal), "nothing": True}
+        return suited[self.of]
 
 
 FIGURES = {
     "curves": Entry(curves.curves, "loss, accuracy and thresholds per epoch (Fig. 6)"),
     "thresholds": Entry(curves.thresholds, "threshold, its step, learning rate, neurons silenced: Eqs. (4)-(7), (28)"),
-    "spike_counts": Entry(activity.spike_counts, "spike counts and dead neurons after training (Fig. 5)", classes=True),
+    "spike_counts": Entry(activity.spike_counts, "spike counts and dead neurons after training (Fig. 5)", "classes"),
     "spike_counts_start": Entry(
         partial(activity.spike_counts, when="start"), "the same at the start of training (Fig. 7)"
     ),
-    "confusion": Entry(activity.confusion, "confusion matrix of the test set", classes=True),
+    "confusion": Entry(activity.confusion, "confusion matrix of the test set", "classes"),
     "raster": Entry(samples.raster, "spikes of one sample in all layers"),
     "samples": Entry(samples.samples, "a sample of each run's data set"),
     "weights": Entry(activity.weights, "first-layer weights before and after binarization"),
     "temporal": Entry(
-        temporal.temporal, "membrane and spikes of temporal coding at iterations=0,100,400 (Fig. 4)", classes=False
+        temporal.temporal, "membrane and spikes of temporal coding at iterations=0,100,400 (Fig. 4)", "temporal"
     ),
-    "neuron": Entry(
-        neuron.neuron, "one neuron: its response, and three regimes of its threshold (Fig. 1)", needs_run=False
-    ),
-    "surrogate": Entry(neuron.surrogate, "surrogate gradient, clamped and moving (Fig. 3)", needs_run=False),
-    "animation": Entry(temporal.animation, "animation: membrane of temporal coding over the iterations", classes=False),
+    "neuron": Entry(neuron.neuron, "one neuron: its response, and three regimes of its threshold (Fig. 1)", "nothing"),
+    "surrogate": Entry(neuron.surrogate, "surrogate gradient, clamped and moving (Fig. 3)", "nothing"),
+    "animation": Entry(temporal.animation, "animation: membrane of temporal coding over the iterations", "temporal"),
     "animation_smooth": Entry(
-        partial(temporal.animation, smooth=True), "the same with a running mean of width 5", classes=False
+        partial(temporal.animation, smooth=True), "the same with a running mean of width 5", "temporal"
     ),
     "flow": Entry(samples.flow, "animation: spikes of one sample flowing through the layers"),
 }
@@ -82,7 +79,7 @@ def plot(
         UserError: a folder is no run, a name is unknown, or nothing at all could be drawn.
     """
     if unknown := [name for name in names if name not in FIGURES]:
-        raise UserError(f"figure={unknown[0]}: expected {' | '.join(FIGURES)}{did_you_mean(unknown[0], FIGURES)}")
+        raise UserError(f"figure={unknown[0]}: {expected(unknown[0], FIGURES)}")
     written: list[Path] = []
     notes: list[str] = []
     shown = [ShownRun(folder, options.trial) for folder in folders]
@@ -122,7 +119,7 @@ def run_command(*, run: list[Path], figure: list[str], output: Path | None, **op
         caption = "without figure=, all that suit the run"
         table = Table("figure", "shows", "run", title="snntha plot run=FOLDER figure=NAME", caption=caption)
         for name, entry in FIGURES.items():
-            table.add_row(name, entry.about, "needed" if entry.needs_run else "optional")
+            table.add_row(name, entry.about, "optional" if entry.of == "nothing" else "needed")
         console.print(table)
         return
     output = output or (run[0] / "plots" if len(run) == 1 else SHARED_OUTPUT)

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 import torch
 
 from snntha import layers
-from snntha.checkpoints import load_checkpoint, load_tensors
 from snntha.errors import Missing, UserError
 from snntha.folder import RunFolder
 from snntha.plots.style import MODE_COLOURS, OTHER_COLOURS
+from snntha.records import SeedRecord, load_tensors
 
 Record = TypeVar("Record")
 MODE_LABELS = {"flt32": "flt32", "bsnn_theta1": "BSNN θ=1", "bsnn": "BSNN", "annealed": "annealed"}  # as in the paper
@@ -54,16 +54,15 @@ class ShownRun:
     def activity(self, when: str, key: str) -> Any:
         """One entry of activity_<when>.pt."""
         path = self.seed.activity_path(when)
-        if not path.is_file():
-            raise Missing(f"{path} is missing: a run writes it at {WRITTEN[when]}; finish the run or train it anew")
-        value = load_tensors(path).get(key)
+        hint = f": a run writes it at {WRITTEN[when]}; finish the run or train it anew"
+        value = load_tensors(path, why_missing=hint).get(key)
         if value is None:
             raise Missing(f"{path} has no {key}: an older run or another data set; train it anew")
         return value
 
     def weights(self, layer: int) -> torch.Tensor:
         """Latent weights of one layer in the best checkpoint."""
-        return load_checkpoint(self.seed.checkpoint_path("best"))["network"][f"synapses.{layer}.weight"]
+        return SeedRecord(self.seed.folder).read_checkpoint("best")["network"][f"synapses.{layer}.weight"]
 
 
 class Runs:

@@ -1,13 +1,12 @@
 """One look for all figures: look.mplstyle, Okabe-Ito colours, and how a figure is written."""
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib.style
-from matplotlib.animation import AbstractMovieWriter, FFMpegWriter, PillowWriter
+from matplotlib.animation import AbstractMovieWriter, FFMpegWriter, FuncAnimation, PillowWriter
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -53,13 +52,8 @@ def save(drawing: Figure | Animation, folder: Path, name: str, kinds: Sequence[s
     drawing.update(0)
     drawing.figure.draw_without_rendering()
     drawing.figure.set_layout_engine("none")  # the axes stay where they are from frame to frame
-    with ExitStack() as opened:
-        for path, writer in writers.items():
-            opened.enter_context(writer.saving(drawing.figure, path, dpi=GIF_DPI))
-        for number in range(drawing.frames):
-            drawing.update(number)
-            for writer in writers.values():
-                writer.grab_frame()
+    for path, writer in writers.items():
+        FuncAnimation(drawing.figure, drawing.update, drawing.frames).save(path, writer, dpi=GIF_DPI)
     return list(writers)
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from snntha.checkpoints import load_tensors
 from snntha.folder import Missing, SeedFolder
 from snntha.plots.style import BLUE, GREEN, GREY, PURPLE, VERMILION
+from snntha.records import load_tensors
 from snntha.report.table import stored
 
 MOST_RESULTS = 40  # rows of the overview

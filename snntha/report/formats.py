@@ -87,12 +87,6 @@ def terminal(tables: list[Table]) -> None:
         console.print()
 
 
-def fitting(columns: list[Column], rows: list[dict[str, Any]], width: int) -> int:
-    """How many columns, from the left, `terminal` prints within the width: 3 characters between two, 1 at each end."""
-    ends = accumulate(_width(column, rows) + 3 for column in columns)
-    return sum(end - 1 <= width for end in ends)
-
-
 def _width(column: Column, rows: list[dict[str, Any]]) -> int:
     """Characters that a column needs: heads break at spaces, long text is folded, all else is whole."""
     cells = max((cell_len(column.text(row)) for row in rows), default=0)
@@ -106,13 +100,17 @@ def _is_whole(column: Column) -> bool:
 def _blocks(table: Table, width: int) -> Iterator[tuple[list[Column], list[dict[str, Any]]]]:
     """A table that is too wide in parts: numbers, then long text, each time after the number and names of the row."""
     names, columns, rows = [], table.columns, table.rows
-    if fitting(columns, rows, width) < len(columns):
+
+    def fitting(columns: list[Column]) -> int:  # from the left: 3 characters between two, 1 at each end
+        return sum(end - 1 <= width for end in accumulate(_width(column, rows) + 3 for column in columns))
+
+    if fitting(columns) < len(columns):
         names = [Column("row", "row", 0), *(column for column in columns if column.key in _ROW_NAMES)]
         others = [column for column in columns if column not in names]
         columns = sorted(others, key=lambda column: not _is_whole(column))
         rows = [{"row": number, **row} for number, row in enumerate(rows, start=1)]
     while columns:
-        count = max(1, fitting(names + columns, rows, width) - len(names))
+        count = max(1, fitting(names + columns) - len(names))
         yield names + columns[:count], rows
         columns = columns[count:]
 

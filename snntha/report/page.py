@@ -12,10 +12,9 @@ import yaml
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from snntha.folder import RunFolder
+from snntha.folder import RunFolder, spread
 from snntha.report.figures import overview, seed_figures
 from snntha.report.formats import template
-from snntha.report.grouping import mean_of
 from snntha.report.table import Table
 from snntha.report.tables import build_tables
 
@@ -28,12 +27,22 @@ def page(runs: list[RunFolder]) -> str:
     """The text of the page, with the runs in this order."""
     shown = [_run(run) for run in runs]
     tables = build_tables(runs)  # after the runs: drawing may find more that is missing
+    rows = [
+        {
+            **{key: getattr(run, key) for key in ("folder", "dataset", "mode", "selection")},
+            "trials": len(run.seeds),
+            "mean": spread(run.entries)["mean"],
+            "begun": run.created,
+            "problems": len(run.problems),
+        }
+        for run in runs
+    ]
     return template("page.html.j2", autoescape=True, undefined=jinja2.ChainableUndefined).render(
         title="snntha report",
         created=datetime.now().astimezone().isoformat(timespec="minutes"),
         version=metadata.version("snntha"),
         overview=overview(tables[0].rows),
-        tables=[table for table in [*tables, Table.laid_out("runs", map(_listed, runs))] if table.rows],
+        tables=[table for table in [*tables, Table.laid_out("runs", rows)] if table.rows],
         runs=shown,
         plotly=Markup(get_plotlyjs()),
     )
@@ -57,24 +66,12 @@ def _run(run: RunFolder) -> dict[str, Any]:
     }
 
 
-def _listed(run: RunFolder) -> dict[str, Any]:
-    """A row of the table of runs."""
-    return {
-        "folder": str(run.folder),
-        **{key: getattr(run, key) for key in ("dataset", "mode", "selection")},
-        "trials": len(run.seeds),
-        "mean": mean_of(seed.entry.get("test_accuracy") for seed in run.seeds),
-        "begun": run.created,
-        "problems": len(run.problems),
-    }
-
-
 def _pictures(folder: Path) -> dict[Path, str]:
     """Data URIs of <run>/plots that the page does not draw itself, of one in two file types the SVG's; "" if large."""
     paths = sorted(path for path in folder.glob("plots/*") if path.suffix in PICTURE_TYPES)
     by_name = {path.stem: path for path in paths if path.stem not in INTERACTIVE}  # .svg comes after .png
-    return {path: _uri(path) if path.stat().st_size <= LARGEST_PICTURE else "" for path in by_name.values()}
-
-
-def _uri(path: Path) -> str:
-    return f"data:{PICTURE_TYPES[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    uris = dict.fromkeys(by_name.values(), "")
+    for path in uris:
+        if path.stat().st_size <= LARGEST_PICTURE:
+            uris[path] = f"data:{PICTURE_TYPES[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    return uris

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from functools import cache
-from importlib import resources
+from functools import partial
 from typing import Any
 
-import yaml
+from snntha import published
 
 MISSING = "-"
+stored = partial(published.stored, package="snntha.report")  # the content of a YAML file of this package
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,3 @@ class Table:
         """Each with every column, in the columns' order; None where unknown."""
         keys = [column.key for column in self.columns]
         return [{key: None if row.get(key) == "" else row.get(key) for key in keys} for row in self.rows]
-
-
-@cache
-def stored(name: str) -> dict[str, Any]:
-    """The content of a YAML file of this package."""
-    return yaml.safe_load(resources.files("snntha.report").joinpath(name).read_text(encoding="utf-8"))

@@ -8,7 +8,7 @@ from itertools import islice, zip_longest
 from typing import Any
 
 from snntha.config import compose, flatten
-from snntha.folder import RunFolder
+from snntha.folder import RunFolder, spread
 from snntha.published import published
 from snntha.report.grouping import Result, group, layer_means, mean_of, settings
 from snntha.report.table import Table, stored
@@ -27,8 +27,11 @@ def build_tables(runs: list[RunFolder]) -> list[Table]:
     results = group(runs)
     facts = [_facts(result) for result in results]
     layers = [row for result, told in zip(results, facts, strict=True) for row in _layer_rows(result, told)]
+    repeated = [result.run for result in results if len(result.seeds) < sum(len(run.seeds) for run in result.runs)]
+    names = ", ".join(f"{run.dataset} {run.mode}" for run in repeated)
+    note = f"Some seeds were run twice with the same setting ({names}): the latest that did not fail counts."
     tables = [
-        Table.laid_out("results", facts, _repeated_seeds(results)),
+        Table.laid_out("results", facts, [note] if repeated else []),
         Table.laid_out("cost", facts),
         Table.laid_out("layers", layers),
         Table.laid_out("lightweight", _lightweight_rows(facts)),
@@ -42,32 +45,22 @@ def _facts(result: Result) -> dict[str, Any]:
     """What the tables choose from; it begins with the conditions, without which no row is read."""
     run, trained = result.run, {seed.epochs for seed in result.averaged} or {0}
     limit = run.setting("epochs", int)
-    known = [value for seed in result.ended if (value := seed.entry.get("test_accuracy")) is not None]
-    paper = published(run.dataset, run.mode)
-    best, mean, sigma = paper or (None, None, None)
+    ours, paper = spread(seed.entry for seed in result.ended), published(run.dataset, run.mode)
+    columns = [f"{whose}{statistic}" for whose in ("", "published_") for statistic in ("best", "mean", "sigma")]
     annealed = stored("paper.yaml")["annealed"].get(run.dataset, {}) if run.mode == "annealed" else {}
     rates, measured_on = result.per_layer("firing_rate")
     neurons = [layer.neurons for layer in run.layers]
     return {
-        "dataset": run.dataset,
-        "mode": run.mode,
-        "fidelity": run.fidelity,
+        **{key: getattr(run, key) for key in ("dataset", "mode", "fidelity", "selection", "footprint_bits")},
         "setting": result.setting,
-        "selection": run.selection,
         # `87-112 of 500`: trained, and allowed
         "epochs": f"{'-'.join(map(str, sorted({min(trained), max(trained)})))} of {limit or 'unknown'}",
         "trials": len(result.ended),
         "selection_accuracy": result.mean("validation_accuracy"),
         "selection_loss": mean_of(seed.selection_loss for seed in result.ended),
-        "best": max(known, default=None),
-        "mean": mean_of(known),
-        "sigma": statistics.stdev(known) if len(known) > 1 else None,
-        "published_best": best,
-        "published_mean": mean,
-        "published_sigma": sigma,
+        **dict(zip(columns, [*ours.values(), *(paper or [None] * 3)], strict=True)),
         "unlike_published": "; ".join(_unlike_published(result)) if paper else "",
         "seconds": mean_of(seed.seconds for seed in result.averaged),
-        "footprint_bits": run.footprint_bits,
         "weights": sum(layer.weights for layer in run.layers) or None,
         "published_bits": annealed.get("printed_bits"),
         "firing_rate": statistics.fmean(rates, neurons) if rates and len(rates) == len(neurons) else None,
@@ -133,10 +126,3 @@ def _unlike_published(result: Result) -> Iterator[str]:
 def _published_settings(dataset: str, mode: str) -> dict[str, Any]:
     """Flat configuration with the published hyperparameters; no key of _PUBLISHED_KEYS follows from the fidelity."""
     return dict(flatten(asdict(compose([f"dataset={dataset}", f"mode={mode}"]))))
-
-
-def _repeated_seeds(results: list[Result]) -> list[str]:
-    repeated = [result.run for result in results if len(result.seeds) < sum(len(run.seeds) for run in result.runs)]
-    names = ", ".join(f"{run.dataset} {run.mode}" for run in repeated)
-    note = f"Some seeds were run twice with the same setting ({names}): the latest that did not fail counts."
-    return [note] if names else []

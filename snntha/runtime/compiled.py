@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from snntha.kernels.cpu import conv
+from snntha.kernels.cpu import events as event_lists
 from snntha.kernels.cpu.dense import DenseLayer
-from snntha.kernels.cpu.events import Rows, unpack
 from snntha.kernels.cpu.scan import Currents, scan
 from snntha.kernels.cpu.strip import DropoutConstants, LayerOutput, NeuronConstants, channels_last_order, empty_kept
 from snntha.kernels.cpu.vector import TILE
@@ -18,8 +18,6 @@ from snntha.layers import LayerSpec
 from snntha.runtime.network import FrozenLayer, Images, Spikes
 from snntha.runtime.plain import FloatLayer
 from snntha.threshold import Annealing
-
-_ONE, _ZERO = np.ones((1, 1), np.float32), np.zeros((1, 1), np.float32)
 
 
 class Compiled:
@@ -42,26 +40,30 @@ class Compiled:
         """What each layer's kernel fills, valid until the next one is asked for."""
         steps, batch = inputs.time_steps, inputs.batch
         if isinstance(inputs, Images):
-            rows = Rows.none(steps, batch)
+            spikes = event_lists.Spikes.none(steps, batch)
         else:
             size = self.layers[0].shape.inputs
-            rows = Rows.of(inputs.indptr, inputs.index.astype(np.int32), steps, batch, size)
+            index = inputs.index.astype(np.int32)
+            spikes = event_lists.Spikes.of_input(inputs.indptr, index, steps, batch, size)
         last = len(self.layers) - 1
         for number, (layer, spec) in enumerate(zip(self.layers, self.specs, strict=True)):
             if number == 0 and isinstance(inputs, Images):
-                output = _fire(layer, spec, _image_currents(layer, inputs), rows)
+                output = _fire(layer, spec, _image_currents(layer, inputs), spikes, number)
             elif layer.shape.kind == "dense":
                 neuron = spec.neuron(float(layer.threshold))
                 dense = DenseLayer(spec, layer.weight.astype(np.float32), layer.bias_N, neuron, None, number)
-                output = dense.forward(rows, membrane=False)
+                output = dense.forward(spikes, membrane=False)
+                spikes.release_events()
                 dense.release()
             else:
-                output = _fire(layer, spec, _conv_currents(layer, rows, number), rows)
-                rows.release()
+                output = _fire(layer, spec, _conv_currents(layer, spikes), spikes, number)
+                spikes.release_events()
+                spikes.release()
             yield output
             if number < last:
-                rows = unpack(output.bits_BGTF, layer.shape.neurons, f"events {number}")
-            workspace.give("spikes", output.bits_BGTF)
+                spikes = event_lists.Spikes.of_layer(output.bits_BGTF, output.count_BP, layer.shape.neurons, number)
+            else:
+                workspace.give(f"{number} spikes", output.bits_BGTF)
 
 
 def _spec(layer: FrozenLayer) -> LayerSpec:
@@ -82,22 +84,24 @@ def _image_currents(layer: FrozenLayer, images: Images) -> Currents:
     """One current for all steps, channels-last."""
     current_BN = FloatLayer(layer).image_currents(images)
     order = channels_last_order(layer.shape.output_shape)
-    return Currents.of(np.ascontiguousarray(current_BN[None, :, order]), _ONE, _ZERO, images.time_steps)
+    channels = layer.shape.output_shape[0] if layer.shape.kind == "conv" else layer.shape.neurons
+    current_BVSC = np.ascontiguousarray(current_BN[:, order]).reshape(images.batch, -1, 1, channels)
+    return Currents(current_BVSC, np.ones((1, channels), np.float32), np.zeros((1, channels), np.float32))
 
 
-def _conv_currents(layer: FrozenLayer, rows: Rows, number: int) -> Currents:
+def _conv_currents(layer: FrozenLayer, spikes: event_lists.Spikes) -> Currents:
     shape = layer.shape
     channels, height, width = shape.output_shape
     kernel_KKIO = _fold_pooling(layer.weight.astype(np.float32), shape.pool)
     if layer.binary and layer.area <= np.iinfo(np.int8).max:
         kernel_KKIO = kernel_KKIO.astype(np.int8)
-    values_TBHWO = np.empty((rows.time_steps, rows.batch, height, width, channels), np.float32)
-    in_hw = shape.input_shape[1], shape.input_shape[2]
-    conv.conv_currents(rows.indptr, rows.index, kernel_KKIO, shape.pool, layer.area, in_hw, values_TBHWO)
-    scale_SC, shift_SC = _ONE, _ZERO
-    if layer.scale_C is not None and layer.shift_C is not None:
-        scale_SC, shift_SC = layer.scale_C[None], layer.shift_C[None]
-    return Currents.of(values_TBHWO.reshape(rows.time_steps, rows.batch, -1), scale_SC, shift_SC, rows.time_steps)
+    in_channels, in_height, in_width = shape.input_shape
+    geometry = conv.Geometry(shape.kernel + shape.pool - 1, shape.pool, in_height, in_width, in_channels)
+    values_BHWTO = np.empty((spikes.batch, height, width, spikes.time_steps, channels), np.float32)
+    conv.conv_currents(spikes, kernel_KKIO, geometry, values_BHWTO)
+    scale_C = np.ones(channels, np.float32) if layer.scale_C is None else layer.scale_C
+    shift_C = np.zeros(channels, np.float32) if layer.shift_C is None else layer.shift_C
+    return Currents(values_BHWTO.reshape(spikes.batch, -1, *values_BHWTO.shape[3:]), scale_C[None], shift_C[None])
 
 
 def _fold_pooling(weight_OIkk: np.ndarray, pool: int) -> np.ndarray:
@@ -107,11 +111,13 @@ def _fold_pooling(weight_OIkk: np.ndarray, pool: int) -> np.ndarray:
     return np.ascontiguousarray(sum(shifts[1:], shifts[0]).transpose(2, 3, 1, 0))
 
 
-def _fire(layer: FrozenLayer, spec: LayerSpec, currents: Currents, rows: Rows) -> LayerOutput:
+def _fire(
+    layer: FrozenLayer, spec: LayerSpec, currents: Currents, spikes: event_lists.Spikes, number: int
+) -> LayerOutput:
     no_dropout = DropoutConstants.of(None)
-    size = rows.time_steps, rows.batch, layer.shape.neurons
-    output = LayerOutput.empty(*size, False)
-    kept_BGTF = empty_kept(no_dropout, *size, "kept")
+    size = spikes.time_steps, spikes.batch, layer.shape.neurons
+    output = LayerOutput.empty(*size, False, number)
+    kept_BGTF = empty_kept(no_dropout, *size, number)
     scan(currents, NeuronConstants.of(spec.neuron(float(layer.threshold))), no_dropout, kept_BGTF, *output)
     return output
 

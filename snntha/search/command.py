@@ -42,7 +42,7 @@ def run_command(study: str, storage: str, parent: Path, *, pictures: bool) -> No
 
         compared = [_find(name, storage, parent, place)[0] for name in study.split(",")]
         _print_table(compared, "Studies compared")
-        for path in draw_comparison([Snapshot.of(study) for study in compared], parent):
+        for path in draw_comparison([Snapshot(study) for study in compared], parent):
             say(f"wrote  {path}")
     else:
         found, folder = _find(study, storage, parent, place)
@@ -84,10 +84,10 @@ def _of_folder(folder: Path) -> Study:
 def _print_table(studies: Sequence[Study], title: str) -> None:
     """One row a study: what it searches, how far it is, its best value."""
     table = Table("study", "dataset", "mode", "trials ended", "best", "in trial", title=title, box=None)
-    for snapshot in map(Snapshot.of, studies):
+    for snapshot in map(Snapshot, studies):
         ended = f"{len(snapshot.ended)} of {snapshot.attributes['n_trials']}"
         best = [f"{score(trial):.2f} {trial.number}" for trial in snapshot.ranked[:1]] or ["- -"]
         choices = snapshot.config["dataset.name"], snapshot.config["mode.name"]
-        table.add_row(snapshot.name, *choices, ended, *best[0].split())
+        table.add_row(snapshot.study.study_name, *choices, ended, *best[0].split())
     if studies:
         Console().print(table, highlight=False)

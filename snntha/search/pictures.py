@@ -1,6 +1,5 @@
 """Pictures of searches, by optuna.visualization."""
 
-import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import optuna.visualization.matplotlib as draw
-from optuna.trial import TrialState
 
 from snntha.plots.style import WIDTH, save, styled
 from snntha.search.snapshot import Snapshot, short_name
@@ -21,14 +19,14 @@ def draw_pictures(snapshot: Snapshot, folder: Path) -> list[Path]:
     """Replace the pictures of a study in a folder, as PNG and SVG; those that its trials suffice for."""
     study, names, measure = snapshot.study, snapshot.parameters, snapshot.measure
     written: list[Path] = []
-    if snapshot.having(TrialState.COMPLETE):
+    if snapshot.ranked:
         written += _write(lambda: draw.plot_optimization_history(study, target_name=measure), folder, "history")
     if any(trial.intermediate_values for trial in snapshot.ended):
         written += _write(lambda: draw.plot_intermediate_values(study), folder, "epochs")
     if snapshot.importances:
         evaluator = snapshot.evaluator
         written += _write(lambda: draw.plot_param_importances(study, evaluator=evaluator), folder, "importances")
-    if names and snapshot.having(TrialState.COMPLETE):
+    if snapshot.ranked and names:
         width = PANEL_WIDTH * len(names)
         written += _write(lambda: draw.plot_slice(study, params=names, target_name=measure), folder, "slices", width)
 
@@ -42,7 +40,7 @@ def draw_pictures(snapshot: Snapshot, folder: Path) -> list[Path]:
 
 def draw_comparison(snapshots: Sequence[Snapshot], folder: Path) -> list[Path]:
     """Values and best values so far of several studies in one picture."""
-    studies = [snapshot.study for snapshot in snapshots if snapshot.having(TrialState.COMPLETE)]
+    studies = [snapshot.study for snapshot in snapshots if snapshot.ranked]
     measure = snapshots[0].measure
     picture = lambda: draw.plot_optimization_history(studies, target_name=measure)  # noqa: E731
     return _write(picture, folder, "comparison") if studies else []
@@ -59,13 +57,9 @@ def _write(picture: Callable[[], Any], folder: Path, name: str, width: float = W
         figure.set_layout_engine("constrained")
         figure.set_size_inches(max(WIDTH, width), HEIGHT)
         for ax in figure.axes:
-            ax.set_title("")
-            ax.set_xlabel(short_name(ax.get_xlabel()))
-            legend = ax.get_legend()
-            if legend and len(legend.get_texts()) > 10:  # of as many trials
+            ax.set(title="", xlabel=short_name(ax.get_xlabel()))
+            if (legend := ax.get_legend()) and len(legend.get_texts()) > 10:  # of as many trials
                 legend.remove()
         drawn = save(figure, Path(partial), name)
         plt.close(figure)
-        for path in drawn:
-            os.replace(path, folder / path.name)
-    return [folder / path.name for path in drawn]
+        return [path.replace(folder / path.name) for path in drawn]

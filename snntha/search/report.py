@@ -1,20 +1,27 @@
-"""The report of a search, which `snntha search STUDY` and the end of a worker print."""
+"""What a search found: a report, `trials.csv`, and `best.yaml`, which `snntha train hparams=FILE` takes.
 
+`snntha search STUDY` and a worker at its end print and write them.
+"""
+
+import csv
+import io
+import re
 import shlex
 from collections import defaultdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import yaml
 from optuna.study import Study
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from snntha.search.failures import reason
-from snntha.search.results import write_results
-from snntha.search.snapshot import Snapshot, score, short_name, short_text
+from snntha.config.files import as_delta
+from snntha.records import write_atomically
+from snntha.search.snapshot import Snapshot, reason, score, short_name
 
 BEST_SHOWN = 10
 STATES = {"done": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "running": "RUNNING", "waiting": "WAITING"}
@@ -22,10 +29,9 @@ STATES = {"done": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "running": "
 
 def finish(study: Study, folder: Path, pictures: bool = True) -> None:
     """Print the report, write results and pictures into the study's folder, and say what to do next."""
-    snapshot = Snapshot.of(study)
+    snapshot = Snapshot(study)
     print_report(snapshot, Console(), datetime.now())
-    written = write_results(snapshot, folder)
-    for path in written:
+    for path in write_results(snapshot, folder):
         say(f"wrote  {path}")
     if pictures:
         from snntha.search.pictures import draw_pictures  # matplotlib, which a worker need not wait for at its start
@@ -34,32 +40,33 @@ def finish(study: Study, folder: Path, pictures: bool = True) -> None:
         say(f"wrote  {folder / 'pictures'}: {', '.join(names) or 'nothing yet'}; each as .svg too")
     if snapshot.ranked:
         choices = [f"dataset={snapshot.config['dataset.name']}", f"mode={snapshot.config['mode.name']}"]
-        choices += study.user_attrs.get("overrides", [])
+        choices += snapshot.attributes.get("overrides", [])
         say(f"next   snntha train {shlex.join(choices)} hparams={folder / 'best.yaml'}")
 
 
-def say(text: str, style: str | None = None) -> None:
+def say(text: str) -> None:
     """One line, which is not broken, so that commands and paths in it can be copied."""
-    Console().print(text, style=style, soft_wrap=True, highlight=False, markup=False)
+    Console().print(text, soft_wrap=True, highlight=False, markup=False)
 
 
 def print_report(snapshot: Snapshot, console: Console, now: datetime) -> None:
     """Counts, time left, best and running trials, importances and failures, in the console's width."""
     counts = ", ".join(f"{len(snapshot.having(TrialState[state]))} {name}" for name, state in STATES.items())
     head = Table.grid(padding=(0, 2))
-    head.add_row("study", f"{snapshot.name}: {snapshot.setting}")
+    head.add_row("study", f"{snapshot.study.study_name}: {snapshot.setting}")
     head.add_row("trials", f"{counts}; {len(snapshot.ended)} of {snapshot.attributes['n_trials']} ended")
     head.add_row("best", _best(snapshot))
     head.add_row("time left", _time_left(snapshot, now))
     names, wide = snapshot.parameters, console.options.update(width=10_000)
     while names and Measurement.get(console, wide, _best_table(snapshot, names)).maximum > console.width:
         names = names[:-1]
-    tables = [
+    shares = [[short_name(name), 100 * share] for name, share in snapshot.importances.items()]
+    tables = (
         _best_table(snapshot, names),
         _running_table(snapshot, now),
-        _importances_table(snapshot),
+        _table("Parameters that tell the best trials from the rest (PED-ANOVA)", "parameter,importance %", shares),
         _failures_table(snapshot),
-    ]
+    )
     console.print(head, *(table for table in tables if table.row_count), highlight=False)
 
 
@@ -67,47 +74,42 @@ def _best(snapshot: Snapshot) -> str:
     if not snapshot.ranked:
         return "none yet: no trial is complete"
     best = snapshot.ranked[0]
-    found = ", ".join(f"{short_name(name)}={short_text(value)}" for name, value in best.params.items())
+    found = ", ".join(f"{short_name(name)}={_short(value)}" for name, value in best.params.items())
     return f"{score(best):.2f} (trial {best.number}) with {found}"
 
 
 def _time_left(snapshot: Snapshot, now: datetime) -> str:
-    left, running = snapshot.attributes["n_trials"] - len(snapshot.ended), snapshot.having(TrialState.RUNNING)
+    """By the mean length of the trials that ended, shared by those that run; `?` while none has ended."""
+    left = snapshot.attributes["n_trials"] - len(snapshot.ended)
     if left <= 0:
         return "none, the study has all its trials"
-    seconds = seconds_left(snapshot, now)
+    running = [now - (trial.datetime_start or now) for trial in snapshot.having(TrialState.RUNNING)]
     workers = f"{len(running)} running" if running else "1 worker, but none is running"
-    return f"{'?' if seconds is None else timedelta(seconds=round(seconds))} with {workers}"
-
-
-def seconds_left(snapshot: Snapshot, now: datetime) -> float | None:
-    """By the mean length of the trials that ended, shared by those that run; None while none has ended."""
-    lengths = [trial.duration.total_seconds() for trial in snapshot.ended if trial.duration]
+    lengths = [trial.duration for trial in snapshot.ended if trial.duration]
     if not lengths:
-        return None
-    mean = sum(lengths) / len(lengths)
-    began = [trial.datetime_start or now for trial in snapshot.having(TrialState.RUNNING)]
-    left = (snapshot.attributes["n_trials"] - len(snapshot.ended)) * mean
-    return max(0.0, left - sum(min((now - start).total_seconds(), mean) for start in began)) / max(1, len(began))
+        return f"? with {workers}"
+    mean = sum(lengths, timedelta()) / len(lengths)
+    done = sum((min(length, mean) for length in running), timedelta())
+    seconds = max(0, round((left * mean - done).total_seconds() / max(1, len(running))))
+    return f"{timedelta(seconds=seconds)} with {workers}"
 
 
 def _table(title: str, heads: str, rows: list[list[Any]]) -> Table:
-    """Heads with commas between; a cell without value shows `-`, and one that is no name goes to the right."""
+    """Heads with commas between; a cell without value shows `-`, and a column of numbers stands to the right."""
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1))
-    for number, head in enumerate(heads.split(",")):
-        is_text = any(isinstance(row[number], str) for row in rows)
+    for head, *cells in zip(heads.split(","), *rows, strict=True):
+        is_text = any(isinstance(cell, str) for cell in cells)
         table.add_column(head, justify="left" if is_text else "right", overflow="fold")
     for row in rows:
-        table.add_row(
-            *("-" if cell is None else f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row)
-        )
+        cells = ("-" if cell is None else f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row)
+        table.add_row(*cells)
     return table
 
 
 def _best_table(snapshot: Snapshot, names: list[str]) -> Table:
     rows = []
     for trial in snapshot.ranked[:BEST_SHOWN]:
-        parameters = [short_text(trial.params[name]) if name in trial.params else None for name in names]
+        parameters = [_short(trial.params[name]) if name in trial.params else None for name in names]
         seconds = round(trial.duration.total_seconds()) if trial.duration else None
         rows.append([trial.number, score(trial), trial.last_step, seconds, *parameters])
     heads = ",".join(["trial", "value", "epochs", "seconds", *map(short_name, names)])
@@ -123,11 +125,6 @@ def _running_table(snapshot: Snapshot, now: datetime) -> Table:
     return _table("Running", "trial,worker,epochs,best,seconds", rows)
 
 
-def _importances_table(snapshot: Snapshot) -> Table:
-    rows = [[short_name(name), 100 * share] for name, share in snapshot.importances.items()]
-    return _table("Parameters that tell the best trials from the rest (PED-ANOVA)", "parameter,importance %", rows)
-
-
 def _failures_table(snapshot: Snapshot) -> Table:
     """By reason, the most frequent first."""
     numbers = defaultdict(list)
@@ -135,3 +132,51 @@ def _failures_table(snapshot: Snapshot) -> Table:
         numbers[reason(trial)].append(str(trial.number))
     rows = [[len(found), text, ", ".join(found)] for text, found in numbers.items()]
     return _table("Failures", "count,reason,trials", sorted(rows, key=lambda row: -row[0]))
+
+
+def _short(value: Any) -> str:
+    """A parameter's value as the command line takes it, with three significant digits."""
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def write_results(snapshot: Snapshot, folder: Path) -> list[Path]:
+    """Replace trials.csv and, as soon as a trial is complete, best.yaml."""
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {"trials.csv": _trials_csv(snapshot)}
+    if snapshot.ranked:
+        texts["best.yaml"] = _best_yaml(snapshot, snapshot.ranked[0])
+    for name, text in texts.items():
+        write_atomically(folder / name, text)
+    return [folder / name for name in texts]
+
+
+def _trials_csv(snapshot: Snapshot) -> str:
+    """One line a trial; parameters by their key on the command line, empty where a trial has none or it is unknown."""
+    text, names = io.StringIO(), dict.fromkeys(name for trial in snapshot.trials for name in trial.params)
+    heads = ("number", "state", "value", "pruned_at_epoch", "seconds", "worker", "failure")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*heads, *names])
+    for trial in snapshot.trials:
+        value = score(trial) if trial in snapshot.ended else None
+        pruned_at = trial.last_step if trial.state == TrialState.PRUNED else None
+        seconds = trial.duration.total_seconds() if trial.duration else None
+        failure = reason(trial) if trial.state == TrialState.FAIL else None
+        about = (trial.number, trial.state.name, value, pruned_at, seconds, trial.user_attrs.get("worker"), failure)
+        writer.writerow([*about, *map(trial.params.get, names)])
+    return text.getvalue()
+
+
+def _best_yaml(snapshot: Snapshot, best: FrozenTrial) -> str:
+    """The best trial's hyperparameters, which its job has recorded, as a file of conf/hparams."""
+    study = snapshot.study.study_name
+    name = re.sub(r"\W+", "_", f"{study}_best", flags=re.ASCII)
+    tuned = as_delta(best.user_attrs["hparams"])  # a study of an earlier version recorded them flat
+    tuned["hparams"]["name"] = f"search_{name}" if name[0].isdecimal() else name
+    comment = (
+        f"# search {study}, trial {best.number}: {score(best):.2f} ({snapshot.measure}; selection on "
+        f"validation), the best of {len(snapshot.ended)} trials so far; {snapshot.setting}"
+    )
+    text = yaml.safe_dump(tuned, sort_keys=False, default_flow_style=None, width=120)
+    return f"# @package _global_\n{comment}\n{text}"

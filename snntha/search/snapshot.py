@@ -1,7 +1,6 @@
 """A study at one moment: its trials in order of their values, and what tells the best from the rest."""
 
 import json
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -9,61 +8,32 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from snntha.search.shared_study import taken_up
+from snntha.search.shared_study import COUNTED, taken_up
 
 FEWEST_FOR_IMPORTANCES = 4  # complete trials
 WANTED_AT_TOP = 5  # trials that PED-ANOVA wants above its quantile for a stable answer
-COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
-@dataclass(frozen=True)
 class Snapshot:
-    """A study's trials at one moment.
+    """A study's trials at one moment; one that went on under another number is left out: that stands for it."""
 
-    Trials that went on under another number are left out: their later attempts stand for them.
-    """
-
-    study: Study
-    trials: list[FrozenTrial]
-
-    @classmethod
-    def of(cls, study: Study) -> "Snapshot":
+    def __init__(self, study: Study):
         trials = study.get_trials()
         again = taken_up(trials)
-        return cls(study, [trial for trial in trials if trial.number not in again])
-
-    @cached_property
-    def attributes(self) -> dict[str, Any]:
-        """Of the study: n_trials, folder, config and overrides."""
-        return self.study.user_attrs
-
-    @property
-    def name(self) -> str:
-        return self.study.study_name
+        self.study, self.attributes = study, study.user_attrs  # n_trials, folder, config, overrides
+        self.config: dict[str, Any] = json.loads(self.attributes["config"])  # what all trials share, by key
+        self.trials = [trial for trial in trials if trial.number not in again]
+        self.ended = self.having(*COUNTED)  # what counts towards n_trials
+        complete = self.having(TrialState.COMPLETE)
+        self.ranked = sorted(complete, key=score, reverse=True)  # the best first, the earlier first of equals
 
     def having(self, *states: TrialState) -> list[FrozenTrial]:
         return [trial for trial in self.trials if trial.state in states]
 
-    @cached_property
-    def config(self) -> dict[str, Any]:
-        """What all trials share, by key."""
-        return json.loads(self.attributes["config"])
-
-    @property
-    def ended(self) -> list[FrozenTrial]:
-        """What counts towards n_trials."""
-        return self.having(*COUNTED)
-
-    @property
-    def ranked(self) -> list[FrozenTrial]:
-        """Complete trials, the best first and the earlier first of equals."""
-        return sorted(self.having(TrialState.COMPLETE), key=score, reverse=True)
-
     @property
     def parameters(self) -> list[str]:
         """All that any trial has, the most important first where that is known."""
-        known = dict.fromkeys(name for trial in self.trials for name in trial.params)
-        return list(self.importances) or list(known)
+        return list(self.importances or dict.fromkeys(name for trial in self.trials for name in trial.params))
 
     @property
     def measure(self) -> str:
@@ -74,11 +44,12 @@ class Snapshot:
     @property
     def setting(self) -> str:
         """What was searched on: `shd annealed, 30 epochs a trial, mean over 2 seeds`."""
-        config, limit = self.config, self.config["search.limit"]
-        seeds = config["search.seeds"]
-        parts = [f"{config['dataset.name']} {config['mode.name']}", f"{config['search.epochs']} epochs a trial"]
-        parts.append("1 seed" if seeds == 1 else f"mean over {seeds} seeds")
-        return ", ".join(parts + ([] if limit is None else [f"only {limit} samples of each split"]))
+        dataset, mode, epochs, seeds, limit = (
+            self.config[key] for key in ("dataset.name", "mode.name", "search.epochs", "search.seeds", "search.limit")
+        )
+        averaged = "1 seed" if seeds == 1 else f"mean over {seeds} seeds"
+        only = "" if limit is None else f", only {limit} samples of each split"
+        return f"{dataset} {mode}, {epochs} epochs a trial, {averaged}{only}"
 
     @cached_property
     def evaluator(self) -> PedAnovaImportanceEvaluator | None:
@@ -107,8 +78,6 @@ def short_name(parameter: str) -> str:
     return parameter.removeprefix("hparams.")
 
 
-def short_text(value: Any) -> str:
-    """A parameter's value as the command line takes it, with three significant digits."""
-    if value is None:
-        return "null"
-    return f"{value:.3g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
+def reason(trial: FrozenTrial) -> str:
+    """Why a trial failed, in one line."""
+    return trial.user_attrs.get("failure", "its process died (killed, perhaps for want of memory)").splitlines()[0]

@@ -79,27 +79,22 @@ def build_pruner(search: Search) -> optuna.pruners.BasePruner:
 
 def _train(config: Config) -> float:
     """Train as `snntha train` does, and ask the study's pruner after each epoch; raises TrialPruned."""
-    search = config.search
-    assert search is not None and search.attempt is not None
+    assert (search := config.search) is not None and search.attempt is not None
     storage = connect(search.storage, PATIENCE_S)
     study = optuna.load_study(study_name=search.study_name, storage=storage, pruner=build_pruner(search))
     study_id = storage.get_study_id_from_name(search.study_name)
     trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, search.attempt)
-    trial = optuna.trial.Trial(study, trial_id)
-    known = set(storage.get_trial(trial_id).intermediate_values)  # reported before the process died
-    trial.set_user_attr("worker", f"{socket.gethostname()}:{os.getpid()}")
-    trial.set_user_attr("hparams", configuration.tuned(config))
+    storage.set_trial_user_attr(trial_id, "worker", f"{socket.gethostname()}:{os.getpid()}")
+    storage.set_trial_user_attr(trial_id, "hparams", configuration.tuned(config))
     config = replace(config, epochs=search.epochs)  # what best.yaml is trained for is more than a trial is
 
     def report(best_scores: list[float], epoch: int) -> None:
         """Called with the best score of each seed begun. A step is an epoch of the first seed: comparable in all."""
-        if storage.get_trial(trial_id).state.is_finished():
-            raise UpdateFinishedTrialError(f"trial {search.attempt} was taken up by another worker")
-        if len(best_scores) == 1 and epoch not in known:
-            trial.report(best_scores[0], epoch)
-            known.add(epoch)
-        if len(best_scores) == 1 and trial.should_prune():
-            raise TrialPruned
+        storage.check_trial_is_updatable(trial_id, storage.get_trial(trial_id).state)  # another worker may have it
+        if len(best_scores) == 1:
+            storage.set_trial_intermediate_value(trial_id, epoch, best_scores[0])
+            if study.pruner.prune(study, storage.get_trial(trial_id)):
+                raise TrialPruned
 
     folder = Path(config.output_dir)
     while True:

@@ -2,9 +2,12 @@
 
 import copy
 import logging
+import re
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import redirect_stderr
+from dataclasses import dataclass, field
 from datetime import datetime
 from io import StringIO
 from pathlib import Path
@@ -22,15 +25,15 @@ from optuna.trial import FrozenTrial, TrialState
 
 from snntha import config as configuration
 from snntha import data as datasets
+from snntha.config.schema import Search
 from snntha.errors import UserError
 from snntha.records import without_passwords
-from snntha.search.failures import check_failures, reason
 from snntha.search.report import finish, say
-from snntha.search.shared_study import cause_of, join, patiently
+from snntha.search.shared_study import COUNTED, cause_of, join, patiently, taken_up
+from snntha.search.snapshot import reason
 from snntha.search.space import SearchSpace
 from snntha.search.trial_job import TRUSTED, Answer, build_pruner
 
-COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)  # towards search.n_trials
 TAKEN = (*COUNTED, TrialState.RUNNING)
 POLL_S = 2.0  # between two looks at the trials of other workers
 
@@ -47,59 +50,58 @@ def work(cfg: DictConfig, launcher: Launcher, arguments: list[str]) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     for name in ("hydra", "hydra_plugins"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # a trial prints one line of its own, failed or not
-    space = SearchSpace.of(configuration.load(cfg, arguments), arguments)
-    search, choices, sampler = space.search, cfg.hydra.runtime.choices, cfg.hydra.sweeper.sampler
+    config = configuration.load(cfg, arguments)
+    assert (search := config.search) is not None
+    choices, sampler, space = cfg.hydra.runtime.choices, cfg.hydra.sweeper.sampler, SearchSpace(config, arguments)
     if search.workers > 1 and choices["hydra/launcher"] == "basic":
         raise UserError("search.workers: without launcher=joblib | submitit | ray, start the command several times")
     if choices["hydra/sweeper/sampler"] == "grid":
         raise UserError("hydra/sweeper/sampler=grid: choose another; a multirun without search= goes through a grid")
     build_pruner(search)  # the jobs use it; a mistake in its arguments shall show here, as missing data shall
-    datasets.load(space.config.dataset, selection=space.config.selection, seed=space.config.seed)
-    worker = Worker(space, join(space.config, sampler, arguments), launcher, sampler)
-    folder = Path(worker.study.user_attrs["folder"])
+    datasets.load(config.dataset, selection=config.selection, seed=config.seed)
+    study = join(config, sampler, arguments)
+    folder = Path(study.user_attrs["folder"])
     try:
-        worker.fill_study()
+        Worker(search, space, study, launcher, sampler).fill_study()
     except KeyboardInterrupt:
-        worker.leave_to_others()
         say(f"stopped; the same command goes on, and snntha search {folder} shows how far it is")
         raise
     except StorageInternalError as error:
         place, remedy = without_passwords(search.storage), "What it holds is not lost: the same command goes on"
         raise UserError(f"search.storage={place} does not answer any more: {cause_of(error)}. {remedy}") from error
-    finish(worker.study, folder)
+    finish(study, folder)
 
 
+@dataclass(frozen=True)
 class Worker:
     """Lets Optuna optimise a study: it samples, counts, prunes, records failures and has taken up again what died."""
 
-    def __init__(self, space: SearchSpace, study: optuna.Study, launcher: Launcher, sampler: DictConfig):
-        self.space, self.search, self.study, self.launcher, self.sampler = space, space.search, study, launcher, sampler
-        self.began = datetime.now()
-        self.stopped: list[int] = []  # trials in which Ctrl-C came
+    search: Search
+    space: SearchSpace
+    study: optuna.Study
+    launcher: Launcher
+    sampler: DictConfig
+    began: datetime = field(default_factory=datetime.now)
 
     def fill_study(self) -> None:
         """Until as many trials as wanted are complete or pruned, by this worker and all others."""
         if self.search.workers > 1 and "Ray" in type(self.launcher).__name__:
             self.launcher.launch([], 0)  # starts Ray, once: each thread would
+        enough = optuna.study.MaxTrialsCallback(self.search.n_trials, TAKEN)
         while patiently(lambda: len(self.study.get_trials(False, COUNTED))) < self.search.n_trials:
             try:
-                self._optimize()
+                fail_stale_trials(self.study)
+                free = self.search.n_trials - len(self.study.get_trials(False, TAKEN))
+                if free > 0:
+                    jobs, callbacks = min(self.search.workers, free), [self._after_trial, enough]
+                    self.study.optimize(self._objective, n_jobs=jobs, catch=(JobFailed,), callbacks=callbacks)
+                else:  # the study is full if those of other workers succeed
+                    time.sleep(POLL_S)
             except StorageInternalError as error:
                 say(f"waiting for the storage, which does not answer: {cause_of(error)}")
             except ValueError as error:
                 if "Cannot tell" not in str(error):
                     raise  # else another worker has ended this one's trial, believing it dead
-
-    def _optimize(self) -> None:
-        """Trials until the study would be full if the running ones succeeded; then wait for those of others."""
-        fail_stale_trials(self.study)
-        free = self.search.n_trials - len(self.study.get_trials(False, TAKEN))
-        if free > 0:
-            enough = optuna.study.MaxTrialsCallback(self.search.n_trials, TAKEN)
-            jobs, callbacks = min(self.search.workers, free), [self._after_trial, enough]
-            self.study.optimize(self._objective, n_jobs=jobs, catch=(JobFailed,), callbacks=callbacks)
-        else:
-            time.sleep(POLL_S)
 
     def _objective(self, trial: optuna.Trial) -> float:
         """Have one job launched and return its value; raises what makes Optuna record a pruned or failed trial."""
@@ -110,11 +112,12 @@ class Worker:
         first = [*earlier, trial.number][0]  # names the folder, where later attempts go on
         try:
             answer = self._launch([*self.space.draw(trial), f"search.trial={first}", f"search.attempt={trial.number}"])
-            if answer.stopped:
-                raise KeyboardInterrupt
         except KeyboardInterrupt:
-            self.stopped.append(trial.number)
-            raise
+            answer = Answer(stopped=True)
+        if answer.stopped:  # Optuna records this attempt as failed; the next one waits for a worker
+            retry = RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)
+            retry(self.study, self.study.get_trials()[trial.number])
+            raise KeyboardInterrupt
         if answer.pruned:
             raise optuna.TrialPruned
         if answer.failure:
@@ -148,8 +151,39 @@ class Worker:
         say(f"trial {trial.number:>3}  {text}")
         check_failures(study.get_trials(deepcopy=False), self.search, self.began)
 
-    def leave_to_others(self) -> None:
-        """Let the trials in which Ctrl-C came, which Optuna has recorded as failed, wait for a worker."""
-        for number in self.stopped:
-            retry = RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)
-            retry(self.study, self.study.get_trials()[number])
+
+def check_failures(trials: Sequence[FrozenTrial], search: Search, since: datetime = datetime.min) -> None:
+    """Raise UserError if more than `max_failure_share` of the last `failure_window` ended trials failed.
+
+    Only trials that ended since this worker began count, so that a search whose cause was mended goes on, and none
+    that was taken up again.
+    """
+    again = taken_up(trials)
+    ended = [trial for trial in trials if trial.state.is_finished() and trial.number not in again]
+    ended.sort(key=lambda trial: trial.datetime_complete or since)
+    recent = [trial for trial in ended if (trial.datetime_complete or since) >= since][-search.failure_window :]
+    failed = [trial for trial in recent if trial.state == TrialState.FAIL]
+    if len(recent) == search.failure_window and len(failed) > search.max_failure_share * len(recent):
+        complete = [trial for trial in ended if trial.state == TrialState.COMPLETE]
+        raise UserError(
+            f"{len(failed)} of the last {len(recent)} trials failed, more than search.max_failure_share="
+            f"{search.max_failure_share} allows.\n{_in_common(failed, complete)}\n"
+            f"Mend the cause or narrow the range, then start the same command again"
+        )
+
+
+def _in_common(failed: Sequence[FrozenTrial], complete: Sequence[FrozenTrial]) -> str:
+    """The failed trials' reasons, and the parameters that set them apart from the complete ones."""
+    numbers = re.compile(r"\d+(\.\d+)?(e[+-]?\d+)?")  # equal causes count together, whatever their numbers
+    reasons = Counter(numbers.sub("#", reason(trial)) for trial in failed)
+    lines = [f"{count} x {text}" for text, count in reasons.most_common()]
+    for name in sorted(set.intersection(*(set(trial.params) for trial in failed))):
+        values = [trial.params[name] for trial in failed]
+        others = [trial.params[name] for trial in complete if name in trial.params]
+        if all(isinstance(value, float) for value in values + others):
+            low, high = min(values), max(values)
+            if others and not any(low <= other <= high for other in others):
+                lines.append(f"all had {name} from {low:.4g} to {high:.4g}, no complete trial had")
+        elif len(set(values)) == 1 and values[0] not in others:
+            lines.append(f"all had {name}={values[0]}, no complete trial had")
+    return "\n".join(lines)

@@ -1,185 +1,268 @@
-"""Event-driven convolution and average pooling on the CPU (numba): currents and both gradients.
+"""Convolution and average pooling of spikes on the CPU (numba): currents and both gradients.
 
 A k x k convolution (no padding, stride 1) followed by p x p average pooling is one convolution with stride p and a
 kernel of K = k + p - 1 taps a side, whose entries are sums of p * p shifted copies of the small kernel; its sums are
 divided by p * p at the end. For +-1 weights every sum is an exact integer, so the result is bit for bit that of
 convolving first and pooling afterwards.
 
-Axis legend: T time step, B sample, H and W a picture's rows and columns, I input and O output channel, K kernel taps.
-Pictures are channels-last. Spikes come as CSR rows `t * B + b` of flat indices `(y * W + x) * I + i`, ascending,
-repeated for counts above one (`spec.Events`). Arrays are C-contiguous. An output has (H - K) // stride + 1 rows: what
-is left over at the bottom and on the right is dropped, as `avg_pool2d` does.
+Axis legend: T time step, B sample, H and W a picture's rows and columns, I input and O output channel, K taps of the
+folded kernel, R its rows (ky, kx, i) flattened. Pictures are channels-last: input (y, x, i) has the flat index
+(y * W + x) * I + i. Arrays are C-contiguous. An output has (H - K) // stride + 1 rows: what is left over at the bottom
+and on the right is dropped, as `avg_pool2d` does.
 
-Pixel y reaches the outputs oy = ceil((y - K + 1) / stride) ... floor(y / stride), through the taps y - oy * stride. As
-neighbouring outputs see an event through every stride-th tap, kernels are repacked to make these taps neighbours too:
-each event then adds a few contiguous runs. Every output cell belongs to one task and is summed in a fixed order, so no
-result depends on the number of threads.
+In both event-driven kernels the sum over the events stays in registers: an output pixel sees, for each of its K rows of
+taps, one run of neighbouring inputs, so one piece of the list of events. Every sum belongs to one task and is added up
+in a fixed order, so no result depends on the number of threads.
 """
 
-from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit, prange
 
-from snntha.kernels.cpu.vector import LANES, fill, load, multiply_add, store
+from snntha.kernels.cpu.events import ByInput, Spikes
+from snntha.kernels.cpu.sums import add_rows, add_steps
+from snntha.kernels.cpu.vector import (
+    LANES,
+    PAIR,
+    TILE,
+    at,
+    fill,
+    load,
+    load_pair,
+    multiply_add,
+    store,
+    zero_tile,
+)
 
-CURRENT_TASKS = 64  # task i takes rows i, i + 64, ...
-GRADIENT_TASKS = 16  # of the weight gradient; each sums into a kernel of its own, and these are added up at the end
+TASKS = 16  # of the weight gradient, each with a kernel of its own, and at least so many of the currents
 TILE_STEPS = 6  # time steps that share a loaded kernel value in the input gradient; `_add_panel` is written for six
 
 
-def conv_currents(
-    indptr: np.ndarray,
-    index: np.ndarray,
-    kernel_KKIO: np.ndarray,
-    stride: int,
-    divisor: int,
-    in_hw: tuple[int, int],
-    currents_TBHWO: np.ndarray,
-) -> None:
-    """Fill currents_TBHWO (float32): current[oy, ox] = sum over events of kernel[y - oy stride, x - ox stride, i]
-    / divisor, where stride is the pool's size and divisor its area.
+class Geometry(NamedTuple):
+    """Sizes of one convolution with its pooling folded in."""
 
-    An int8 kernel is summed in int16 if the fullest row cannot overflow it (an event adds at most one kernel entry to
+    taps: int  # K
+    stride: int  # the side of the pool
+    height: int  # of the input
+    width: int
+    channels: int
+
+    @property
+    def output(self) -> tuple[int, int]:
+        """Rows and columns of the output."""
+        return (self.height - self.taps) // self.stride + 1, (self.width - self.taps) // self.stride + 1
+
+    @property
+    def divisor(self) -> int:
+        return self.stride**2
+
+
+def conv_currents(spikes: Spikes, kernel_KKIO: np.ndarray, geometry: Geometry, currents_BHWTO: np.ndarray) -> None:
+    """Fill currents_BHWTO (float32): current[oy, ox] = sum over events of kernel[y - oy stride, x - ox stride, i]
+    / divisor.
+
+    An int8 kernel is summed in int16 if the fullest step cannot overflow it (an event adds at most one kernel entry to
     an output), else in int32; both are exact. A float32 kernel is summed in float32, in the order of the events.
     """
-    out_hw = _output_size(in_hw, kernel_KKIO, stride, currents_TBHWO)
-    routes, steps = _routes(in_hw, out_hw, kernel_KKIO.shape, stride)
     outputs = kernel_KKIO.shape[3]
-    cells = out_hw[0] * out_hw[1]
-    packed = _pack(kernel_KKIO, stride).astype(_accumulator(kernel_KKIO, indptr))
-    sums = np.zeros((CURRENT_TASKS, cells, _padded(outputs)), packed.dtype)
-    currents = currents_TBHWO.reshape(-1, cells, outputs)
-    _conv_currents(indptr, index, routes, steps, packed, np.float32(divisor), sums, currents)
+    expected = (spikes.batch, *geometry.output, spikes.time_steps, outputs)
+    assert currents_BHWTO.shape == expected, f"currents {currents_BHWTO.shape}; expected {expected}"
+    pixel_I = np.arange(geometry.height * geometry.width).repeat(geometry.channels)
+    most, sums = spikes.fullest_step, np.empty(0, np.float32)
+    if kernel_KKIO.dtype == np.int8:
+        largest = int(np.abs(kernel_KKIO.astype(np.int16)).max())
+        sums = np.empty(0, np.int16 if largest * most <= np.iinfo(np.int16).max else np.int32)
+        most = np.iinfo(np.int8).max // largest
+    blocks = -(-TASKS // spikes.batch)
+    weights_GRJ = _tiles(kernel_KKIO, TILE)
+    _conv_currents(spikes.events, pixel_I, weights_GRJ, geometry, most, sums, blocks, currents_BHWTO)
 
 
 def conv_weight_gradient(
-    indptr: np.ndarray,
-    index: np.ndarray,
-    grad_currents_TBHWO: np.ndarray,
-    stride: int,
-    divisor: int,
-    in_hw: tuple[int, int],
-    grad_kernel_KKIO: np.ndarray,
+    events: ByInput, grad_currents_BHWTO: np.ndarray, geometry: Geometry, grad_kernel_KKIO: np.ndarray
 ) -> None:
     """Fill grad_kernel_KKIO (float32): grad[ky, kx, i] = sum over events of grad_currents[oy, ox] / divisor.
 
-    Rows are dealt out to GRADIENT_TASKS tasks whatever the number of threads, and their sums are added in order.
+    Samples are dealt out to TASKS tasks whatever the number of threads, and their sums are added in order.
     """
-    out_hw = _output_size(in_hw, grad_kernel_KKIO, stride, grad_currents_TBHWO)
-    routes, steps = _routes(in_hw, out_hw, grad_kernel_KKIO.shape, stride)
-    backwards = np.ascontiguousarray(routes[:, [1, 0, 2, 3]])  # from outputs to kernel
-    partial = np.zeros((GRADIENT_TASKS, _pack(grad_kernel_KKIO, stride).size), np.float32)
-    grads = _pad_outputs(grad_currents_TBHWO)
-    rows = grads.reshape(-1, out_hw[0] * out_hw[1] * grads.shape[-1])
-    _conv_weight_gradient(indptr, index, backwards, steps[::-1], rows, partial)
-    _unpack(partial.sum(0) / np.float32(divisor), stride, grad_kernel_KKIO)
+    rows, outputs = geometry.taps**2 * geometry.channels, grad_kernel_KKIO.shape[3]
+    tasks = min(TASKS, len(grad_currents_BHWTO))
+    partial_AGRD = np.zeros((tasks, -(-outputs // PAIR), rows, PAIR), np.float32)
+    _conv_weight_gradient(events, grad_currents_BHWTO, geometry, partial_AGRD)
+    grad_GRD = partial_AGRD.sum(0) / np.float32(geometry.divisor)
+    grad_kernel_KKIO[:] = grad_GRD.transpose(1, 0, 2).reshape(*grad_kernel_KKIO.shape[:3], -1)[..., :outputs]
 
 
-def input_gradient_kernel(kernel_KKIO: np.ndarray, divisor: int) -> np.ndarray:
-    """The kernel as `conv_input_gradient` wants it: float32 panels (ky, panel, O, LANES), divided by divisor.
+def input_kernel(weight_OIkk: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
+    """The kernel as `conv_input_gradient` wants it: panels_QOL of LANES columns, divided by the pool's area, and where
+    the products of output pixel (0, 0) with each go. Weights are those before the pooling was folded in.
 
-    A panel is LANES neighbours of the flat (kx, i), the last one padded with zeros.
+    The gradient of an input is that of its pool's currents through the k x k kernel: the taps c, c + p, ... of a row
+    (or column) reach one class of inputs each, so the products are added up for p * p classes apart, k * k of them
+    where the folded kernel has K * K. An input is then the sum of its p * p classes. The last panel of a row and class
+    is padded with zeros.
     """
-    size, _, channels, outputs = kernel_KKIO.shape
-    rows = _pad_outputs(kernel_KKIO.transpose(0, 3, 1, 2).reshape(size, outputs, size * channels))
-    panels = rows.reshape(size, outputs, -1, LANES).transpose(0, 2, 1, 3)
-    return np.ascontiguousarray(panels, np.float32) / np.float32(divisor)
+    outputs, channels, taps, _ = weight_OIkk.shape
+    stride = geometry.stride
+    rows, length = _class_size(geometry.height, geometry.width, channels, stride)
+    panels, starts = [], []
+    for ky in range(taps):
+        for column in range(min(stride, taps)):
+            line = weight_OIkk[:, :, ky, column::stride].transpose(0, 2, 1).reshape(outputs, -1)  # O, (kx, i)
+            panels.append(_tiles(line, LANES))
+            start = ((ky % stride * stride + column) * rows + 1 + ky // stride) * length + channels
+            starts.append(start + LANES * np.arange(len(panels[-1])))
+    return np.concatenate(panels) / np.float32(geometry.divisor), np.concatenate(starts)
 
 
 @njit(cache=True, nogil=True)
-def conv_input_gradient(grad_currents_TBHWO, panels, stride, b, grad_spikes_THWI):
-    """Fill grad_spikes_THWI (float32) of sample b; to be called inside a prange over samples.
+def conv_input_gradient(grad_currents_HWTO, panels_QOL, start_Q, stride, grad_spikes_THWI):
+    """Fill grad_spikes_THWI (float32) of one sample; to be called inside a prange over samples.
 
-    grad_spikes[y, x, i] = sum over (oy, ox, o) of grad_currents[oy, ox, o] kernel[y - oy stride, x - ox stride, i, o]
-    / divisor: a dense product, for a few time steps at once so that each loaded kernel value is used several times.
-    `panels` comes from `input_gradient_kernel`.
+    grad_spikes[y, x, i] = sum over (oy, ox, o) of grad_currents[oy, ox, o] folded kernel[y - oy stride, x - ox stride,
+    i, o] / divisor: a dense product, for a few time steps at once so that each loaded kernel value is used several
+    times. The panels come from `input_kernel`.
     """
     steps, height, width, channels = grad_spikes_THWI.shape
-    _, batch, out_height, out_width, outputs = grad_currents_TBHWO.shape
-    grad_currents = grad_currents_TBHWO.reshape(steps, batch, -1)
-    grad_spikes = grad_spikes_THWI.reshape(steps, height, -1)
+    out_height, out_width, _, outputs = grad_currents_HWTO.shape
+    rows, length = _class_size(height, width, channels, stride)
     grads = np.zeros((TILE_STEPS, out_height, out_width, outputs), np.float32)
-    grads_by_step = grads.reshape(TILE_STEPS, -1)
-    lines = np.empty((TILE_STEPS, height, width * channels + LANES), np.float32)  # the last panel's padding sticks out
-    for start in range(0, steps, TILE_STEPS):
-        filled = min(TILE_STEPS, steps - start)
+    products = np.empty((TILE_STEPS, stride * stride * rows, length), np.float32)
+    line = np.empty(length, np.float32)
+    for first in range(0, steps, TILE_STEPS):
+        filled = min(TILE_STEPS, steps - first)
         for step in range(filled):
-            grads_by_step[step] = grad_currents[start + step, b]
-        lines[:] = 0
-        for ky in range(len(panels)):
-            for panel in range(panels.shape[1]):
-                _add_panel(grads, panels[ky, panel], ky, panel * LANES, stride, stride * channels, lines)
+            grads[step] = grad_currents_HWTO[:, :, first + step]
+        products[:] = 0
+        for panel in range(len(panels_QOL)):
+            _add_panel(grads, panels_QOL[panel], start_Q[panel], channels, products)
         for step in range(filled):
-            for y in range(height):
-                grad_spikes[start + step, y] = lines[step, y, : width * channels]
+            _add_classes(products[step], stride, line, grad_spikes_THWI[first + step])
 
 
 @njit(cache=True, nogil=True)
-def _add_panel(grads, panel, ky, first_column, row_stride, column_stride, lines):
-    """Multiply one panel (O, LANES) with the gradients (TILE_STEPS, OH, OW, O) and add the products where they belong.
+def _add_panel(grads, panel_OL, start, channels, products):
+    """Multiply one panel with the gradients (TILE_STEPS, OH, OW, O) and add the products where they belong.
 
     The running sums of TILE_STEPS time steps stay in registers.
     """
-    _, height, length = lines.shape
+    _, lines, length = products.shape
     for oy in range(grads.shape[1]):
         for ox in range(grads.shape[2]):
             sum0 = sum1 = sum2 = sum3 = sum4 = sum5 = fill(np.float32(0))
-            for output in range(len(panel)):
-                taps = load(panel, output * LANES)
+            for output in range(len(panel_OL)):
+                taps = load(panel_OL, output * LANES)
                 sum0 = multiply_add(grads[0, oy, ox, output], taps, sum0)
                 sum1 = multiply_add(grads[1, oy, ox, output], taps, sum1)
                 sum2 = multiply_add(grads[2, oy, ox, output], taps, sum2)
                 sum3 = multiply_add(grads[3, oy, ox, output], taps, sum3)
                 sum4 = multiply_add(grads[4, oy, ox, output], taps, sum4)
                 sum5 = multiply_add(grads[5, oy, ox, output], taps, sum5)
-            first = (oy * row_stride + ky) * length + ox * column_stride + first_column
-            _add_to(lines, first, sum0)
-            _add_to(lines, first + height * length, sum1)
-            _add_to(lines, first + 2 * height * length, sum2)
-            _add_to(lines, first + 3 * height * length, sum3)
-            _add_to(lines, first + 4 * height * length, sum4)
-            _add_to(lines, first + 5 * height * length, sum5)
-
-
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
-def _conv_currents(indptr, index, routes, steps, packed, divisor, sums, currents):
-    """Rows dealt out to len(sums) tasks; `sums[task]` is the scratch of one, (cells, padded outputs)."""
-    cells, outputs = currents.shape[1:]
-    for task in prange(len(sums)):
-        cell_sums = sums[task]
-        for row in range(task, len(currents), len(sums)):
-            cell_sums[:] = 0
-            _follow_routes(index[indptr[row] : indptr[row + 1]], routes, steps, cell_sums, packed)
-            for cell in range(cells):
-                for output in range(outputs):
-                    currents[row, cell, output] = np.float32(cell_sums[cell, output]) / divisor
-
-
-@njit(parallel=True, cache=True, nogil=True)
-def _conv_weight_gradient(indptr, index, routes, steps, grads, partial):
-    """partial[task] collects the rows task, task + len(partial), ... in the packed layout."""
-    for task in prange(len(partial)):
-        for row in range(task, len(grads), len(partial)):
-            _follow_routes(index[indptr[row] : indptr[row + 1]], routes, steps, partial[task], grads[row])
+            first = start + oy * length + ox * channels
+            _add_to(products, first, sum0)
+            _add_to(products, first + lines * length, sum1)
+            _add_to(products, first + 2 * lines * length, sum2)
+            _add_to(products, first + 3 * lines * length, sum3)
+            _add_to(products, first + 4 * lines * length, sum4)
+            _add_to(products, first + 5 * lines * length, sum5)
 
 
 @njit(cache=True, nogil=True)
-def _follow_routes(events, routes, steps, target, source):
-    """For each event add its runs of `source` to `target`, both addressed flat.
+def _add_classes(products, stride, line, grad_spikes_HWI):
+    """grad_spikes[stride m + r, stride n + s, i] = sum of products[class, m + 1 or m, n + 1 or n, i]: the lower one for
+    the classes behind r (or s)."""
+    height, width, channels = grad_spikes_HWI.shape
+    rows, length = _class_size(height, width, channels, stride)
+    for y in range(height):
+        for s in range(stride):
+            pixels = (width - s + stride - 1) // stride
+            for lane in range(0, pixels * channels, LANES):
+                total = fill(np.float32(0))
+                for row_class in range(stride):
+                    row = y // stride + (1 if row_class <= y % stride else 0)
+                    for column_class in range(stride):
+                        column = channels if column_class <= s else 0
+                        first = ((row_class * stride + column_class) * rows + row) * length + column
+                        total = total + load(products, first + lane)
+                store(line, lane, total)
+            for pixel in range(pixels):
+                for channel in range(channels):
+                    grad_spikes_HWI[y, pixel * stride + s, channel] = line[pixel * channels + channel]
 
-    A route is (first target element, first source element, number of runs, elements of a run); `steps` leads from one
-    run to the next.
-    """
-    for event in events:
-        to = routes[event, 0]
-        come = routes[event, 1]
-        elements = routes[event, 3]
-        for _ in range(routes[event, 2]):
-            for lane in range(0, elements, LANES):
-                _add_to(target, to + lane, load(source, come + lane))
-            to += steps[0]
-            come += steps[1]
+
+@njit(cache=True, nogil=True)
+def _class_size(height, width, channels, stride):
+    """Rows and elements of a row that the products of one class of inputs take, with one row and pixel in front, and
+    room for the last panel's padding behind each row."""
+    return (height - 1) // stride + 2, ((width - 1) // stride + 2) * channels + LANES
+
+
+@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+def _conv_currents(events, pixel_I, weights_GRJ, geometry, most, sums, blocks, currents_BHWTO):
+    """Tasks are (sample, block of time steps). `sums` tells the dtype of the sums, `most` how many weights fit into one
+    of the weights' own dtype."""
+    batch, out_height, out_width, steps, outputs = currents_BHWTO.shape
+    taps, stride, channels = geometry.taps, geometry.stride, geometry.channels
+    divisor = np.float32(stride * stride)
+    for task in prange(batch * blocks):
+        b, block = task // blocks, task % blocks
+        first_P = np.empty(geometry.height * geometry.width + 1, np.int64)
+        sums_J = np.empty(TILE, sums.dtype)
+        for t in range(steps * block // blocks, steps * (block + 1) // blocks):
+            _find_pixels(events, b, t, pixel_I, first_P)
+            for tile in range(len(weights_GRJ)):
+                width = min(TILE, outputs - tile * TILE)
+                for oy in range(out_height):
+                    for ox in range(out_width):
+                        total = zero_tile(sums)
+                        for ky in range(taps):
+                            pixel = (oy * stride + ky) * geometry.width + ox * stride
+                            shift = (ky * taps - pixel) * channels  # from an input to its row of weights
+                            first, end = first_P[pixel], first_P[pixel + taps]
+                            total = add_rows(events.inputs, first, end, shift, weights_GRJ[tile], most, total, sums)
+                        store(sums_J, 0, total)
+                        target = currents_BHWTO[b, oy, ox, t, tile * TILE :]
+                        for output in range(width):
+                            target[output] = np.float32(sums_J[output]) / divisor
+
+
+@njit(forceinline=True)
+def _find_pixels(events, b, t, pixel_I, first_P):
+    """The events of step t that lie in pixel p or behind it begin at first_P[p]."""
+    first, end = at(events.first_BT[b], t), at(events.first_BT[b], t + 1)
+    first_P[:] = first
+    for event in range(first, end):
+        first_P[pixel_I[events.inputs[event]] + 1] = event + 1
+    for pixel in range(1, len(first_P)):
+        first_P[pixel] = max(first_P[pixel], first_P[pixel - 1])
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _conv_weight_gradient(events, grads_BHWTO, geometry, partial_AGRD):
+    """Task a adds up samples a, a + A, ..."""
+    batch, out_height, out_width, steps, outputs = grads_BHWTO.shape
+    tasks, pairs, rows, _ = partial_AGRD.shape
+    run = geometry.taps * geometry.channels
+    work = out_height * out_width * pairs
+    for task in prange(tasks):
+        grads_TD = np.zeros((steps, PAIR), np.float32)
+        for number in range((batch - task + tasks - 1) // tasks * work):
+            b, cell, pair = task + number // work * tasks, number // pairs % (out_height * out_width), number % pairs
+            oy, ox = cell // out_width, cell % out_width
+            width = min(PAIR, outputs - pair * PAIR)
+            for t in range(steps):
+                for output in range(width):
+                    grads_TD[t, output] = grads_BHWTO[b, oy, ox, t, pair * PAIR + output]
+            first_I = events.first_BI[b]
+            for ky in range(geometry.taps):
+                first_input = ((oy * geometry.stride + ky) * geometry.width + ox * geometry.stride) * geometry.channels
+                for row in range(run):
+                    first, end = at(first_I, first_input + row), at(first_I, first_input + row + 1)
+                    if first < end:
+                        target = ((task * pairs + pair) * rows + ky * run + row) * PAIR
+                        total = load_pair(partial_AGRD, target)
+                        store(partial_AGRD, target, add_steps(events.step, first, end, grads_TD, total))
 
 
 @njit(cache=True, nogil=True)
@@ -188,82 +271,9 @@ def _add_to(values, first, vector):
     store(values, first, load(values, first) + vector)
 
 
-@lru_cache(maxsize=64)
-def _routes(
-    in_hw: tuple[int, int], out_hw: tuple[int, int], kernel_shape: tuple[int, int, int, int], stride: int
-) -> tuple[np.ndarray, tuple[int, int]]:
-    """What each input reaches: int32 (H * W * I, 4), a row as in `_follow_routes`, and the steps from run to run.
-
-    The target is the output (oy, ox, padded o), the source the packed kernel. A run goes along ox, runs along oy.
-    """
-    size, _, channels, outputs = kernel_shape
-    outputs = _padded(outputs)
-    slots = -(-size // stride)
-    y, x, channel = np.ogrid[: in_hw[0], : in_hw[1], :channels]
-    first_y, count_y = _reached(y, out_hw[0], size, stride)
-    first_x, count_x = _reached(x, out_hw[1], size, stride)
-    target = (first_y * out_hw[1] + first_x) * outputs
-    slot = first_x - x // stride + slots - 1
-    source = ((((y - first_y * stride) * stride + x % stride) * channels + channel) * slots + slot) * outputs
-    columns = np.broadcast_arrays(target, source, count_y, count_x * outputs)
-    routes = np.stack(columns, -1).reshape(-1, 4).astype(np.int32)
-    routes.flags.writeable = False
-    return routes, (out_hw[1] * outputs, -stride * stride * channels * slots * outputs)
-
-
-def _reached(position: np.ndarray, out_extent: int, size: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
-    """Along one axis: the first output that an input position reaches, and how many."""
-    first = np.maximum(-((size - 1 - position) // stride), 0)
-    last = np.minimum(position // stride, out_extent - 1)
-    return first, np.maximum(last - first + 1, 0)
-
-
-def _output_size(
-    in_hw: tuple[int, int], kernel_KKIO: np.ndarray, stride: int, currents_TBHWO: np.ndarray
-) -> tuple[int, int]:
-    """Rows and columns of the output; asserts that the arrays fit: vectors are read without bounds checks."""
-    out_hw = tuple((extent - kernel_KKIO.shape[0]) // stride + 1 for extent in in_hw)
-    expected = (*out_hw, kernel_KKIO.shape[3])
-    assert currents_TBHWO.shape[2:] == expected, f"currents {currents_TBHWO.shape[2:]}; expected {expected}"
-    assert currents_TBHWO.flags.c_contiguous, "currents must be C-contiguous"
-    return out_hw
-
-
-def _accumulator(kernel_KKIO: np.ndarray, indptr: np.ndarray) -> type[np.generic]:
-    """The narrowest dtype in which sums are exact; float32 for a float32 kernel."""
-    if kernel_KKIO.dtype != np.int8:
-        return np.float32
-    largest = int(np.abs(kernel_KKIO.astype(np.int16)).max()) * int(np.diff(indptr).max())
-    return np.int16 if largest <= np.iinfo(np.int16).max else np.int32
-
-
-def _pack(kernel_KKIO: np.ndarray, stride: int) -> np.ndarray:
-    """The kernel as (ky, kx % stride, i, slot, padded o), where slot = ceil(K / stride) - 1 - kx // stride.
-
-    The last slots may stand for taps beyond the kernel: zeros that no route leads to.
-    """
-    size, _, channels, _ = kernel_KKIO.shape
-    slots = -(-size // stride)
-    kernel = np.pad(_pad_outputs(kernel_KKIO), ((0, 0), (0, slots * stride - size), (0, 0), (0, 0)))
-    by_slot = kernel.reshape(size, slots, stride, channels, -1)[:, ::-1]
-    return np.ascontiguousarray(by_slot.transpose(0, 2, 3, 1, 4))
-
-
-def _unpack(packed: np.ndarray, stride: int, kernel_KKIO: np.ndarray) -> None:
-    """The inverse of `_pack`, into kernel_KKIO."""
-    size, _, channels, outputs = kernel_KKIO.shape
-    slots = -(-size // stride)
-    by_slot = packed.reshape(size, stride, channels, slots, -1)[:, :, :, ::-1]
-    kernel = by_slot.transpose(0, 3, 1, 2, 4).reshape(size, slots * stride, channels, -1)
-    kernel_KKIO[:] = kernel[:, :size, :, :outputs]
-
-
-def _pad_outputs(values: np.ndarray) -> np.ndarray:
-    """The last axis padded with zeros to whole vectors."""
-    missing = _padded(values.shape[-1]) - values.shape[-1]
-    return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, missing)]) if missing else values
-
-
-def _padded(outputs: int) -> int:
-    """The next multiple of LANES."""
-    return -(-outputs // LANES) * LANES
+def _tiles(values: np.ndarray, width: int) -> np.ndarray:
+    """The last axis cut into tiles, the others flattened: (tiles, rows, width), padded with zeros."""
+    rows = values.reshape(-1, values.shape[-1])
+    missing = -rows.shape[1] % width
+    tiles = np.pad(rows, ((0, 0), (0, missing))).reshape(len(rows), -1, width)
+    return np.ascontiguousarray(tiles.transpose(1, 0, 2))

@@ -8,7 +8,7 @@ the strip's weight gradient with the sample's events sorted by input, so that a 
 import numpy as np
 from numba import njit, prange
 
-from snntha.kernels.cpu.events import Rows, by_input, by_sample
+from snntha.kernels.cpu.events import Spikes
 from snntha.kernels.cpu.strip import (
     STRIPS,
     DropoutConstants,
@@ -27,6 +27,7 @@ from snntha.kernels.cpu.strip import (
     strip_count,
     tile_count,
 )
+from snntha.kernels.cpu.sums import add_rows, add_steps
 from snntha.kernels.cpu.vector import (
     LANES,
     PAIR,
@@ -34,9 +35,7 @@ from snntha.kernels.cpu.vector import (
     at,
     load,
     load_pair,
-    load_tile,
     store,
-    to_dtype,
     zero_tile,
 )
 from snntha.kernels.cpu.workspace import workspace
@@ -111,15 +110,8 @@ def _add_events(events, weights_IJ, b, sums_TJ):
     """Sums of the weights of each step's events; EXACT_INT8 events at a time in the weights' dtype."""
     first_T = events.first_BT[b]
     for t in range(len(sums_TJ)):
-        total = zero_tile(sums_TJ)
-        event, end = at(first_T, t), at(first_T, t + 1)
-        while event < end:
-            part = zero_tile(weights_IJ)
-            stop = min(event + EXACT_INT8, end)
-            for position in range(event, stop):
-                part = part + load_tile(weights_IJ, at(events.inputs, position) * TILE)
-            total = total + to_dtype(part, sums_TJ)
-            event = stop
+        first, end = at(first_T, t), at(first_T, t + 1)
+        total = add_rows(events.inputs, first, end, 0, weights_IJ, EXACT_INT8, zero_tile(sums_TJ), sums_TJ)
         store(sums_TJ, t * TILE, total)
 
 
@@ -134,10 +126,10 @@ def _add_gradients(events, b, grad_currents_TD, grad_ID, grad_D):
     """For each input add the current gradients of the steps at which it fired; for the bias those of all steps."""
     first_I = events.first_BI[b]
     for i in range(len(first_I) - 1):
-        total = load_pair(grad_ID, i * PAIR)
-        for event in range(at(first_I, i), at(first_I, i + 1)):
-            total = total + load_pair(grad_currents_TD, at(events.step, event))
-        store(grad_ID, i * PAIR, total)
+        first, end = at(first_I, i), at(first_I, i + 1)
+        if first < end:
+            total = add_steps(events.step, first, end, grad_currents_TD, load_pair(grad_ID, i * PAIR))
+            store(grad_ID, i * PAIR, total)
     total = load_pair(grad_D, 0)
     for t in range(len(grad_currents_TD)):
         total = total + load_pair(grad_currents_TD, t * PAIR)
@@ -196,17 +188,17 @@ class DenseLayer:
         _pack(self.weight_NI, self.order_I, self.weights_GIJ)
         self.bias_P = pad_to_tiles(np.zeros(neurons, np.float32) if bias_N is None else bias_N)
 
-    def forward(self, rows: Rows, *, membrane: bool) -> LayerOutput:
+    def forward(self, spikes: Spikes, *, membrane: bool) -> LayerOutput:
         """Integrate the events and fire."""
-        self.rows = rows
-        self.events = by_sample(rows, f"samples {self.number}")
-        size = rows.time_steps, rows.batch, self.neurons
-        shape_BGTJ = rows.batch, len(self.weights_GIJ), rows.time_steps, TILE
-        self.sums_BGTJ = workspace.take(f"sums {self.number}", shape_BGTJ, _sum_dtype(self.weights_GIJ, rows))
-        self.kept_BGTF = empty_kept(self.drop, *size, f"kept {self.number}")
-        fired = LayerOutput.empty(*size, membrane)
+        self.spikes = spikes
+        size = spikes.time_steps, spikes.batch, self.neurons
+        shape_BGTJ = spikes.batch, len(self.weights_GIJ), spikes.time_steps, TILE
+        sum_dtype = _sum_dtype(self.weights_GIJ, spikes.fullest_step)
+        self.sums_BGTJ = workspace.take(f"{self.number} sums", shape_BGTJ, sum_dtype)
+        self.kept_BGTF = empty_kept(self.drop, *size, self.number)
+        fired = LayerOutput.empty(*size, membrane, self.number)
         _forward(
-            self.events,
+            spikes.events,
             self.weights_GIJ,
             self.bias_P,
             self.sums_BGTJ,
@@ -219,13 +211,13 @@ class DenseLayer:
 
     def backward(self, source: GradientSource) -> dict[str, np.ndarray]:
         """Gradients of weight and bias; those of the currents are kept unless this is the first layer."""
-        rows, neurons, inputs = self.rows, self.neurons, len(self.order_I)
-        events = by_input(self.events, inputs)
-        blocks = max(1, min(rows.batch, BACKWARD_TASKS // strip_count(neurons)))
+        spikes, neurons, inputs = self.spikes, self.neurons, len(self.order_I)
+        events = spikes.by_input()
+        blocks = max(1, min(spikes.batch, BACKWARD_TASKS // strip_count(neurons)))
         grad_weight_ANI = np.empty((blocks, neurons, inputs), np.float32)
         grad_bias_AN = np.empty((blocks, neurons), np.float32)
-        kept_samples = 0 if self.number == 0 else rows.batch
-        self.grad_BTN = np.empty((kept_samples, rows.time_steps, neurons), np.float32)
+        kept_samples = 0 if self.number == 0 else spikes.batch
+        self.grad_BTN = np.empty((kept_samples, spikes.time_steps, neurons), np.float32)
         _backward(
             events,
             self.sums_BGTJ,
@@ -249,17 +241,16 @@ class DenseLayer:
         return GradientSource(dense_BTM=self.grad_BTN, weights_FML=weights_FML)
 
     def release(self) -> None:
-        self.rows.release()
-        workspace.give(f"samples {self.number}", self.events.inputs)
-        workspace.give(f"sums {self.number}", self.sums_BGTJ)
-        workspace.give(f"kept {self.number}", self.kept_BGTF)
+        self.spikes.release()
+        workspace.give(f"{self.number} sums", self.sums_BGTJ)
+        workspace.give(f"{self.number} kept", self.kept_BGTF)
 
 
-def _sum_dtype(weights_GIJ: np.ndarray, rows: Rows) -> type[np.generic]:
-    """The narrower of two integer dtypes that holds the sums of +-1 weights; float32 for float weights."""
+def _sum_dtype(weights_GIJ: np.ndarray, most: int) -> type[np.generic]:
+    """The narrower of two integer dtypes that holds sums of that many +-1 weights; float32 for float weights."""
     if weights_GIJ.dtype != np.int8:
         return np.float32
-    return np.int8 if int(np.diff(rows.indptr).max()) <= EXACT_INT8 else np.int32
+    return np.int8 if most <= EXACT_INT8 else np.int32
 
 
 def _sum_blocks(parts: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
-"""From packed spikes to event rows, and event rows sorted by input.
+"""The events that a layer receives: listed by step for the forward pass, by input for the weight gradient.
 
-Rows are those of `spec.Events`: row `t * B + b` lists what fired. An index takes 16 bits where the layer is small
-enough.
+What a layer fired is kept as bits, and both lists are derived from these, eight bits at a time, when they are needed.
+The events of the network's input may count an input twice in one step: they come as lists and are sorted. An index
+takes 16 bits where the layer is small enough.
 """
 
 from dataclasses import dataclass
@@ -10,34 +11,101 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from snntha.kernels.cpu.vector import PAIR, TILE, at, count_ones, lowest_one
+from snntha.kernels.cpu.vector import OCTET, PAIR, TILE, at, count_ones, load_octet, lowest_one, raised, store
 from snntha.kernels.cpu.workspace import workspace
+
+POSITIONS = np.array([sorted(range(OCTET), key=lambda bit: not byte >> bit & 1) for byte in range(2**OCTET)])
+POSITIONS.flags.writeable = False  # for each byte, the places of its ones in front
+
+
+class BySample(NamedTuple):
+    """Sample after sample: b's events of step t are inputs[first_BT[b, t] : first_BT[b, t + 1]], ascending."""
+
+    first_BT: np.ndarray  # int64, (batch, time_steps + 1)
+    inputs: np.ndarray
+
+
+class ByInput(NamedTuple):
+    """By input: sample b's input i fired at steps step[first_BI[b, i] : first_BI[b, i + 1]] / PAIR, ascending."""
+
+    first_BI: np.ndarray  # int64, (batch, inputs + 1)
+    step: np.ndarray  # in elements of a (T, PAIR) array
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Events as numpy arrays; `index` is the workspace's buffer of that name, if any."""
+class Spikes:
+    """What a layer receives during a minibatch. `events` and `bits_BGTF` are buffers of the workspace."""
 
-    indptr: np.ndarray  # int64, (T * B + 1,)
-    index: np.ndarray  # uint16 or int32
     time_steps: int
     batch: int
-    buffer: str | None
+    inputs: int
+    events: BySample
+    bits_BGTF: np.ndarray | None  # as in `strip.LayerOutput`; None for the network's input
+    count_BP: np.ndarray | None  # how often each input fired; None for the network's input
+    name: str
 
     @classmethod
-    def of(cls, indptr: np.ndarray, index: np.ndarray, time_steps: int, batch: int, inputs: int) -> "Rows":
-        """The events of a batch, as in `spec.Events`, of so many inputs."""
+    def of_input(cls, indptr: np.ndarray, index: np.ndarray, time_steps: int, batch: int, inputs: int) -> "Spikes":
+        """The events of a batch, rows as in `spec.Events`, of so many inputs."""
         assert len(index) == 0 or int(index.max()) < inputs, f"an event outside the {inputs} inputs"
-        return cls(np.ascontiguousarray(indptr), index.astype(index_dtype(inputs)), time_steps, batch, None)
+        first_BT = _first(np.diff(indptr).reshape(time_steps, batch).T, spare=0)
+        sorted_index = workspace.take("input events", index.shape, index_dtype(inputs))
+        _copy_rows(np.ascontiguousarray(indptr), index, first_BT, sorted_index)
+        return cls(time_steps, batch, inputs, BySample(first_BT, sorted_index), None, None, "input")
 
     @classmethod
-    def none(cls, time_steps: int, batch: int) -> "Rows":
+    def of_layer(cls, bits_BGTF: np.ndarray, count_BP: np.ndarray, neurons: int, number: int) -> "Spikes":
+        """What layer `number` fired."""
+        words_BGT = bits_BGTF.view(np.uint64)[..., 0]  # bit j: neuron g * TILE + j
+        batch, _, steps = words_BGT.shape
+        count_BT = np.empty((batch, steps), np.int64)
+        _count_steps(words_BGT, count_BT)
+        first_BT = _first(count_BT, spare=OCTET)
+        index = workspace.take(f"{number} events", (int(first_BT[-1, -1]) + OCTET,), index_dtype(neurons))
+        _list_events(words_BGT, POSITIONS.astype(index.dtype), first_BT, index)
+        return cls(steps, batch, neurons, BySample(first_BT, index), bits_BGTF, count_BP, str(number))
+
+    @classmethod
+    def none(cls, time_steps: int, batch: int) -> "Spikes":
         """Images cause no events."""
-        return cls(np.zeros(1, np.int64), np.empty(0, np.uint16), time_steps, batch, None)
+        events = BySample(np.zeros((batch, time_steps + 1), np.int64), np.empty(0, np.uint16))
+        return cls(time_steps, batch, 0, events, None, None, "input")
+
+    @property
+    def fullest_step(self) -> int:
+        """The largest number of events of one sample in one step."""
+        return int(np.diff(self.events.first_BT).max())
+
+    def by_input(self) -> ByInput:
+        """Sorted by input; `step` is the workspace's buffer "steps"."""
+        if self.bits_BGTF is None:
+            return self._sorted()
+        assert self.count_BP is not None
+        first_BI = _first(self.count_BP[:, : self.inputs], spare=OCTET)
+        step = workspace.take("steps", (int(first_BI[-1, -1]) + OCTET,), index_dtype(self.time_steps * PAIR))
+        places = (POSITIONS * PAIR).astype(step.dtype)
+        _list_steps(self.bits_BGTF.view(np.uint64)[..., 0], places, first_BI, step)
+        return ByInput(first_BI, step)
+
+    def _sorted(self) -> ByInput:
+        count_BI = np.zeros((self.batch, self.inputs), np.int64)
+        _count_inputs(self.events, count_BI)
+        first_BI = _first(count_BI, spare=0)
+        step = workspace.take("steps", self.events.inputs.shape, index_dtype(self.time_steps * PAIR))
+        _sort_steps(self.events, first_BI, step)
+        return ByInput(first_BI, step)
+
+    def release_events(self) -> None:
+        """Hand back the list of a layer's spikes, which the forward pass was the last to need."""
+        if self.bits_BGTF is not None:
+            workspace.give(f"{self.name} events", self.events.inputs)
 
     def release(self) -> None:
-        if self.buffer is not None:
-            workspace.give(self.buffer, self.index)
+        """Hand back what the backward pass needed."""
+        if self.bits_BGTF is not None:
+            workspace.give(f"{self.name} spikes", self.bits_BGTF)
+        else:
+            workspace.give("input events", self.events.inputs)
 
 
 def index_dtype(size: int) -> type[np.generic]:
@@ -45,83 +113,13 @@ def index_dtype(size: int) -> type[np.generic]:
     return np.uint16 if size <= 2**16 else np.int32
 
 
-def unpack(bits_BGTF: np.ndarray, neurons: int, buffer: str) -> Rows:
-    """Rows of a layer whose spikes are packed as in `strip.LayerOutput`, in a buffer of the workspace."""
-    words_BGT = bits_BGTF.view(np.uint64)[..., 0]  # bit j: neuron g * TILE + j
-    batch, _, steps = words_BGT.shape
-    indptr = np.zeros(steps * batch + 1, np.int64)
-    _count_rows(words_BGT, indptr)
-    np.cumsum(indptr, out=indptr)
-    index = workspace.take(buffer, (int(indptr[-1]),), index_dtype(neurons))
-    _fill_rows(words_BGT, indptr, index)
-    return Rows(indptr, index, steps, batch, buffer)
-
-
-class ByInput(NamedTuple):
-    """The same events, for each sample sorted by input.
-
-    Sample b's input i fired at steps step[first_BI[b, i] : first_BI[b, i + 1]] / PAIR, ascending.
-    """
-
-    first_BI: np.ndarray  # int64, (batch, inputs + 1)
-    step: np.ndarray  # in elements of a (T, PAIR) array
-
-
-class BySample(NamedTuple):
-    """The same events, sample after sample: b's events of step t are inputs[first_BT[b, t] : first_BT[b, t + 1]]."""
-
-    first_BT: np.ndarray  # int64, (batch, time_steps + 1)
-    inputs: np.ndarray
-
-
-def by_sample(rows: Rows, buffer: str) -> BySample:
-    """Copy into a buffer of the workspace."""
-    count_TB = np.diff(rows.indptr).reshape(rows.time_steps, rows.batch)
-    first_BT = np.zeros((rows.batch, rows.time_steps + 1), np.int64)
-    first_BT[:, 1:] = count_TB.T
-    np.cumsum(first_BT, axis=None, out=first_BT.reshape(-1))  # the next sample begins where this one ends
-    index = workspace.take(buffer, rows.index.shape, rows.index.dtype)
-    _copy_rows(rows.indptr, rows.index, first_BT, index)
-    return BySample(first_BT, index)
-
-
-def by_input(events: BySample, inputs: int) -> ByInput:
-    """Sort; `step` is the workspace's buffer "steps"."""
-    batch, steps = len(events.first_BT), events.first_BT.shape[1] - 1
-    first_BI = np.zeros((batch, inputs + 1), np.int64)
-    _count_inputs(events, first_BI)
-    np.cumsum(first_BI, axis=None, out=first_BI.reshape(-1))
-    step = workspace.take("steps", events.inputs.shape, index_dtype(steps * PAIR))
-    _fill_steps(events, first_BI, step)
-    return ByInput(first_BI, step)
-
-
-@njit(parallel=True, cache=True, nogil=True)
-def _count_rows(words_BGT, indptr):
-    batch, tiles, steps = words_BGT.shape
-    for b in prange(batch):
-        count_T = np.zeros(steps, np.int64)
-        for tile in range(tiles):
-            for t in range(steps):
-                count_T[t] += count_ones(words_BGT[b, tile, t])
-        for t in range(steps):
-            indptr[t * batch + b + 1] = count_T[t]
-
-
-@njit(parallel=True, cache=True, nogil=True)
-def _fill_rows(words_BGT, indptr, index):
-    batch, tiles, steps = words_BGT.shape
-    for b in prange(batch):
-        position_T = indptr[b : steps * batch : batch].copy()
-        for tile in range(tiles):
-            for t in range(steps):
-                word = words_BGT[b, tile, t]
-                position = position_T[t]
-                while word != np.uint64(0):
-                    index[position] = tile * TILE + lowest_one(word)
-                    word &= word - np.uint64(1)
-                    position += 1
-                position_T[t] = position
+def _first(count_BN: np.ndarray, spare: int) -> np.ndarray:
+    """Where each of the N lists of a sample begins, and the last one ends; `spare` places are left behind a sample."""
+    batch, lists = count_BN.shape
+    first_BN = np.zeros((batch, lists + 1), np.int64)
+    np.cumsum(count_BN, axis=1, out=first_BN[:, 1:])
+    first_BN[1:] += np.cumsum(first_BN[:-1, -1] + spare)[:, None]
+    return first_BN
 
 
 @njit(parallel=True, cache=True, nogil=True)
@@ -135,15 +133,89 @@ def _copy_rows(indptr, index, first_BT, copied):
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _count_inputs(events, first_BI):
-    """Counts go one place to the right of their input."""
-    for b in prange(len(first_BI)):
-        for event in range(events.first_BT[b, 0], events.first_BT[b, -1]):
-            first_BI[b, at(events.inputs, event) + 1] += 1
+def _count_steps(words_BGT, count_BT):
+    batch, tiles, steps = words_BGT.shape
+    for b in prange(batch):
+        count_BT[b] = 0
+        for tile in range(tiles):
+            for t in range(steps):
+                count_BT[b, t] += count_ones(words_BGT[b, tile, t])
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _fill_steps(events, first_BI, step):
+def _list_events(words_BGT, places, first_BT, index):
+    """`places`: POSITIONS in the dtype of `index`."""
+    batch, tiles, steps = words_BGT.shape
+    for b in prange(batch):
+        for t in range(steps):
+            position = first_BT[b, t]
+            for tile in range(tiles):
+                position = _list_ones(words_BGT[b, tile, t], places, tile * TILE, 1, index, position)
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _list_steps(words_BGT, places, first_BI, step):
+    """`places`: PAIR times POSITIONS in the dtype of `step`."""
+    batch, tiles, steps = words_BGT.shape
+    inputs = first_BI.shape[1] - 1
+    blocks = (steps + TILE - 1) // TILE
+    for b in prange(batch):
+        words_AT = np.zeros((blocks, TILE), np.uint64)
+        for tile in range(tiles):
+            words_AT.reshape(-1)[:steps] = words_BGT[b, tile]
+            words_AT.reshape(-1)[steps:] = 0
+            for block in range(blocks):
+                _transpose(words_AT[block])
+            for neuron in range(min(TILE, inputs - tile * TILE)):
+                position = first_BI[b, tile * TILE + neuron]
+                for block in range(blocks):
+                    first = block * TILE * PAIR
+                    position = _list_ones(words_AT[block, neuron], places, first, PAIR, step, position)
+
+
+@njit(forceinline=True)
+def _list_ones(word, places, first, scale, numbers, position):
+    """numbers[position], ... become first + scale * the positions of the ones, ascending; returns the next position.
+
+    Whole octets are written: up to OCTET - 1 numbers behind those are overwritten.
+    """
+    while word != np.uint64(0):
+        zeros = lowest_one(word) & ~(OCTET - 1)
+        word >>= np.uint64(zeros)
+        first += zeros * scale
+        byte = word & np.uint64(0xFF)
+        store(numbers, position, raised(load_octet(places, np.intp(byte) * OCTET), first))
+        position += count_ones(byte)
+        word &= ~np.uint64(0xFF)
+    return position
+
+
+@njit(forceinline=True)
+def _transpose(words):
+    """64 words of 64 bits in place: bit j of word i becomes bit i of word j. Quadrants are swapped, then theirs."""
+    width = np.uint64(32)
+    mask = np.uint64(0xFFFFFFFF)
+    while width != np.uint64(0):
+        row = 0
+        while row < 64:
+            other = row + np.intp(width)
+            swapped = ((words[row] >> width) ^ words[other]) & mask
+            words[row] ^= swapped << width
+            words[other] ^= swapped
+            row = (other + 1) & ~np.intp(width)
+        width >>= np.uint64(1)
+        mask ^= mask << width
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _count_inputs(events, count_BI):
+    for b in prange(len(count_BI)):
+        for event in range(events.first_BT[b, 0], events.first_BT[b, -1]):
+            count_BI[b, at(events.inputs, event)] += 1
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _sort_steps(events, first_BI, step):
     first_BT = events.first_BT
     for b in prange(len(first_BT)):
         position_I = first_BI[b].copy()

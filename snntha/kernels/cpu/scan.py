@@ -1,11 +1,11 @@
 """Layers whose currents are computed beforehand (numba): convolutions, and the constant current of static images.
 
 A convolution's currents of all steps are kept. Its BatchNorm is x * scale + shift with one scale and shift for each
-step and channel (`reference.affine`), applied while a tile is scanned. The backward pass of a sample computes its
+step and channel (`reference.affine`), applied while a strip is scanned. The backward pass of a sample computes its
 membranes again.
 
-More axis legend: S time step, or one entry that holds at every step; Q channels, repeated from the start so that each
-strip finds those of its LANES neurons in a row.
+More axis legend: V pixel of a layer's output, so that time comes behind it: a strip finds its steps close together; S
+time step, or one entry that holds at every step.
 """
 
 from typing import NamedTuple
@@ -23,24 +23,15 @@ from snntha.kernels.cpu.strip import (
     spike_gradients,
     strip_at,
 )
-from snntha.kernels.cpu.vector import LANES, fill, load, store_row
+from snntha.kernels.cpu.vector import LANES, fill, load, load_row, store_row
 
 
 class Currents(NamedTuple):
-    """What a layer integrates: values_SBN * scale + shift, neurons channels-last."""
+    """What a layer integrates: values * scale + shift."""
 
-    values_SBN: np.ndarray
-    scale_TQ: np.ndarray
-    shift_TQ: np.ndarray
-    channels: int
-
-    @classmethod
-    def of(cls, values_SBN: np.ndarray, scale_SC: np.ndarray, shift_SC: np.ndarray, time_steps: int) -> "Currents":
-        channels = scale_SC.shape[1]
-        channel_Q = np.arange(channels + LANES - 1) % channels
-        step_T = np.arange(time_steps) % len(scale_SC)
-        repeated = np.ix_(step_T, channel_Q)
-        return cls(values_SBN, scale_SC[repeated], shift_SC[repeated], channels)
+    values_BVSC: np.ndarray
+    scale_SC: np.ndarray
+    shift_SC: np.ndarray
 
 
 @njit(parallel=True, cache=True, nogil=True)
@@ -61,55 +52,65 @@ def scan(currents, neuron, drop, kept_BGTF, bits_BGTF, count_BP, membrane_TBN):
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def scan_back(currents, neuron, drop, kept_BGTF, source, shape_HWC, grad_SBN):
+def scan_back(currents, neuron, drop, kept_BGTF, source, shape_HWC, steps, grad_BVSC):
     """Fill the gradient of what is integrated, or its sum over time where S is 1; tasks are samples."""
-    batch, neurons = currents.values_SBN.shape[1:]
-    steps = len(currents.scale_TQ)
-    from_conv = len(source.conv_TBHWO) > 0
+    batch, pixels, entries, channels = grad_BVSC.shape
+    neurons = pixels * channels
+    from_conv = len(source.conv_BHWTO) > 0
     for b in prange(batch):
         work_TL = np.empty((steps, LANES), np.float32)
         bias = fill(np.float32(0))
-        grad_spikes_TL = np.zeros((steps, LANES), np.float32)
-        grad_spikes_THWC = np.empty((steps * from_conv, shape_HWC[0], shape_HWC[1], shape_HWC[2]), np.float32)
+        own_TL = np.empty((steps, LANES), np.float32)
+        spare = steps + 1 if from_conv else 0  # what the last strip reads behind its neurons lies in the next row
+        grad_spikes_THWC = np.empty((spare, shape_HWC[0], shape_HWC[1], shape_HWC[2]), np.float32)
         if from_conv:
-            conv_input_gradient(source.conv_TBHWO, source.panels, source.stride, b, grad_spikes_THWC)
+            above_HWTO = source.conv_BHWTO[b]
+            conv_input_gradient(above_HWTO, source.panels_QOL, source.start_Q, source.stride, grad_spikes_THWC[:steps])
+        grad_spikes_TN = grad_spikes_THWC.reshape(spare, neurons)
         for number in range((neurons + LANES - 1) // LANES):
             strip = strip_at(number, b, batch, neurons)
             _fill(currents, strip, work_TL)
             integrate_again(work_TL, bias, work_TL, neuron, drop, strip, kept_BGTF)
+            grad_spikes_TL = own_TL[:, :]
             if from_conv:
-                _copy_in(grad_spikes_THWC, strip, grad_spikes_TL)
+                grad_spikes_TL = grad_spikes_TN[:, strip.first :]
             else:
-                spike_gradients(source, strip, grad_spikes_TL)
+                spike_gradients(source, strip, own_TL)
             integrate_back(work_TL, grad_spikes_TL, source.membrane_TBP, neuron, drop, strip, kept_BGTF)
-            if len(grad_SBN) == steps:
-                copy_out(work_TL, strip, grad_SBN[:, b])
+            if entries < steps:
+                total = load_row(work_TL, 0)
+                for t in range(1, steps):
+                    total = total + load_row(work_TL, t)
+                store_row(work_TL, 0, total)
+            if channels % LANES == 0:
+                pixel, channel = strip.first // channels, strip.first % channels
+                target_SL = grad_BVSC[b, pixel, :, channel : channel + LANES]
+                for entry in range(entries):
+                    store_row(target_SL, entry, load_row(work_TL, entry))
             else:
                 for lane in range(strip.width):
-                    grad_SBN[0, b, strip.first + lane] = work_TL[:, lane].sum()
+                    pixel, channel = (strip.first + lane) // channels, (strip.first + lane) % channels
+                    for entry in range(entries):
+                        grad_BVSC[b, pixel, entry, channel] = work_TL[entry, lane]
 
 
 @njit(forceinline=True)
 def _fill(currents, strip, currents_TL):
     """The strip's currents, normalised; neurons that are missing in the last strip get zeros."""
-    values_SBN, scale_TQ, shift_TQ = currents.values_SBN, currents.scale_TQ, currents.shift_TQ
-    channel = strip.first % currents.channels
-    for t in range(len(currents_TL)):
-        row = (t if len(values_SBN) > 1 else 0) * strip.batch + strip.b
-        first, first_scale = row * strip.neurons + strip.first, t * scale_TQ.shape[1] + channel
-        if strip.width == LANES:
-            scaled = load(values_SBN, first) * load(scale_TQ, first_scale)
-            store_row(currents_TL, t, scaled + load(shift_TQ, first_scale))
-        else:
-            values, scale, shift = values_SBN.reshape(-1)[first:], scale_TQ[t, channel:], shift_TQ[t, channel:]
-            for neuron in range(strip.width):
-                currents_TL[t, neuron] = values[neuron] * scale[neuron] + shift[neuron]
-            currents_TL[t, strip.width :] = 0
-
-
-@njit(forceinline=True)
-def _copy_in(grad_spikes_THWC, strip, grad_spikes_TL):
-    """The strip's part of a sample's spike gradients."""
-    grad_spikes_TN = grad_spikes_THWC.reshape(len(grad_spikes_TL), strip.neurons)
-    for t in range(len(grad_spikes_TL)):
-        grad_spikes_TL[t, : strip.width] = grad_spikes_TN[t, strip.first : strip.first + strip.width]
+    values_BVSC, scale_SC, shift_SC = currents.values_BVSC, currents.scale_SC, currents.shift_SC
+    channels = values_BVSC.shape[3]
+    row_step, norm_step = int(values_BVSC.shape[2] > 1), int(len(scale_SC) > 1)
+    if channels % LANES == 0:
+        pixel, channel = strip.first // channels, strip.first % channels
+        rows_SL = values_BVSC[strip.b, pixel, :, channel : channel + LANES]
+        for t in range(len(currents_TL)):
+            first = t * norm_step * channels + channel
+            scaled = load_row(rows_SL, t * row_step) * load(scale_SC, first)
+            store_row(currents_TL, t, scaled + load(shift_SC, first))
+    else:
+        currents_TL[:, strip.width :] = 0
+        for lane in range(strip.width):
+            pixel, channel = (strip.first + lane) // channels, (strip.first + lane) % channels
+            for t in range(len(currents_TL)):
+                scaled = values_BVSC[strip.b, pixel, t * row_step, channel] * scale_SC[t * norm_step, channel]
+                currents_TL[t, lane] = scaled + shift_SC[t * norm_step, channel]

@@ -82,8 +82,9 @@ class GradientSource(NamedTuple):
     membrane_TBP: np.ndarray = np.zeros((0, 0, 0), np.float32)
     dense_BTM: np.ndarray = np.zeros((0, 0, 0), np.float32)
     weights_FML: np.ndarray = np.zeros((0, 0, 0), np.float32)
-    conv_TBHWO: np.ndarray = np.zeros((0, 0, 0, 0, 0), np.float32)
-    panels: np.ndarray = np.zeros((0, 0, 0, 0), np.float32)  # of `conv.input_gradient_kernel`
+    conv_BHWTO: np.ndarray = np.zeros((0, 0, 0, 0, 0), np.float32)
+    panels_QOL: np.ndarray = np.zeros((0, 0, 0), np.float32)  # of `conv.input_kernel`
+    start_Q: np.ndarray = np.zeros(0, np.int64)
     stride: int = 1
 
 
@@ -95,9 +96,9 @@ class LayerOutput(NamedTuple):
     membrane_TBN: np.ndarray  # no steps unless asked for
 
     @classmethod
-    def empty(cls, time_steps: int, batch: int, neurons: int, membrane: bool) -> "LayerOutput":
+    def empty(cls, time_steps: int, batch: int, neurons: int, membrane: bool, number: int) -> "LayerOutput":
         tiles = tile_count(neurons)
-        bits_BGTF = workspace.take("spikes", (batch, tiles, time_steps, STRIPS), np.uint16)
+        bits_BGTF = workspace.take(f"{number} spikes", (batch, tiles, time_steps, STRIPS), np.uint16)
         bits_BGTF[:, -1] = 0  # of which strips without a neuron stay so
         count_BP = np.zeros((batch, tiles * TILE), np.int32)
         return cls(bits_BGTF, count_BP, np.empty((time_steps if membrane else 0, batch, neurons), np.float32))
@@ -123,10 +124,10 @@ def strip_count(neurons: int) -> int:
     return -(-neurons // LANES)
 
 
-def empty_kept(drop: DropoutConstants, time_steps: int, batch: int, neurons: int, buffer: str) -> np.ndarray:
-    """kept_BGTF, bits as in `LayerOutput`: which currents dropout leaves; no steps without dropout."""
+def empty_kept(drop: DropoutConstants, time_steps: int, batch: int, neurons: int, number: int) -> np.ndarray:
+    """kept_BGTF, bits as in `LayerOutput`: which currents of a layer dropout leaves; no steps without dropout."""
     shape = batch, tile_count(neurons), time_steps if drop.active else 0, STRIPS
-    return workspace.take(buffer, shape, np.uint16)
+    return workspace.take(f"{number} kept", shape, np.uint16)
 
 
 def pad_to_tiles(values_XN: np.ndarray) -> np.ndarray:
@@ -265,6 +266,11 @@ def spike_gradients(source, strip, grad_spikes_TL):
 @njit(forceinline=True)
 def copy_out(values_TL, strip, target_TN):
     """The strip's values into their places of a sample's array."""
-    for t in range(len(values_TL)):
-        for neuron in range(strip.width):
-            target_TN[t, strip.first + neuron] = values_TL[t, neuron]
+    if strip.width == LANES:
+        target_TL = target_TN[:, strip.first : strip.first + LANES]
+        for t in range(len(values_TL)):
+            store_row(target_TL, t, load_row(values_TL, t))
+    else:
+        for t in range(len(values_TL)):
+            for neuron in range(strip.width):
+                target_TN[t, strip.first + neuron] = values_TL[t, neuron]

@@ -19,6 +19,7 @@ from numba.extending import intrinsic, lower_builtin, models, register_model, ty
 LANES = 16  # neurons of a strip, which the neuron kernels handle at once: two AVX2 registers of float32
 PAIR = 2 * LANES  # neurons whose gradients are added at once: the rows of few steps, all in the fastest caches
 TILE = 64  # neurons whose int8 weights are added at once; their spikes at one time step are one 64-bit word
+OCTET = 8  # bits that are turned into positions at once
 
 
 class Vector(types.Type):
@@ -143,10 +144,32 @@ def load_tile(_typing, values, first):
 
 
 @intrinsic
+def load_octet(_typing, values, first):
+    """values.flat[first : first + OCTET]."""
+    return _load(values, first, OCTET)
+
+
+@intrinsic
+def raised(_typing, vector, number):
+    """`number`, in the vector's dtype, added to each of its integers."""
+
+    def generate(context, builder, signature, args):
+        amount = context.cast(builder, args[1], number, vector.dtype)
+        return builder.add(args[0], _broadcast(builder, amount, vector.ir_type))
+
+    return vector(vector, number), generate
+
+
+@intrinsic
 def zero_tile(_typing, values):
     """TILE zeros of the dtype of `values`."""
-    result = Vector(values.dtype, TILE)
-    return _built(result(values), lambda builder, _: ir.Constant(result.ir_type, None))
+    return _zeros(values, TILE)
+
+
+@intrinsic
+def zero_pair(_typing, values):
+    """PAIR zeros of the dtype of `values`."""
+    return _zeros(values, PAIR)
 
 
 @intrinsic
@@ -252,6 +275,11 @@ def _load(values: Any, first: Any, lanes: int) -> tuple:
         return builder.load(_address(context, builder, signature, args, result), align=1)
 
     return result(values, types.intp), generate
+
+
+def _zeros(values: Any, lanes: int) -> tuple:
+    result = Vector(values.dtype, lanes)
+    return _built(result(values), lambda builder, _: ir.Constant(result.ir_type, None))
 
 
 def _conversion(vector: Any, dtype: types.Type) -> Callable:

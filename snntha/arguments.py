@@ -116,13 +116,15 @@ COMMANDS = {
     ),
     "export": Command(
         "export run=FOLDER",
-        "a run's network as a packed file, C, NIR or ONNX",
+        "a run's network as a packed file, C or NIR",
         "snntha.export.command:run_command",
         (
             _RUN,
-            Argument("format=packed|c", "of the file", default="packed", key="form"),
+            Argument("format=packed|c|nir", "of the file", default="packed", key="form"),
             Argument("output=FILE", "to write; none: in the run's exports/", Path),
             Argument("quantize=int8|int16", "of membrane, threshold and leak; none: float32, of C int16"),
+            Argument("profile=exact|portable", "of NIR: our reset in full, or LIF for snnTorch", default="exact"),
+            Argument("strict=weights|thresholds|multiplier_free", "refuse a network that is not"),
             Argument("golden=N", "test samples with their spikes, written beside a packed file", int, 16, at_least=0),
             _CHECKPOINT,
             _SEED,
@@ -165,7 +167,7 @@ COMMANDS = {
             _SEED,
             _ROOT,
         ),
-        "runtime, integers, compiled C, ONNX and NIR, where installed; exit status 1 if one that must be equal is not",
+        "runtime, integers, compiled C, NIR where installed; exit status 1 if one differs that must not",
     ),
     "search": Command(
         "search [STUDY]",

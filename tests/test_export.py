@@ -6,15 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from frozen_runs import DIGITS, DVS, write_run
+from frozen_runs import DIGITS, DVS, SHD, write_run
 from test_predict import call
 from test_runtime import some_batch
 
 from snntha import data as datasets
 from snntha.config import compose
 from snntha.errors import UserError
-from snntha.export import cost, golden
+from snntha.export import cost, golden, nir
 from snntha.export.freeze import freeze, load_network
+from snntha.export.strict import breaches
 from snntha.export.verify import compare
 from snntha.runtime import packed
 
@@ -49,7 +50,8 @@ def test_verify_fails_where_a_spike_differs(run, model, tmp_path, capsys):
     other.write_bytes(packed.to_bytes(replace(frozen, layers=(wrong, last))))
     golden.path_beside(other).write_bytes(golden.path_beside(model).read_bytes())
     assert call("verify", f"model={other}", f"run={run}", "samples=5") == 1
-    assert "runtime, numpy, runtime, kernels: spikes differ that must be equal" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "runtime, numpy; runtime, kernels" in message and "spikes differ that must be equal" in message
 
 
 def test_the_first_difference_is_named():
@@ -98,3 +100,45 @@ def test_cost_of_a_run(run, capsys):
     assert call("cost", f"run={run}", "samples=10") == 0
     printed = capsys.readouterr().out
     assert "means of 10 test samples" in printed and "99.8 pJ" in printed
+
+
+@pytest.mark.parametrize("case", [DIGITS, DVS, SHD])
+def test_nir_simulators_give_the_same_spikes(tmp_path, case):
+    """The exact profile through nirtorch, the portable one through snnTorch with its reset put back."""
+    pytest.importorskip("nirtorch")
+    run = write_run(tmp_path / "run", *case)
+    network, thresholds = load_network(run, 0, "best")
+    frozen = freeze(run)
+    recorded = golden.record(network, thresholds, some_batch(frozen, 3), frozen.encoding)
+    for profile in ("exact", "portable"):
+        assert call("export", f"run={run}", "format=nir", f"profile={profile}", f"output={tmp_path / profile}") == 0
+    simulated = nir.simulate(frozen, nir.read(tmp_path / "exact"), recorded.inputs)
+    imported = nir.simulate_snntorch(frozen, tmp_path / "portable", recorded.inputs)
+    for own, exact, portable in zip(recorded.spikes, simulated, imported, strict=True):
+        assert own.any() and (own != exact).mean() < 1e-3 and (own != portable).mean() < 1e-3
+
+
+def test_a_nir_file_says_what_nir_cannot(tmp_path):
+    pytest.importorskip("nir")
+    frozen = freeze(write_run(tmp_path / "run", *SHD))
+    nir.write(frozen, "portable", tmp_path / "file.nir")
+    graph = nir.read(tmp_path / "file.nir")
+    assert set(graph.nodes) == {"input", "0_weight", "0_lif", "1_weight", "1_lif", "output"}
+    assert set(np.unique(graph.nodes["0_weight"].weight)) == {-1, 1}
+    assert np.float32(1 - nir.DT / graph.nodes["0_lif"].tau[0]) == frozen.layers[0].beta
+    never = tuple(replace(layer, beta=np.float32(1)) for layer in frozen.layers)
+    with pytest.raises(UserError, match="beta is 1"):
+        nir.build(replace(frozen, layers=never), "exact")
+
+
+def test_strictness_is_checked_on_the_numbers(tmp_path, capsys):
+    digits, shd = (write_run(tmp_path / name, *case) for name, case in (("digits", DIGITS), ("shd", SHD)))
+    assert call("export", f"run={digits}", "golden=0", "strict=weights") == 0
+    assert "strict: weights; not thresholds, multiplier_free" in capsys.readouterr().out
+    assert call("export", f"run={digits}", "golden=0", "strict=thresholds") == 1
+    assert "layer 1 (conv) has BatchNorm scales that need a threshold for each channel" in capsys.readouterr().err
+    assert call("export", f"run={shd}", "golden=0", "strict=thresholds") == 0
+    assert call("export", f"run={shd}", "golden=0", "strict=multiplier_free") == 1
+    assert "layer 2 (dense) has beta 0.95, which is no sum of two shifts" in capsys.readouterr().err
+    halves = tuple(replace(layer, beta=np.float32(0.5)) for layer in freeze(shd).layers)
+    assert not any(breaches(replace(freeze(shd), layers=halves)).values())

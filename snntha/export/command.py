@@ -7,15 +7,17 @@ from snntha import config as configuration
 from snntha import data as datasets
 from snntha.data.batch import Split
 from snntha.errors import UserError
-from snntha.export import c
+from snntha.export import c, nir
 from snntha.export import golden as goldens
 from snntha.export.freeze import encoding, freeze, load_network
+from snntha.export.strict import Strictness, require
+from snntha.export.strict import describe as how_strict
 from snntha.folder import RunFolder
 from snntha.records import write_atomically
 from snntha.runtime import packed
 from snntha.runtime.network import FrozenNetwork
 
-_SUFFIX = {"packed": ".safetensors", "c": ".c"}
+_SUFFIX = {"packed": ".safetensors", "c": ".c", "nir": ".nir"}
 
 
 def run_command(
@@ -24,6 +26,8 @@ def run_command(
     output: Path | None,
     quantize: str | None,
     golden: int,
+    profile: nir.Profile,
+    strict: Strictness | None,
     checkpoint: str,
     trial: int,
     root: str | None,
@@ -36,14 +40,22 @@ def run_command(
     if form == "c":
         quantize = quantize or "int16"
     network = replace(freeze(folder, trial, checkpoint), quantize=quantize)
+    if strict is not None:
+        require(network, strict)
     if output is None:
         name = "_".join(filter(None, (network.trained["dataset"], network.trained["mode"], quantize)))
         output = folder / "exports" / f"{name}{_SUFFIX[form]}"
     if form == "packed":
         _write(output, packed.to_bytes(network))
-        print(f"{output}: {describe(network, output.stat().st_size)}")
+        print(f"{output}: {describe(network, output.stat().st_size)}; {how_strict(network)}")
         if golden:
             _write_golden(folder, trial, checkpoint, root, output, golden)
+    elif form == "nir":
+        if quantize:
+            raise UserError(f"quantize={quantize}: NIR files hold float32; leave it out")
+        output.parent.mkdir(parents=True, exist_ok=True)
+        nir.write(network, profile, output)
+        print(f"{output}: {output.stat().st_size:,} bytes, NIR, profile {profile}")
     else:
         text = c.source(network)
         _write(output, text.encode())

@@ -15,6 +15,7 @@ from snntha.errors import UserError
 from snntha.export import golden
 from snntha.export.command import open_test_set
 from snntha.export.freeze import freeze
+from snntha.export.strict import describe
 from snntha.runtime.compiled import Compiled
 from snntha.runtime.network import FrozenLayer, Images, Spikes
 
@@ -64,7 +65,8 @@ def run_command(folder: Path, samples: int, checkpoint: str, trial: int, root: s
         per_batch.append(count(network.layers, inputs, kernels.spikes(inputs)))
         sizes.append(inputs.batch)
     costs = [_mean(of_layer, sizes) for of_layer in zip(*per_batch, strict=True)]
-    head = f"{network.trained['dataset']} {network.trained['mode']}, means of {sum(sizes)} test samples"
+    name = f"{network.trained['dataset']} {network.trained['mode']}"
+    head = f"{name}, means of {sum(sizes)} test samples; {describe(network)}"
     return Group(Text(head), *_tables(network.layers, costs), Text(_NOTES))
 
 

@@ -116,11 +116,11 @@ COMMANDS = {
     ),
     "export": Command(
         "export run=FOLDER",
-        "a run's network as a packed file, C or NIR",
+        "a run's network as a packed file, C, NIR or ONNX",
         "snntha.export.command:run_command",
         (
             _RUN,
-            Argument("format=packed|c|nir", "of the file", default="packed", key="form"),
+            Argument("format=packed|c|nir|onnx", "of the file", default="packed", key="form"),
             Argument("output=FILE", "to write; none: in the run's exports/", Path),
             Argument("quantize=int8|int16", "of membrane, threshold and leak; none: float32, of C int16"),
             Argument("profile=exact|portable", "of NIR: our reset in full, or LIF for snnTorch", default="exact"),
@@ -167,7 +167,7 @@ COMMANDS = {
             _SEED,
             _ROOT,
         ),
-        "runtime, integers, compiled C, NIR where installed; exit status 1 if one differs that must not",
+        "runtime, integers, C, ONNX and NIR where installed; exit status 1 if one differs that must not",
     ),
     "search": Command(
         "search [STUDY]",

@@ -13,7 +13,7 @@ from test_runtime import some_batch
 from snntha import data as datasets
 from snntha.config import compose
 from snntha.errors import UserError
-from snntha.export import cost, golden, nir
+from snntha.export import cost, golden, nir, onnx
 from snntha.export.freeze import freeze, load_network
 from snntha.export.strict import breaches
 from snntha.export.verify import compare
@@ -116,6 +116,19 @@ def test_nir_simulators_give_the_same_spikes(tmp_path, case):
     imported = nir.simulate_snntorch(frozen, tmp_path / "portable", recorded.inputs)
     for own, exact, portable in zip(recorded.spikes, simulated, imported, strict=True):
         assert own.any() and (own != exact).mean() < 1e-3 and (own != portable).mean() < 1e-3
+
+
+@pytest.mark.parametrize("case", [DIGITS, DVS, SHD])
+def test_onnxruntime_gives_the_same_spikes(tmp_path, case):
+    pytest.importorskip("onnxruntime")
+    run = write_run(tmp_path / "run", *case)
+    network, thresholds = load_network(run, 0, "best")
+    frozen = freeze(run)
+    recorded = golden.record(network, thresholds, some_batch(frozen, 3), frozen.encoding)
+    assert call("export", f"run={run}", "format=onnx", f"output={tmp_path / 'step.onnx'}") == 0
+    stepped = onnx.simulate(frozen, (tmp_path / "step.onnx").read_bytes(), recorded.inputs)
+    assert all(map(np.array_equal, recorded.spikes, stepped))
+    assert call("export", f"run={run}", "format=onnx", "quantize=int8") == 1
 
 
 def test_a_nir_file_says_what_nir_cannot(tmp_path):

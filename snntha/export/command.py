@@ -7,7 +7,7 @@ from snntha import config as configuration
 from snntha import data as datasets
 from snntha.data.batch import Split
 from snntha.errors import UserError
-from snntha.export import c, nir
+from snntha.export import c, nir, onnx
 from snntha.export import golden as goldens
 from snntha.export.freeze import encoding, freeze, load_network
 from snntha.export.strict import Strictness, require
@@ -17,7 +17,7 @@ from snntha.records import write_atomically
 from snntha.runtime import packed
 from snntha.runtime.network import FrozenNetwork
 
-_SUFFIX = {"packed": ".safetensors", "c": ".c", "nir": ".nir"}
+_SUFFIX = {"packed": ".safetensors", "c": ".c", "nir": ".nir", "onnx": ".onnx"}
 
 
 def run_command(
@@ -50,9 +50,12 @@ def run_command(
         print(f"{output}: {describe(network, output.stat().st_size)}; {how_strict(network)}")
         if golden:
             _write_golden(folder, trial, checkpoint, root, output, golden)
+    elif form in ("nir", "onnx") and quantize:
+        raise UserError(f"quantize={quantize}: format={form} holds float32; leave it out")
+    elif form == "onnx":
+        _write(output, onnx.build(network).SerializeToString())
+        print(f"{output}: {output.stat().st_size:,} bytes, ONNX, one time step")
     elif form == "nir":
-        if quantize:
-            raise UserError(f"quantize={quantize}: NIR files hold float32; leave it out")
         output.parent.mkdir(parents=True, exist_ok=True)
         nir.write(network, profile, output)
         print(f"{output}: {output.stat().st_size:,} bytes, NIR, profile {profile}")

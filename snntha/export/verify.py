@@ -11,7 +11,7 @@ from rich import print as show
 from rich.table import Column, Table
 
 from snntha.errors import UserError
-from snntha.export import c, golden, nir
+from snntha.export import c, golden, nir, onnx
 from snntha.export.command import open_test_set
 from snntha.export.freeze import load_network
 from snntha.runtime import packed, plain
@@ -110,6 +110,11 @@ def ways(network: FrozenNetwork, folder: Path) -> Iterator[Way]:
             return c.run_program(program, network, inputs)
 
         yield Way(f"{integers}, C", in_c, allowed=0, like=in_numpy)
+    try:
+        content = onnx.build(floats).SerializeToString()
+        yield Way("ONNX, onnxruntime", partial(onnx.simulate, floats, content), allowed=_LAST_BIT)
+    except UserError as error:
+        print(f"ONNX left out: {error}")
     yield from _nir_ways(floats, folder)
 
 

@@ -69,6 +69,8 @@ class Command:
 
 _ROOT = Argument("dataset.root=FOLDER", "where the data lie, if not where the configuration says")
 _SEED = Argument("trial=K", "which seed of the run, from 0", int, 0, at_least=0)
+_RUN = Argument("run=FOLDER", "folder of a run", Path, key="folder", required=True)
+_CHECKPOINT = Argument("checkpoint=best|last", "which weights", default="best")
 _CASES = ("mnist", "fashion_mnist", "dvs_gesture", "shd")
 
 COMMANDS = {
@@ -78,8 +80,8 @@ COMMANDS = {
         "test accuracy, firing rates and dead neurons of a run",
         "snntha.run:evaluate_run",
         (
-            Argument("run=FOLDER", "folder of a run", Path, key="folder", required=True),
-            Argument("checkpoint=best|last", "which weights", default="best"),
+            _RUN,
+            _CHECKPOINT,
             _SEED,
             _ROOT,
         ),
@@ -112,6 +114,61 @@ COMMANDS = {
             Argument("final=X", "and at the end", float),
         ),
         "figures are written as PNG and SVG, animations as GIF and, with ffmpeg, MP4",
+    ),
+    "export": Command(
+        "export run=FOLDER",
+        "a run's network as a packed file, C, NIR or ONNX",
+        "snntha.export.command:run_command",
+        (
+            _RUN,
+            Argument("format=packed|c|nir|onnx", "of the file", default="packed", key="form"),
+            Argument("output=FILE", "to write; none: in the run's exports/", Path),
+            Argument("quantize=int8|int16", "of membrane, threshold and leak; none: float32, of C int16"),
+            Argument("profile=exact|portable", "of NIR: our reset in full, or LIF for snnTorch", default="exact"),
+            Argument("strict=weights|thresholds|multiplier_free", "refuse a network that is not"),
+            Argument("golden=N", "test samples with their spikes, written beside a packed file", int, 16, at_least=0),
+            _CHECKPOINT,
+            _SEED,
+            _ROOT,
+        ),
+    ),
+    "predict": Command(
+        "predict model=FILE INPUT...",
+        "classes of images and recordings from a packed file",
+        "snntha.runtime.command:run_command",
+        (
+            Argument("model=FILE", "packed file of snntha export", Path, required=True),
+            Argument("INPUT", "files, folders, or - for standard input", Path, [], "inputs", many=True),
+            Argument("--json", "a JSON object a line", bool, False, "as_json"),
+            Argument("--stream", "answer while events come, a line each, on standard input", bool, False),
+        ),
+        "reads PNG, IDX and .npy images; .npy, HDF5 (as SHD) and AEDAT recordings; needs no PyTorch",
+    ),
+    "cost": Command(
+        "cost run=FOLDER",
+        "bits, operations and energy of a run's network",
+        "snntha.export.cost:run_command",
+        (
+            _RUN,
+            Argument("samples=N", "of the test set, on which operations are counted", int, 100, at_least=1),
+            _CHECKPOINT,
+            _SEED,
+            _ROOT,
+        ),
+    ),
+    "verify": Command(
+        "verify model=FILE run=FOLDER",
+        "replay golden inputs through every export",
+        "snntha.export.verify:run_command",
+        (
+            Argument("model=FILE", "packed file of snntha export", Path, required=True),
+            _RUN,
+            Argument("samples=N", "of the test set, for the accuracies", int, 500, at_least=1),
+            _CHECKPOINT,
+            _SEED,
+            _ROOT,
+        ),
+        "runtime, integers, C, ONNX and NIR where installed; exit status 1 if one differs that must not",
     ),
     "search": Command(
         "search [STUDY]",
@@ -155,7 +212,7 @@ HELP = "\n".join(
     [
         "snntha trains binarized spiking networks with threshold annealing (Eshraghian & Lu, 2022).\n",
         *(f"  {'snntha ' + command.example:<37}{command.summary}" for command in COMMANDS.values()),
-        "\nTry now, without a download:\n",
+        "\nTry now, without a download:",
         "  snntha train debug=smoke             scikit-learn's digits, a run of seconds",
         "  snntha train                         the same, trained until it is good",
         "  snntha train --help                  all keys",
@@ -190,7 +247,8 @@ def parse(name: str, words: Sequence[str]) -> dict[str, Any]:
     for word in words_left:
         typed, equals, text = word.partition("=")
         argument = arguments.get(typed)
-        if argument is None and positional and not word.startswith("-") and (not equals or "/" in typed):
+        is_option = word.startswith("-") and word != "-"  # which stands for standard input
+        if argument is None and positional and not is_option and (not equals or "/" in typed):
             texts.append(positional.kind(os.path.expanduser(word)))
         elif argument is None:
             raise UserError(f"unknown argument {word!r}{did_you_mean(typed, arguments)}\n{usage(name)}")

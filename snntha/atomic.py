@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file by one with this text, in UTF-8."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Replace a file by one with this content; text in UTF-8."""
     with replacing(path) as file:
-        file.write(text.encode())
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager

@@ -3,13 +3,18 @@
 Network, kernels, benchmark, report and export read these rows; nothing else pairs a layer with its numbers.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from snntha import topology
-from snntha.config.schema import Config
 from snntha.neuron import Neuron
 from snntha.threshold import Annealing
 from snntha.topology import LayerShape
+
+if TYPE_CHECKING:
+    from snntha.config.schema import Config
 
 FLOAT_BITS = 32
 

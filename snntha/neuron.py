@@ -19,7 +19,7 @@ class Neuron:
     strict: bool  # fires above the threshold, not at it
 
 
-def integrate(membrane: Any, current: Any, spikes: Any, beta: float, threshold: float) -> Any:
+def integrate(membrane: Any, current: Any, spikes: Any, beta: Any, threshold: Any) -> Any:
     """Eq. (1): u_t = beta u_{t-1} + I_t - z_{t-1} theta, the membrane before the reset that its own spike causes.
 
     Args:

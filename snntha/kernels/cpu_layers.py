@@ -241,7 +241,7 @@ class Normalisation:
         slope_SC = 2 * grad_var_SC / self.count if self.training else np.zeros_like(mean_SC)
         offset_SC = grad_mean_SC / self.count - slope_SC * mean_SC if self.training else np.zeros_like(mean_SC)
         through = (
-            np.broadcast_to(values_SC.astype(np.float32), self.shape_TC).ravel()
+            np.array(np.broadcast_to(values_SC, self.shape_TC), np.float32).ravel()
             for values_SC in (self.scale_SC, offset_SC, slope_SC)
         )
         norm.pass_statistics(_flat(currents_RTC), *through, _flat(grad_RTC))

@@ -1,7 +1,8 @@
 """Compile the kernels of a network before its first minibatch, side by side: once on a machine.
 
-`python -m snntha.kernels.cpu.ahead first '[["conv", true, true]]'` compiles the first half of the kernels that layers
-of these (kind, images below, binary) need. Numba compiles one kernel after the other in a process, so there are two.
+`python -m snntha.kernels.cpu.ahead first '[["conv", "image", true]]'` compiles the first half of the kernels that
+layers of these (kind, what they receive, binary) need. Numba compiles one kernel after the other in a process, so
+there are two.
 """
 
 import hashlib
@@ -29,14 +30,15 @@ HALVES = {  # that take about as long as each other
     + ("_gradient_sums", "_pass_statistics"),
 }
 NEURON = Neuron(0.5, 1.0, 1.0, 1.0, False)
-Layers = Sequence[tuple[str, bool, bool]]  # kind, whether its input is an image, whether its weights are binary
+Layers = Sequence[tuple[str, str, bool]]  # kind, whether it receives an image, events or bits, whether it is binary
 
 
 class Compilation:
     """Two processes that compile; none where this was done before."""
 
     def __init__(self, specs: Sequence[LayerSpec], images: bool):
-        layers = sorted({(spec.kind, images and number == 0, spec.binary) for number, spec in enumerate(specs)})
+        first = "image" if images else "events"
+        layers = sorted({(spec.kind, "bits" if number else first, spec.binary) for number, spec in enumerate(specs)})
         self._request = json.dumps(layers)
         name = hashlib.sha256(self._request.encode()).hexdigest()[:16]
         self._done = COMPILED_CODE / f"ahead-{name}"
@@ -69,35 +71,35 @@ def compile_half(half: str, layers: Layers) -> None:
     threads.instead_of_running(compile_instead)
     neuron, drop = NeuronConstants.of(NEURON), DropoutConstants.of(None)
     source = GradientSource(constant_BP=np.zeros((1, 64), np.float32))
-    spikes = [
-        Spikes.of_input(np.zeros(2, np.int64), np.zeros(0, np.int32), 1, 1, 1),
-        Spikes.of_layer(np.zeros((1, 1, 1, 4), np.uint16), np.zeros((1, 64), np.int32), 1, 0),
-    ]
-    for kind, image, binary in layers:
+    for kind, received, binary in layers:
+        if received == "bits":
+            spikes = Spikes.of_layer(np.zeros((1, 1, 1, 4), np.uint16), np.zeros((1, 64), np.int32), 1, 0)
+        elif received == "events":
+            spikes = Spikes.of_input(np.zeros(2, np.int64), np.zeros(0, np.int32), 1, 1, 1)
+        else:
+            spikes = Spikes.none(1, 1)
         output = LayerOutput.empty(1, 1, 1, False, 0)
         kept_BGTF = empty_kept(drop, 1, 1, 1, 0)
-        if kind == "dense" and not image:
+        if kind == "dense" and received != "image":
             shape: dict[str, Any] = {"kind": "dense", "input_shape": (1,), "output_shape": (1,)}
             spec = LayerSpec(
                 **shape, binary=binary, batch_norm=False, dropout=0.0, beta=0.5, slope=1.0, strict=False, clamped=True,
                 threshold=Annealing(1.0, 0.0, 0.0),
             )  # fmt: skip
             layer = DenseLayer(spec, np.ones((1, 1), np.float32), None, NEURON, None, 1)
-            for received in spikes:
-                layer.forward(received, membrane=False)
-                layer.backward(source)
+            layer.forward(spikes, membrane=False)
+            layer.backward(source)
             continue
         values = np.zeros((1, 1, 1, 1, 1), np.float32)
         flat, doubles, norm_SC = values.reshape(1, 1), np.zeros((2, 1)), np.zeros((1, 1), np.float32)
         currents = Currents(values[0], norm_SC, norm_SC)
         scan.scan(currents, neuron, drop, kept_BGTF, *output)
         scan.scan_back(currents, neuron, drop, kept_BGTF, source, (1, 1, 1), 1, values[0])
-        if kind == "conv" and not image:
+        if kind == "conv" and received != "image":
             geometry = conv.Geometry(1, 1, 1, 1, 1)
             kernel_KKIO = np.ones((1, 1, 1, 1), np.int8 if binary else np.float32)
-            for received in spikes:
-                conv.conv_currents(received, kernel_KKIO, geometry, values)
-                conv.conv_weight_gradient(received.by_input(), values, geometry, values[0])
+            conv.conv_currents(spikes, kernel_KKIO, geometry, values)
+            conv.conv_weight_gradient(spikes.by_input(), values, geometry, values[0])
             norm.statistics(flat, doubles)
             norm.gradient_sums(flat, flat, doubles)
             norm.pass_statistics(flat, flat[0], flat[0], flat[0], flat)

@@ -1,0 +1,123 @@
+"""`snntha export`: a run's network as a file for somewhere else."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from snntha import config as configuration
+from snntha import data as datasets
+from snntha.atomic import write_atomically
+from snntha.data.batch import Split
+from snntha.errors import UserError
+from snntha.export import c, nir, onnx
+from snntha.export import golden as goldens
+from snntha.export.freeze import encoding, freeze, load_network
+from snntha.export.strict import Strictness, require
+from snntha.export.strict import describe as how_strict
+from snntha.folder import RunFolder
+from snntha.runtime import packed
+from snntha.runtime.network import FrozenNetwork
+
+_SUFFIX = {"packed": ".safetensors", "c": ".c", "nir": ".nir", "onnx": ".onnx"}
+
+
+def run_command(
+    folder: Path,
+    form: str,
+    output: Path | None,
+    quantize: str | None,
+    golden: int,
+    profile: nir.Profile,
+    strict: Strictness | None,
+    checkpoint: str,
+    trial: int,
+    root: str | None,
+) -> None:
+    """Write the file, and say what it holds.
+
+    Raises:
+        UserError: no such run, or a network that the format cannot hold.
+    """
+    if form == "c":
+        quantize = quantize or "int16"
+    network = replace(freeze(folder, trial, checkpoint), quantize=quantize)
+    if strict is not None:
+        require(network, strict)
+    if output is None:
+        name = "_".join(filter(None, (network.trained["dataset"], network.trained["mode"], quantize)))
+        output = folder / "exports" / f"{name}{_SUFFIX[form]}"
+    if form == "packed":
+        _write(output, packed.to_bytes(network))
+        print(f"{output}: {describe(network, output.stat().st_size)}; {how_strict(network)}")
+        if golden:
+            _write_golden(folder, trial, checkpoint, root, output, golden)
+    elif form in ("nir", "onnx") and quantize:
+        raise UserError(f"quantize={quantize}: format={form} holds float32; leave it out")
+    elif form == "onnx":
+        _write(output, onnx.build(network).SerializeToString())
+        print(f"{output}: {output.stat().st_size:,} bytes, ONNX, one time step")
+    elif form == "nir":
+        output.parent.mkdir(parents=True, exist_ok=True)
+        nir.write(network, profile, output)
+        print(f"{output}: {output.stat().st_size:,} bytes, NIR, profile {profile}")
+    else:
+        text = c.source(network)
+        _write(output, text.encode())
+        found = c.sizes(text)
+        print(f"{output}: {_c_sizes(found) if found else 'no C compiler here to tell the sizes'}")
+
+
+def _c_sizes(found: dict[str, int]) -> str:
+    return (
+        f"compiled for this machine (-Os) {found['code']:,} bytes of code, {found['constants']:,} of constants, "
+        f"{found['memory']:,} of memory, all of it static"
+    )
+
+
+def describe(network: FrozenNetwork, size: int) -> str:
+    """Bytes of the file, and what they are used for."""
+    weights = sum(layer.weight.size for layer in network.layers)
+    bits = weights * (1 if network.layers[0].binary else 32)
+    numbers = sum(
+        array.size
+        for layer in network.layers
+        for array in (layer.bias_N, layer.scale_C, layer.shift_C)
+        if array is not None
+    )
+    numbers += 2 * len(network.layers)  # beta and threshold
+    overhead = size - -(-bits // 8) - 4 * numbers
+    return (
+        f"{size:,} bytes; {weights:,} weights in {bits:,} bits, {numbers:,} other numbers in {32 * numbers:,} bits, "
+        f"{overhead:,} bytes around them"
+    )
+
+
+def open_test_set(folder: Path, root: str | None) -> Split | None:
+    """The test set of a run, as training evaluates it; raises UserError where it is not there or another one."""
+    record = RunFolder(folder)
+    config = record.load_config()
+    if root is not None:
+        config = configuration.override(config, [f"dataset.root={root}"])
+    data = datasets.load(config.dataset, selection=config.selection, seed=config.seed)
+    record.check_data(data.fingerprint)
+    return data.test
+
+
+def _write_golden(folder: Path, trial: int, checkpoint: str, root: str | None, output: Path, samples: int) -> None:
+    try:
+        split = open_test_set(folder, root)
+    except UserError as error:
+        print(f"no golden inputs for snntha verify: {error}")
+        return
+    assert split is not None
+    network, thresholds = load_network(folder, trial, checkpoint)
+    batch = split.batch(goldens.spread(split, samples))
+    path = goldens.path_beside(output)
+    _write(path, goldens.to_bytes(goldens.record(network, thresholds, batch, encoding(network.config))))
+    print(f"{path}: {batch.inputs.batch} test samples and their spikes, for snntha verify")
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise UserError(f"output={path} cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,119 @@
+"""From a run's checkpoint to a frozen network: every other export reads what this returns."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from snntha import topology
+from snntha.config.schema import Config
+from snntha.data.binning import Binning
+from snntha.errors import UserError
+from snntha.folder import RunFolder
+from snntha.kernels import reference
+from snntha.kernels.spec import Layer
+from snntha.network import SpikingNetwork
+from snntha.records import SeedRecord
+from snntha.runtime.network import Encoding, FrozenLayer, FrozenNetwork
+from snntha.topology import LayerShape
+
+_ENGLISH = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+_GERMAN = ("null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun")
+_CLASSES = {
+    "fashion_mnist": (
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    ),
+    "dvs_gesture": (
+        *("hand clapping", "right hand wave", "left hand wave", "right arm clockwise", "right arm counter-clockwise"),
+        *("left arm clockwise", "left arm counter-clockwise", "arm roll", "air drums", "air guitar", "other gestures"),
+    ),
+    "shd": (*_ENGLISH, *_GERMAN),
+}
+_WHITE = {"digits": 16, "mnist": 255, "fashion_mnist": 255}
+_UNIT_US = {"shd": 1_000_000, "dvs_gesture": 1000}
+_SENSOR = {"shd": 0, "dvs_gesture": 128}
+
+
+def freeze(folder: Path, trial: int = 0, checkpoint: str = "best") -> FrozenNetwork:
+    """The network of a run's checkpoint as training evaluates it.
+
+    Args:
+        folder: of the run.
+        trial: its number, from 0.
+        checkpoint: best or last.
+
+    Raises:
+        UserError: no such run, trial or checkpoint, or a run without classes.
+    """
+    network, thresholds = load_network(folder, trial, checkpoint)
+    config = network.config
+    shapes = topology.parse(config.model.topology, tuple(config.dataset.input_shape))
+    layers = tuple(map(_freeze_layer, shapes, network.layers(thresholds)))
+    classes = _CLASSES.get(config.dataset.name, tuple(map(str, range(config.dataset.classes))))
+    trained = _trained(RunFolder(folder), config, trial, checkpoint)
+    return FrozenNetwork(config.model.topology, layers, encoding(config), classes, trained=trained)
+
+
+def load_network(folder: Path, trial: int, checkpoint: str) -> tuple[SpikingNetwork, list[float]]:
+    """The network of a run's checkpoint in evaluation mode, and its thresholds."""
+    record = RunFolder(folder)
+    config = record.load_config()
+    if config.dataset.name == "temporal_coding":
+        raise UserError(f"run={folder}: temporal_coding follows a membrane and has no classes; export another run")
+    seed_record = SeedRecord(record.seed(trial).folder)
+    network = SpikingNetwork(config, seed=config.seed).eval().requires_grad_(False)
+    return network, seed_record.load_checkpoint(checkpoint, network).thresholds
+
+
+def encoding(config: Config) -> Encoding:
+    """How training's evaluation makes the input of a sample."""
+    dataset = config.dataset
+    steps = dataset.test_time_steps or dataset.time_steps
+    shape = tuple(dataset.input_shape)
+    if dataset.name in _WHITE:
+        return Encoding("image", shape, steps, white=_WHITE[dataset.name])
+    binning = Binning.of(dataset, steps)
+    unit_us, sensor = _UNIT_US[dataset.name], _SENSOR[dataset.name]
+    return Encoding(
+        "events", shape, steps, bin_us=binning.bin_us, duration_us=binning.duration_us, unit_us=unit_us, sensor=sensor
+    )
+
+
+def _freeze_layer(shape: LayerShape, layer: Layer) -> FrozenLayer:
+    norm = layer.batch_norm
+    scale_C = shift_C = None
+    if norm is not None:
+        affine = reference.affine(norm, norm.running_mean_C.double(), norm.running_var_C.double())
+        scale_C, shift_C = (tensor.numpy() for tensor in affine)
+    return FrozenLayer(
+        shape=shape,
+        weight=layer.weight.numpy().astype(np.int8 if layer.spec.binary else np.float32),
+        bias_N=None if layer.bias_N is None else layer.bias_N.numpy(),
+        scale_C=scale_C,
+        shift_C=shift_C,
+        beta=np.float32(layer.neuron.beta),
+        threshold=np.float32(layer.neuron.threshold),
+        strict=layer.neuron.strict,
+    )
+
+
+def _trained(record: RunFolder, config: Config, trial: int, checkpoint: str) -> dict[str, Any]:
+    """How the network came about, in plain words and numbers; null where the record does not tell."""
+    entry = record.seed(trial).entry
+    best = checkpoint == "best"
+    return {
+        "dataset": config.dataset.name,
+        "mode": config.mode.name,
+        "fidelity": config.fidelity.name,
+        "hparams": config.hparams.name,
+        "seed": entry.get("seed"),
+        "epoch": entry.get("best_epoch" if best else "epochs"),
+        "selection": record.selection,
+        "validation_accuracy": entry.get("validation_accuracy") if best else None,
+        "test_accuracy": entry.get("test_accuracy") if best else None,
+        "data_fingerprint": record.data_fingerprint,
+        "created": record.created or None,
+        "commit": record.environment.get("commit"),
+        "snntha": record.environment.get("versions", {}).get("snntha"),
+    }

@@ -1,0 +1,46 @@
+"""How strictly binary a network is, checked on its numbers: what keeps it from plain 1-bit hardware."""
+
+from typing import Literal
+
+import numpy as np
+
+from snntha.errors import UserError
+from snntha.runtime.integer import representable
+from snntha.runtime.network import FrozenNetwork
+
+Strictness = Literal["weights", "thresholds", "multiplier_free"]
+_SHIFT_BITS = 16
+
+
+def breaches(network: FrozenNetwork) -> dict[Strictness, list[str]]:
+    """What breaks each property; an empty list where the network has it.
+
+    weights: every weight is +1 or -1. thresholds: BatchNorm folds into one threshold a layer, which it does if its
+    scales differ in sign alone. multiplier_free: no float scale is left, and beta is 1 minus at most two powers of two.
+    """
+    found: dict[Strictness, list[str]] = {"weights": [], "thresholds": [], "multiplier_free": []}
+    for number, layer in enumerate(network.layers, start=1):
+        name = f"layer {number} ({layer.shape.kind})"
+        if not layer.binary:
+            found["weights"].append(f"{name} has float weights")
+        if layer.scale_C is not None and len(np.unique(np.abs(layer.scale_C))) > 1:
+            found["thresholds"].append(f"{name} has BatchNorm scales that need a threshold for each channel")
+        if not layer.binary or layer.scale_C is not None:
+            found["multiplier_free"].append(f"{name} multiplies by float {'scales' if layer.binary else 'weights'}")
+        if np.float32(representable(_SHIFT_BITS, float(layer.beta)).beta) != layer.beta:
+            found["multiplier_free"].append(f"{name} has beta {layer.beta:g}, which is no sum of two shifts")
+    return found
+
+
+def require(network: FrozenNetwork, strict: Strictness) -> None:
+    """Raises UserError with every breach of a property."""
+    if broken := breaches(network)[strict]:
+        raise UserError(f"strict={strict}: {'; '.join(broken)}: train another configuration, or leave strict out")
+
+
+def describe(network: FrozenNetwork) -> str:
+    """`strict: weights; not thresholds, multiplier_free`, for a line beside a network."""
+    broken = breaches(network)
+    kept = [name for name, problems in broken.items() if not problems]
+    others = [name for name, problems in broken.items() if problems]
+    return "; ".join([f"strict: {', '.join(kept) or 'nothing'}", *([f"not {', '.join(others)}"] if others else [])])

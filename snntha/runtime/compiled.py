@@ -1,0 +1,133 @@
+"""Spikes of a frozen network from the compiled kernels of training: the one file that touches `kernels.cpu`.
+
+The same spikes as `plain`, for whole batches and in the order of operations of training also for float weights.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from snntha.kernels.cpu import conv
+from snntha.kernels.cpu import events as event_lists
+from snntha.kernels.cpu.dense import DenseLayer
+from snntha.kernels.cpu.scan import Currents, scan
+from snntha.kernels.cpu.strip import DropoutConstants, LayerOutput, NeuronConstants, channels_last_order, empty_kept
+from snntha.kernels.cpu.vector import TILE
+from snntha.kernels.cpu.workspace import workspace
+from snntha.layers import LayerSpec
+from snntha.runtime.network import FrozenLayer, Images, Spikes
+from snntha.runtime.plain import FloatLayer
+from snntha.threshold import Annealing
+
+
+class Compiled:
+    """The layers of a network, prepared for the kernels."""
+
+    def __init__(self, layers: tuple[FrozenLayer, ...]):
+        self.layers = layers
+        self.specs = [_spec(layer) for layer in layers]
+
+    def counts(self, inputs: Images | Spikes) -> np.ndarray:
+        """Spikes of each output neuron over all steps, int32 (B, N)."""
+        *_, output = self._outputs(inputs)
+        return output.count_BP[:, : self.layers[-1].shape.neurons]
+
+    def spikes(self, inputs: Images | Spikes) -> list[np.ndarray]:
+        """Spikes_TBN of each layer, bool, as `plain.run`."""
+        return [_by_step(output, layer) for output, layer in zip(self._outputs(inputs), self.layers, strict=True)]
+
+    def _outputs(self, inputs: Images | Spikes) -> Iterator[LayerOutput]:
+        """What each layer's kernel fills, valid until the next one is asked for."""
+        steps, batch = inputs.time_steps, inputs.batch
+        if isinstance(inputs, Images):
+            spikes = event_lists.Spikes.none(steps, batch)
+        else:
+            size = self.layers[0].shape.inputs
+            index = inputs.index.astype(np.int32)
+            spikes = event_lists.Spikes.of_input(inputs.indptr, index, steps, batch, size)
+        last = len(self.layers) - 1
+        for number, (layer, spec) in enumerate(zip(self.layers, self.specs, strict=True)):
+            if number == 0 and isinstance(inputs, Images):
+                output = _fire(layer, spec, _image_currents(layer, inputs), spikes, number)
+            elif layer.shape.kind == "dense":
+                neuron = spec.neuron(float(layer.threshold))
+                dense = DenseLayer(spec, layer.weight.astype(np.float32), layer.bias_N, neuron, None, number)
+                output = dense.forward(spikes, membrane=False)
+                spikes.release_events()
+                dense.release()
+            else:
+                output = _fire(layer, spec, _conv_currents(layer, spikes), spikes, number)
+                spikes.release_events()
+                spikes.release()
+            yield output
+            if number < last:
+                spikes = event_lists.Spikes.of_layer(output.bits_BGTF, output.count_BP, layer.shape.neurons, number)
+            else:
+                workspace.give(f"{number} spikes", output.bits_BGTF)
+
+
+def _spec(layer: FrozenLayer) -> LayerSpec:
+    return LayerSpec(
+        **vars(layer.shape),
+        binary=layer.binary,
+        batch_norm=layer.scale_C is not None,
+        dropout=0.0,
+        beta=float(layer.beta),
+        slope=1.0,
+        strict=layer.strict,
+        clamped=False,
+        threshold=Annealing(float(layer.threshold), rise=0.0, rate=0.0),
+    )
+
+
+def _image_currents(layer: FrozenLayer, images: Images) -> Currents:
+    """One current for all steps, channels-last."""
+    current_BN = FloatLayer(layer).image_currents(images)
+    order = channels_last_order(layer.shape.output_shape)
+    channels = layer.shape.output_shape[0] if layer.shape.kind == "conv" else layer.shape.neurons
+    current_BVSC = np.ascontiguousarray(current_BN[:, order]).reshape(images.batch, -1, 1, channels)
+    return Currents(current_BVSC, np.ones((1, channels), np.float32), np.zeros((1, channels), np.float32))
+
+
+def _conv_currents(layer: FrozenLayer, spikes: event_lists.Spikes) -> Currents:
+    shape = layer.shape
+    channels, height, width = shape.output_shape
+    kernel_KKIO = _fold_pooling(layer.weight.astype(np.float32), shape.pool)
+    if layer.binary and layer.area <= np.iinfo(np.int8).max:
+        kernel_KKIO = kernel_KKIO.astype(np.int8)
+    in_channels, in_height, in_width = shape.input_shape
+    geometry = conv.Geometry(shape.kernel + shape.pool - 1, shape.pool, in_height, in_width, in_channels)
+    values_BHWTO = np.empty((spikes.batch, height, width, spikes.time_steps, channels), np.float32)
+    conv.conv_currents(spikes, kernel_KKIO, geometry, values_BHWTO)
+    scale_C = np.ones(channels, np.float32) if layer.scale_C is None else layer.scale_C
+    shift_C = np.zeros(channels, np.float32) if layer.shift_C is None else layer.shift_C
+    return Currents(values_BHWTO.reshape(spikes.batch, -1, *values_BHWTO.shape[3:]), scale_C[None], shift_C[None])
+
+
+def _fold_pooling(weight_OIkk: np.ndarray, pool: int) -> np.ndarray:
+    """As `kernels.cpu_layers.fold_pooling`, which needs PyTorch for its gradient."""
+    ends = [(dy, pool - 1 - dy, dx, pool - 1 - dx) for dy in range(pool) for dx in range(pool)]
+    shifts = [np.pad(weight_OIkk, ((0, 0), (0, 0), (up, down), (left, right))) for up, down, left, right in ends]
+    return np.ascontiguousarray(sum(shifts[1:], shifts[0]).transpose(2, 3, 1, 0))
+
+
+def _fire(
+    layer: FrozenLayer, spec: LayerSpec, currents: Currents, spikes: event_lists.Spikes, number: int
+) -> LayerOutput:
+    no_dropout = DropoutConstants.of(None)
+    size = spikes.time_steps, spikes.batch, layer.shape.neurons
+    output = LayerOutput.empty(*size, False, number)
+    kept_BGTF = empty_kept(no_dropout, *size, number)
+    scan(currents, NeuronConstants.of(spec.neuron(float(layer.threshold))), no_dropout, kept_BGTF, *output)
+    return output
+
+
+def _by_step(output: LayerOutput, layer: FrozenLayer) -> np.ndarray:
+    """Packed spikes as bool (T, B, N), ordered as PyTorch flattens."""
+    bits = np.unpackbits(output.bits_BGTF.view(np.uint8), bitorder="little")
+    bits_BGTJ = bits.reshape(*output.bits_BGTF.shape[:3], TILE)
+    batch, _, steps, _ = bits_BGTJ.shape
+    order = channels_last_order(layer.shape.output_shape)
+    spikes_TBN = np.empty((steps, batch, len(order)), bool)
+    spikes_TBN[:, :, order] = bits_BGTJ.transpose(2, 0, 1, 3).reshape(steps, batch, -1)[..., : len(order)]
+    return spikes_TBN

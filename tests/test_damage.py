@@ -409,6 +409,14 @@ def test_a_reader_that_has_seen_enough_ends_the_command_in_silence(tmp_path):
     assert (done.stderr, len(done.stdout.splitlines())) == ("", 1)
 
 
+def test_output_that_is_not_utf_8_is_written_in_what_it_has():
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+    code = "import sys; from snntha.cli import main; sys.exit(main())"
+    for arguments in (["plot"], ["data"], ["eval", "run=\u00fc"]):
+        done = subprocess.run([sys.executable, "-c", code, *arguments], env=environment, capture_output=True)
+        assert b"Traceback" not in done.stderr and done.returncode == (arguments[0] == "eval")
+
+
 @pytest.mark.parametrize("content", [b"", b"\0" * 100, b"\x80\x04K\x01."])
 def test_compiled_code_that_is_cut_is_discarded(tmp_path, monkeypatch, content):
     monkeypatch.setattr(compiled, "COMPILED_CODE", tmp_path)

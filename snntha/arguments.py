@@ -136,7 +136,7 @@ COMMANDS = {
             Argument("backend=NAME", "as in snntha train", default="auto", choices=CHOICES["backend"]),
             Argument("repeats=N", "steps that are timed", int, 5, at_least=1),
             Argument("threads=N", "of this machine; none: all", int, at_least=1),
-            Argument("sweeps=true|false", "instead: how time grows with size, steps, batch and density", bool, False),
+            Argument("sweeps=true|false", "instead: how time grows with size, steps, batch and activity", bool, False),
             Argument("picture=FILE.png", "of the sweeps", Path),
             Argument("--json", "one JSON object instead of tables", bool, False, "as_json"),
         ),

@@ -173,9 +173,17 @@ def _run(cfg: DictConfig) -> Any:
             )
         config = configuration.override(before, [text for text in typed if not text.startswith("resume=")])
 
+    from snntha import layers
+    from snntha.data import IMAGES
+    from snntha.kernels.cpu.ahead import Compilation
+
+    compilation = Compilation(layers.resolve(config), images=config.dataset.name in IMAGES)
+    if config.backend != "reference" and config.device != "cuda":
+        compilation.start()  # before PyTorch is imported, which takes as long as half of it
+
     from snntha.closing import train_and_show
 
-    return train_and_show(config, resume=folder)
+    return train_and_show(config, resume=folder, compilation=compilation)
 
 
 def data_table(dataset: str | None, root: str | None) -> Table:

@@ -9,18 +9,19 @@ from rich.table import Table
 from snntha.config import Config
 from snntha.display import number_table, say
 from snntha.folder import spread
+from snntha.kernels.cpu.ahead import Compilation
 from snntha.published import published
 from snntha.run import Outcome, run
 
 
-def train_and_show(config: Config, resume: Path | None = None) -> float:
+def train_and_show(config: Config, resume: Path | None = None, compilation: Compilation | None = None) -> float:
     """Train as the command does, show tables, pictures and where everything lies, and return the outcome's score.
 
     Raises:
         UserError: a seed failed.
     """
     console = Console()
-    outcome = run(config, resume, console)
+    outcome = run(config, resume, console, compilation=compilation)
     console.print(_seed_table(outcome))
     if outcome.tested:
         console.print(_accuracy_table(outcome))

@@ -22,6 +22,7 @@ from snntha.display import Display, layer_table, say
 from snntha.errors import UserError
 from snntha.folder import RunFolder, spread
 from snntha.kernels.backend import fastest_for
+from snntha.kernels.cpu.ahead import Compilation
 from snntha.logger import open_log, require
 from snntha.network import SpikingNetwork
 from snntha.neuron import fires
@@ -59,6 +60,7 @@ def run(
     resume: Path | None = None,
     console: Console | None = None,
     report: Callable[[list[float], int], None] = lambda scores, epoch: None,
+    compilation: Compilation | None = None,
 ) -> Outcome:
     """Train all seeds.
 
@@ -67,6 +69,7 @@ def run(
         resume: folder of a run to go on with.
         console: where to show progress; None: the terminal.
         report: called after each epoch with the best score of each seed begun and the seed's epoch; may raise.
+        compilation: of the kernels, under way in other processes; it is waited for.
 
     Raises:
         UserError: a seed failed in a search; elsewhere the others are trained and the outcome says so.
@@ -96,8 +99,10 @@ def run(
         for number in range(config.trials):
             seed = config.seed + (number if config.fidelity.trial_seed == "seed_plus_trial" else 0)
             network = SpikingNetwork(config, seed=seed).to(device)
-            if number == 0 and backend == "numba":
-                _announce_compilation(network, data, console)
+            if compilation is not None and compilation.running:
+                say(console, "compiling the kernels that this network needs: once on this machine, some seconds")
+                optimizers.build(config.optimizer, network.parameters())  # the first one imports much of PyTorch
+                compilation.wait()
             seed_record = record.seed(number)
             seed_record.log = open_log(config.logger, seed_record.folder)
             scores = [entry["best_score"] for entry in seeds if "best_score" in entry]
@@ -204,15 +209,6 @@ def resolve_device(device: str) -> torch.device:
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device=cuda: torch sees no CUDA device; pass device=cpu")
     return torch.device(device)
-
-
-def _announce_compilation(network: SpikingNetwork, data: Data, console: Console) -> None:
-    """Say what the first minibatch of a first run waits for."""
-    from snntha.kernels.cpu_network import has_kernels
-
-    inputs = data.train.batch(torch.arange(1)).inputs
-    if not has_kernels(inputs, network.layers(network.config.hparams.threshold.start)):
-        say(console, "compiling the kernels that this network needs: once on this machine, about a minute")
 
 
 def _headline(config: Config, data: Data, device: torch.device, backend: str) -> str:

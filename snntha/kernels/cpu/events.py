@@ -59,7 +59,7 @@ class Spikes:
         """What layer `number` fired."""
         words_BGT = bits_BGTF.view(np.uint64)[..., 0]  # bit j: neuron g * TILE + j
         batch, _, steps = words_BGT.shape
-        count_BT = np.empty((batch, steps), np.int64)
+        count_BT = np.zeros((batch, steps), np.int64)
         run(_count_steps, batch, words_BGT, count_BT)
         first_BT = _first(count_BT, spare=OCTET)
         index = workspace.take(f"{number} events", (int(first_BT[-1, -1]) + OCTET,), index_dtype(neurons))
@@ -137,8 +137,6 @@ def _copy_rows(first_sample, end_sample, indptr, index, first_BT, copied):
 def _count_steps(first_sample, end_sample, words_BGT, count_BT):
     _, tiles, steps = words_BGT.shape
     for b in range(first_sample, end_sample):
-        for t in range(steps):
-            count_BT[b, t] = 0
         for tile in range(tiles):
             for t in range(steps):
                 count_BT[b, t] += count_ones(words_BGT[b, tile, t])

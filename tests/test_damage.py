@@ -393,7 +393,7 @@ def test_a_signal_in_training_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path
         os.kill(os.getpid(), getattr(signal, name))
 
     train = runs.run
-    monkeypatch.setattr("snntha.closing.run", lambda *arguments: train(*arguments, report=send))
+    monkeypatch.setattr("snntha.closing.run", lambda *arguments, **options: train(*arguments, report=send, **options))
     folder = tmp_path / "a [b]"
     monkeypatch.setattr(sys, "argv", ["snntha", "train", *TINY, "epochs=9", f"output_dir={folder}"])
     assert cli.main() == 128 + getattr(signal, name)

@@ -77,6 +77,7 @@ def _typed_range(override: Override) -> partial[Any]:
     """Of `interval(low,high)`, `range(low,high,step)` and `choice(a,b)`, as the plugin reads them."""
     sweep = override.value()
     if isinstance(sweep, IntervalSweep):
+        assert sweep.start is not None and sweep.end is not None
         if not sweep.start <= sweep.end or ("log" in sweep.tags and sweep.start <= 0):
             raise UserError(f"{override.input_line}: expected low before high, and above 0 where it is tagged log")
         suggest = _suggest_number([sweep.start, sweep.end])

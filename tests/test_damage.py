@@ -393,7 +393,7 @@ def test_a_signal_in_training_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path
         os.kill(os.getpid(), getattr(signal, name))
 
     train = runs.run
-    monkeypatch.setattr("snntha.closing.run", lambda *arguments: train(*arguments, report=send))
+    monkeypatch.setattr("snntha.closing.run", lambda *arguments, **options: train(*arguments, report=send, **options))
     folder = tmp_path / "a [b]"
     monkeypatch.setattr(sys, "argv", ["snntha", "train", *TINY, "epochs=9", f"output_dir={folder}"])
     assert cli.main() == 128 + getattr(signal, name)
@@ -407,6 +407,14 @@ def test_a_reader_that_has_seen_enough_ends_the_command_in_silence(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     done = subprocess.run(command, shell=True, env=environment, capture_output=True, text=True)
     assert (done.stderr, len(done.stdout.splitlines())) == ("", 1)
+
+
+def test_output_that_is_not_utf_8_is_written_in_what_it_has():
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+    code = "import sys; from snntha.cli import main; sys.exit(main())"
+    for arguments in (["plot"], ["data"], ["eval", "run=\u00fc"]):
+        done = subprocess.run([sys.executable, "-c", code, *arguments], env=environment, capture_output=True)
+        assert b"Traceback" not in done.stderr and done.returncode == (arguments[0] == "eval")
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 100, b"\x80\x04K\x01."])

@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -177,13 +177,12 @@ def _run(cfg: DictConfig) -> Any:
     from snntha.data import IMAGES
     from snntha.kernels.cpu.ahead import Compilation
 
+    compiling = config.backend != "reference" and config.device != "cuda"
     compilation = Compilation(layers.resolve(config), images=config.dataset.name in IMAGES)
-    if config.backend != "reference" and config.device != "cuda":
-        compilation.start()  # before PyTorch is imported, which takes as long as half of it
+    with compilation if compiling else nullcontext():  # PyTorch is imported meanwhile, which takes half as long
+        from snntha.closing import train_and_show
 
-    from snntha.closing import train_and_show
-
-    return train_and_show(config, resume=folder, compilation=compilation)
+        return train_and_show(config, resume=folder, compilation=compilation)
 
 
 def data_table(dataset: str | None, root: str | None) -> Table:

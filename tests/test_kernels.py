@@ -361,15 +361,15 @@ from snntha.kernels.cpu import COMPILED_CODE, ahead
 from snntha.kernels.spec import Static
 case = CASES[{name!r}]
 compilation = ahead.Compilation([layer.spec for layer in case.layers()], isinstance(case.inputs(), Static))
-compilation.start()
-assert compilation.running
-compilation.wait()
+with compilation:
+    assert compilation.running
+    compilation.wait()
 before = {{path.name for path in COMPILED_CODE.glob("*/*.nbc")}}
 run(run_network, case)
 more = {{path.name for path in COMPILED_CODE.glob("*/*.nbc")}} - before
 assert before and not more, more
-compilation.start()
-assert not compilation.running
+with compilation:
+    assert not compilation.running
 """
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)

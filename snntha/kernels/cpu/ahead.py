@@ -34,7 +34,7 @@ Layers = Sequence[tuple[str, str, bool]]  # kind, whether it receives an image, 
 
 
 class Compilation:
-    """Two processes that compile; none where this was done before."""
+    """Two processes that compile; none where this was done before. They end with the `with` block."""
 
     def __init__(self, specs: Sequence[LayerSpec], images: bool):
         first = "image" if images else "events"
@@ -48,16 +48,21 @@ class Compilation:
     def running(self) -> bool:
         return any(process.poll() is None for process in self._processes)
 
-    def start(self) -> None:
-        """Begin, if this was not done before."""
+    def __enter__(self) -> "Compilation":
         if not self._done.exists():
             command = [sys.executable, "-m", "snntha.kernels.cpu.ahead"]
             quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
             self._processes = [subprocess.Popen([*command, half, self._request], **quiet) for half in HALVES]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes:
+            process.terminate()
+            process.wait()
 
     def wait(self) -> None:
         """Until all is compiled. What could not be is compiled when it is called, and says then what is wrong."""
-        if self._processes and not any(process.wait() for process in self._processes):
+        if not any([process.wait() for process in self._processes]):
             self._done.touch()
 
 

@@ -3,6 +3,7 @@
 The keys of `snntha train` are not here: they are the configuration's, and Hydra reads them.
 """
 
+import os
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ class Argument:
         if self.choices and text not in self.choices:
             raise UserError(f"{self.name}={text}: {expected(text, self.choices)}")
         try:
-            value = text == "true" if self.kind is bool else self.kind(text)
+            value = text == "true" if self.kind is bool else self.kind(os.path.expanduser(text))
         except ValueError:
             value = None
         if value is None or (self.at_least is not None and not value >= self.at_least):
@@ -192,7 +193,7 @@ COMMANDS = {
             Argument("backend=NAME", "as in snntha train", default="auto", choices=CHOICES["backend"]),
             Argument("repeats=N", "steps that are timed", int, 5, at_least=1),
             Argument("threads=N", "of this machine; none: all", int, at_least=1),
-            Argument("sweeps=true|false", "instead: how time grows with size, steps, batch and density", bool, False),
+            Argument("sweeps=true|false", "instead: how time grows with size, steps, batch and activity", bool, False),
             Argument("picture=FILE.png", "of the sweeps", Path),
             Argument("--json", "one JSON object instead of tables", bool, False, "as_json"),
         ),
@@ -248,7 +249,7 @@ def parse(name: str, words: Sequence[str]) -> dict[str, Any]:
         argument = arguments.get(typed)
         is_option = word.startswith("-") and word != "-"  # which stands for standard input
         if argument is None and positional and not is_option and (not equals or "/" in typed):
-            texts.append(positional.kind(word))
+            texts.append(positional.kind(os.path.expanduser(word)))
         elif argument is None:
             raise UserError(f"unknown argument {word!r}{did_you_mean(typed, arguments)}\n{usage(name)}")
         elif argument.is_switch and not equals:

@@ -1,11 +1,15 @@
-"""The command `snntha` and its sub-commands.
+"""The command `snntha` and its sub-commands, and what their errors mean.
 
 Nothing here imports torch before the work itself starts, so that help, completion and a refused key are immediate.
 """
 
+import io
 import os
 import re
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -22,7 +26,7 @@ from rich.table import Column, Table
 
 from snntha import config as configuration
 from snntha.arguments import COMMANDS, HELP, completions, parse, usage
-from snntha.errors import UserError, did_you_mean
+from snntha.errors import PRINTABLE, UserError, did_you_mean
 from snntha.published import published
 from snntha.search.sweeper import StudySweeper
 
@@ -31,36 +35,86 @@ NOT_ONE_RUN = {"-m", "--multirun", "--cfg", "-c", "--info", "-i", "--help", "-h"
 
 
 def main() -> int:
-    """Entry point; returns the exit status: 0, 1 for a user's mistake, 130 for Ctrl-C."""
-    command, *words = sys.argv[1:] or ["--help"]
+    """Entry point; returns the exit status: 0, 1 after one message on stderr, 128 + n for signal n (Ctrl-C: 130)."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # for a terminal that knows ASCII only
+    command = (sys.argv[1:] or ["--help"])[0]
     try:
-        if command in ("--help", "-h"):
-            print(HELP)
-        elif command in ("-sc", "--shell-completion"):
-            complete(words)
-        elif command not in COMMANDS:
-            raise UserError(f"unknown command {command!r}{did_you_mean(command, COMMANDS)}\n\n{HELP}")
-        elif command == "train":
-            train(words)
-        elif {"--help", "-h"} & set(words):
-            print(usage(command))
-        elif (shown := resolve_name(COMMANDS[command].function)(**parse(command, words))) is not None:
-            show(shown)
-    except _Reported:
-        return 1
-    except (UserError, HydraException, OmegaConfBaseException) as error:
-        message = error if isinstance(error, UserError) else configuration.explain(error)
-        print(f"snntha {command}: {message}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+        with _ended_by(signal.SIGTERM, signal.SIGHUP):
+            call(command, sys.argv[2:])
+            sys.stdout.flush()
+    except KeyboardInterrupt as error:
+        return 128 + (error.args or (signal.SIGINT,))[0]
     except BrokenPipeError:  # the reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
+    except (Exception, _JobFailed) as raised:
+        error = raised.__cause__ if isinstance(raised, _JobFailed) else raised
+        if (message := explain(error)) is None:
+            raise
+        with suppress(OSError):  # stderr may be gone, too
+            print(f"snntha {command}: {message}", file=sys.stderr)
+        _discard_output()
+        return 1
     return 0
 
 
-class _Reported(Exception):
-    """A user's mistake in a job, whose message has been printed."""
+@contextmanager
+def _ended_by(*signals: signal.Signals) -> Iterator[None]:
+    """Let these do what Ctrl-C does, unless they are ignored, as by nohup."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt(number)
+
+    before = {kind: signal.signal(kind, interrupt) for kind in signals if signal.getsignal(kind) != signal.SIG_IGN}
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
+
+def _discard_output() -> None:
+    """Where standard output cannot be written, let nothing more be written to it: Python would when it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def call(command: str, words: list[str]) -> None:
+    """Carry out a sub-command with its arguments, or print help."""
+    if command in ("--help", "-h"):
+        print(HELP)
+    elif command in ("-sc", "--shell-completion"):
+        complete(words)
+    elif command not in COMMANDS:
+        raise UserError(f"unknown command {command!r}{did_you_mean(command, COMMANDS)}\n\n{HELP}")
+    elif command == "train":
+        train(words)
+    elif {"--help", "-h"} & set(words):
+        print(usage(command))
+    elif (shown := resolve_name(COMMANDS[command].function)(**parse(command, words))) is not None:
+        show(shown)
+
+
+def explain(error: BaseException | None) -> str | None:
+    """What to tell of an error that the user, or the machine's owner, can mend; None of one that is ours."""
+    if isinstance(error, UserError):
+        text = str(error)
+    elif isinstance(error, HydraException | OmegaConfBaseException):
+        text = configuration.explain(error)
+    elif isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate memory" in str(error)):
+        text = "not enough memory: make hparams.batch_size, dataset.time_steps or model.topology smaller"
+    elif isinstance(error, OSError):
+        text = f"{error.filename or 'reading or writing'}: {error.strerror or error}"
+    else:
+        return None
+    return text.translate(PRINTABLE)
+
+
+class _JobFailed(BaseException):
+    """Carries a job's error, its cause, past Hydra, which would print the overrides first."""
 
 
 def train(arguments: list[str]) -> None:
@@ -72,21 +126,25 @@ def train(arguments: list[str]) -> None:
         sys.argv = command_line  # what the run's record shows
         try:
             return _run(cfg)
-        except UserError as error:
-            if cfg.search is not None:
-                raise  # the search prints and records it
-            print(f"snntha train: {error}", file=sys.stderr)
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                raise _Reported from error  # Hydra goes on with the other jobs and raises it at the end
-            raise SystemExit(1) from error
+        except Exception as error:
+            if cfg.search is not None or (message := explain(error)) is None:
+                raise  # a search prints and records it
+            if HydraConfig.get().mode == RunMode.RUN:
+                raise _JobFailed from error
+            print(f"snntha train: {message}", file=sys.stderr)
+            raise UserError("some of the jobs failed") from error  # Hydra raises it when the others have ended
 
     configuration.register()
     Plugins.instance().register(StudySweeper)
-    configuration.check_names(arguments)
+    keys = {argument.partition("=")[0] for argument in arguments}
+    several = bool({"-m", "--multirun"} & keys) and "search" not in keys
+    if several and (looks := NOT_ONE_RUN & keys - {"-m", "--multirun"}):
+        raise UserError(f"{' '.join(looks)} looks at one configuration: leave out -m")
     for place, argument in enumerate(arguments):
         if argument.startswith("hparams=") and argument.endswith(".yaml"):  # a file, such as a search's best.yaml
-            arguments[place] = f"hparams={configuration.add_hparams(Path(argument.removeprefix('hparams=')))}"
-    keys = {argument.partition("=")[0] for argument in arguments}
+            path = Path(argument.removeprefix("hparams=")).expanduser()
+            arguments[place] = f"hparams={configuration.add_hparams(path)}"
+    arguments = configuration.as_texts(arguments, several)
     if {"search", "resume"} <= keys:
         raise UserError("resume= is for a single run: a search goes on where it stopped by its own command alone")
     multirun = ["-m"] if "search" in keys and not NOT_ONE_RUN & keys else []
@@ -115,9 +173,17 @@ def _run(cfg: DictConfig) -> Any:
             )
         config = configuration.override(before, [text for text in typed if not text.startswith("resume=")])
 
+    from snntha import layers
+    from snntha.data import IMAGES
+    from snntha.kernels.cpu.ahead import Compilation
+
+    compilation = Compilation(layers.resolve(config), images=config.dataset.name in IMAGES)
+    if config.backend != "reference" and config.device != "cuda":
+        compilation.start()  # before PyTorch is imported, which takes as long as half of it
+
     from snntha.closing import train_and_show
 
-    return train_and_show(config, resume=folder)
+    return train_and_show(config, resume=folder, compilation=compilation)
 
 
 def data_table(dataset: str | None, root: str | None) -> Table:

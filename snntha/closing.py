@@ -1,38 +1,41 @@
 """What `snntha train` shows when a run has ended: its seeds, the published accuracy beside its own, its pictures."""
 
-from functools import partial
+import shlex
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from snntha.config import Config
-from snntha.display import number_table
+from snntha.display import number_table, say
 from snntha.folder import spread
+from snntha.kernels.cpu.ahead import Compilation
 from snntha.published import published
 from snntha.run import Outcome, run
 
 
-def train_and_show(config: Config, resume: Path | None = None) -> float:
+def train_and_show(config: Config, resume: Path | None = None, compilation: Compilation | None = None) -> float:
     """Train as the command does, show tables, pictures and where everything lies, and return the outcome's score.
 
     Raises:
         UserError: a seed failed.
     """
     console = Console()
-    say = partial(console.print, soft_wrap=True, highlight=False)
-    outcome = run(config, resume, console)
+    outcome = run(config, resume, console, compilation=compilation)
     console.print(_seed_table(outcome))
     if outcome.tested:
         console.print(_accuracy_table(outcome))
     if config.plots:
-        from snntha import plots  # imports matplotlib, which a run without pictures need not wait for
+        try:
+            from snntha import plots  # imports matplotlib, which a run without pictures need not wait for
 
-        console.print(plots.terminal_picture(outcome.folder))
-        if pictures := plots.draw_run(outcome.folder):
-            say(f"pictures       {outcome.folder / 'plots'}: {', '.join(path.name for path in pictures)}")
-    say(f"output folder  {outcome.folder}")
-    say(f"next           snntha eval run={outcome.folder}")
+            console.print(plots.terminal_picture(outcome.folder))
+            if pictures := plots.draw_run(outcome.folder):
+                say(console, f"pictures       {outcome.folder / 'plots'}: {', '.join(path.name for path in pictures)}")
+        except Exception as error:  # whatever it is, the run has ended and its record is whole
+            say(console, f"note           no pictures: {type(error).__name__}: {error}", style="yellow")
+    say(console, f"output folder  {outcome.folder}")
+    say(console, f"next           {shlex.join(['snntha', 'eval', f'run={outcome.folder}'])}")
     return outcome.score
 
 

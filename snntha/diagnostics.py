@@ -73,15 +73,18 @@ def sample_activity(network: SpikingNetwork, split: Split, thresholds: list[floa
     }
 
 
-def layer_warnings(specs: Sequence[LayerSpec], firing_rate: Sequence[float]) -> list[str]:
-    """Silent and saturated layers, with what to turn; firing_rate in spikes per neuron and step."""
-    messages = []
+def layer_warnings(specs: Sequence[LayerSpec], firing_rate: Sequence[float], notes: Sequence[str] = ()) -> list[str]:
+    """Silent and saturated layers, with what to turn; firing_rate in spikes per neuron and step.
+
+    Where the data are odd, their `notes` are the likelier cause of silence.
+    """
+    messages, first = [], "".join(f"mend the data first ({note}), then " for note in notes[:1])
     for number, (rate, spec) in enumerate(zip(firing_rate, specs, strict=True)):
         layer = f"layer {number + 1} of {len(specs)} ({spec.kind}, {spec.neurons} neurons)"
         knob = f"hparams.threshold.start.{number}"
         if rate == 0:
             messages.append(
-                f"{layer} is silent: no neuron fired; lower {knob} or hparams.threshold.rise.{number}, "
+                f"{layer} is silent: no neuron fired; {first}lower {knob} or hparams.threshold.rise.{number}, "
                 f"or raise hparams.beta"
             )
         elif rate > SATURATED_RATE:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from snntha import layers
 from snntha.config.schema import Config
+from snntha.errors import PRINTABLE
 from snntha.kernels.spec import Result
 from snntha.layers import LayerSpec
 from snntha.progress import Progress
@@ -22,7 +23,7 @@ REFRESH_SECONDS = 0.5
 
 
 class Display:
-    """Progress of a run. Use it as a context: inside, the first Ctrl-C only sets `stop_requested`.
+    """Progress of a run. Use it as a context: inside, the first Ctrl-C (or SIGTERM, SIGHUP) only sets `stop_requested`.
 
     Args:
         config: of the run.
@@ -33,13 +34,16 @@ class Display:
         self.config = config
         self.specs = layers.resolve(config)
         self.console = console
-        self.stop_requested = False
+        self.stop_requested = 0
         self.seeds_begun = 0
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
         self._drawn = 0.0
 
     def __enter__(self) -> "Display":
-        self._handlers = {kind: signal.signal(kind, self._request_stop) for kind in (signal.SIGINT, signal.SIGTERM)}
+        kinds = [signal.SIGINT, signal.SIGTERM]  # Ctrl-C, and what clusters send
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # of a terminal that is closed; nohup has it ignored
+            kinds.append(signal.SIGHUP)
+        self._handlers = {kind: signal.signal(kind, self._request_stop) for kind in kinds}
         if self._live is not None:
             self._live.start()
         return self
@@ -58,7 +62,7 @@ class Display:
         self._last_metrics: dict[str, Any] | None = None
         self._warned: set[str] = set()
         resumed = f", going on after iteration {progress.iteration}" if progress.iteration else ""
-        self.console.print(f"seed {seed}, {self.seeds_begun} of {self.config.trials}{resumed}")
+        say(self.console, f"seed {seed}, {self.seeds_begun} of {self.config.trials}{resumed}")
 
     def minibatch(self, progress: Progress, result: Result, samples: int) -> None:
         """Redraw the live table, at most twice a second."""
@@ -73,17 +77,17 @@ class Display:
         """One plain line for an epoch, where there is no live table; warnings once a seed, everywhere."""
         self._last_metrics = metrics
         if self._live is None:
-            self.console.print(self._line(metrics), soft_wrap=True, highlight=False)
+            say(self.console, self._line(metrics))
         for warning in metrics["warnings"]:
             if warning not in self._warned:
                 self._warned.add(warning)
-                self.console.print(f"[yellow]warning[/]: epoch {metrics['epoch']}: {warning}", soft_wrap=True)
+                say(self.console, f"warning: epoch {metrics['epoch']}: {warning}", style="yellow")
 
     def _request_stop(self, number: int, frame: object) -> None:
         if self.stop_requested:
-            raise KeyboardInterrupt
-        self.stop_requested = True
-        self.console.print("stopping after this minibatch; press Ctrl-C again to stop without a checkpoint")
+            raise KeyboardInterrupt(number)
+        self.stop_requested = number
+        say(self.console, "stopping after this minibatch; press Ctrl-C again to stop without a checkpoint")
 
     def _table(self, progress: Progress, rates: list[float]) -> Group:
         totals, minibatches = progress.totals, self.config.epochs * self.batches
@@ -112,6 +116,16 @@ class Display:
         parts.append("dead " + " ".join(f"{share:.1%}" for share in metrics["dead_fraction"]))
         parts.append(f"{metrics['seconds']:.1f} s")
         return "  ".join(parts)
+
+
+def say(console: Console, text: str, style: str | None = None) -> None:
+    """One plain line, not broken, so that commands in it can be copied."""
+    console.print(plain(text, style), soft_wrap=True)
+
+
+def plain(text: str, style: str | None = None) -> Text:
+    """A text of someone else for a terminal: neither markup nor an escape sequence."""
+    return Text(text.translate(PRINTABLE), style=style or "")
 
 
 def layer_table(

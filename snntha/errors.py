@@ -4,6 +4,9 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
+# For str.translate: control characters could steer a terminal or end a line; a newline of our own stays
+PRINTABLE = dict.fromkeys([*range(0x0A), *range(0x0B, 0x20), *range(0x7F, 0xA0)], "\N{REPLACEMENT CHARACTER}")
+
 
 class UserError(ValueError):
     """Names the argument, its value and the remedy."""

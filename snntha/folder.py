@@ -11,7 +11,6 @@ import statistics
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Literal
 
 from snntha import config as configuration
@@ -29,7 +28,9 @@ def read_mapping(path: Path, read: Callable[[Path], Any], why_missing: str = "")
         raise Missing(f"{path} is missing{why_missing}")
     try:
         content = read(path)
-    except (ValueError, OSError, EOFError, RuntimeError, UnpicklingError) as error:
+    except Exception as error:  # a damaged file makes torch raise anything
+        if isinstance(error, OSError) and error.filename:
+            raise Missing(f"{path} cannot be read: {error.strerror}") from error
         raise Damaged(path, str(error).partition("\n")[0] or "it is empty") from error
     if not isinstance(content, dict):
         raise Damaged(path, "it holds no mapping")
@@ -46,7 +47,7 @@ def read_epochs(text: str) -> tuple[list[dict[str, Any]], list[int]]:
     epochs, damaged = [], []
     for number, line in enumerate(text.splitlines(), start=1):
         try:
-            epoch = json.loads(line)
+            epoch = json.loads(line.strip("\0"))  # which a power cut leaves where a line was to be
         except ValueError:
             epoch = None
         if isinstance(epoch, dict) and isinstance(epoch.get("epoch"), int):

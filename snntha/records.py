@@ -4,7 +4,10 @@ docs/records.md describes the files; `folder.RunFolder` reads all but tensors, w
 """
 
 import fcntl
+import io
 import json
+import logging
+import math
 import os
 import platform
 import re
@@ -18,11 +21,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
 from snntha import config as configuration
+from snntha.atomic import replacing, write_atomically
 from snntha.config import Config
 from snntha.errors import Damaged, UserError
 from snntha.folder import RunFolder, SeedPaths, read_epochs, read_json, read_mapping
@@ -30,10 +34,21 @@ from snntha.logger import Log
 from snntha.network import SpikingNetwork, load_weights
 from snntha.progress import Progress
 
+log = logging.getLogger(__name__)
+
 _VERSIONS_OF = ("snntha", "torch", "torchvision", "numpy", "numba", "tonic", "snntorch", "hydra-core", "omegaconf")
 _CHECKPOINT_FORMAT = 1
 _CPU = torch.device("cpu")
 _LOOK_S = 0.05  # longer than a reader holds the lock to see whether somebody trains
+_NAMES = ("environment.json", "summary.json", "trial_[0-9]*", "plots")  # what a run writes beside config.yaml
+
+
+def _is_beginning(path: Path) -> bool:
+    """Whether this is all that a run wrote which was killed before its config.yaml was there."""
+    try:
+        return path.name == "environment.json" and "data_fingerprint" in read_json(path)
+    except Damaged:
+        return False
 
 
 class FolderInUse(UserError):
@@ -51,11 +66,16 @@ class Run:
         """Make the folder and write what is known before training starts."""
         folder = Path(config.output_dir)
         if (folder / "config.yaml").exists():
+            go_on = shlex.quote(f"resume={folder}")
+            raise UserError(f"output_dir={folder} already holds a run; continue it with {go_on} or choose another")
+        if others := sorted(path.name for name in _NAMES for path in folder.glob(name) if not _is_beginning(path)):
             raise UserError(
-                f"output_dir={folder} already holds a run; continue it with resume={folder} or choose another"
+                f"output_dir={folder} holds {', '.join(others)}, which would be overwritten, and no run wrote: "
+                f"choose another"
             )
         run = cls(folder)
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / "environment.json", describe_environment(data_fingerprint))
             run.write_config(config)  # last: with it the folder is a run's
         except OSError as error:
@@ -64,10 +84,12 @@ class Run:
 
     @classmethod
     def open(cls, folder: Path, data_fingerprint: str) -> "Run":
-        """An existing run's folder; raises UserError where it is none, or was trained with other data."""
+        """An existing run's folder; raises UserError where it is none, is damaged, or was trained with other data."""
         record = RunFolder(folder)
         record.load_config()
         record.check_data(data_fingerprint)
+        if not isinstance(read_json(folder / "environment.json").get("resumed", []), list):
+            raise Damaged(folder / "environment.json", "resumed is no list")
         return cls(folder)
 
     def write_config(self, config: Config) -> None:
@@ -105,13 +127,16 @@ class Run:
 
 
 class SeedRecord(SeedPaths):
-    """Writes one seed's folder: metrics.jsonl, checkpoints and what the neurons did."""
+    """Writes one seed's folder: metrics.jsonl, checkpoints and what the neurons did.
+
+    It makes that folder, but not the run's around it: where that has vanished, a run ends instead of writing a torso.
+    """
 
     log: Log | None = None  # also receives each epoch's metrics
 
     def append_metrics(self, metrics: dict[str, Any]) -> None:
         """One line for one epoch, on disk when this returns."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(exist_ok=True)
         with self.metrics_path.open("a") as file:
             file.write(json.dumps(metrics) + "\n")
             file.flush()
@@ -120,15 +145,32 @@ class SeedRecord(SeedPaths):
             self.log(metrics)
 
     def forget_after(self, epoch: int) -> None:
-        """Drop the lines of later epochs and one that a crash cut short; raises Damaged for another unreadable one."""
-        if not self.metrics_path.exists():
-            return
-        text = self.metrics_path.read_text()
-        epochs, damaged = read_epochs(text[: text.rfind("\n") + 1])
+        """Drop the lines of later epochs and what `readable_epochs` leaves out."""
+        if self.metrics_path.exists():
+            kept = [json.dumps(metrics) + "\n" for metrics in self.readable_epochs() if metrics["epoch"] <= epoch]
+            write_atomically(self.metrics_path, "".join(kept))
+
+    def readable_epochs(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl without those at its end that a crash or a power cut damaged.
+
+        Raises Damaged where another line cannot be read.
+        """
+        lines = self.metrics_path.read_text(errors="replace").splitlines() if self.metrics_path.exists() else []
+        while lines and read_epochs(lines[-1])[1]:
+            log.warning("%s: line %d, the last, is damaged and left out", self.metrics_path, len(lines))
+            lines.pop()
+        epochs, damaged = read_epochs("\n".join(lines))
         if damaged:
             raise Damaged(self.metrics_path, f"line {damaged[0]} is no epoch; mend or remove it")
-        kept = [json.dumps(metrics) + "\n" for metrics in epochs if metrics["epoch"] <= epoch]
-        write_atomically(self.metrics_path, "".join(kept))
+        return epochs
+
+    def check(self, network: SpikingNetwork, optimizer: torch.optim.Optimizer) -> None:
+        """Read all that going on needs, before anything is written; raises UserError where it cannot be read."""
+        self.readable_epochs()
+        with torch.random.fork_rng(devices=[]):
+            for which, own in (("best", None), ("last", optimizer)):
+                if self.checkpoint_path(which).exists():
+                    self.load_checkpoint(which, network, own)
 
     def save_checkpoint(
         self, which: str, network: SpikingNetwork, progress: Progress, optimizer: torch.optim.Optimizer | None = None
@@ -140,18 +182,27 @@ class SeedRecord(SeedPaths):
         state = {"format": _CHECKPOINT_FORMAT, "network": network.state_dict(), "progress": asdict(progress)}
         if optimizer is not None:
             state |= {"optimizer": optimizer.state_dict(), "random_state": torch.get_rng_state()}
-        _save_tensors(self.checkpoint_path(which), state)
+        self._save(self.checkpoint_path(which), state)
 
     def load_checkpoint(
         self, which: str, network: SpikingNetwork, optimizer: torch.optim.Optimizer | None = None
     ) -> Progress:
         """Fill network (and optimizer with random state, to go on training) and return the position."""
-        state = self.read_checkpoint(which, network.device)
-        load_weights(network, state["network"], self.checkpoint_path(which))
-        if optimizer is not None:
-            optimizer.load_state_dict(state["optimizer"])
-            torch.set_rng_state(state["random_state"].cpu())
-        return Progress.restore(state["progress"])
+        state, path = self.read_checkpoint(which, network.device), self.checkpoint_path(which)
+        try:
+            load_weights(network, state["network"], path)
+            progress = Progress.restore(state["progress"])
+            if optimizer is not None:
+                optimizer.load_state_dict(state["optimizer"])
+                torch.set_rng_state(state["random_state"].cpu())
+            for thresholds in (progress.thresholds, progress.previous_thresholds):
+                if len(thresholds) != len(network.specs) or not all(map(math.isfinite, thresholds)):
+                    raise Damaged(path, f"its thresholds {thresholds} are not one number for each layer")
+        except UserError:
+            raise
+        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise Damaged(path, f"a part is missing or of another kind ({error})") from error
+        return progress
 
     def read_checkpoint(self, which: str, device: torch.device = _CPU) -> dict[str, Any]:
         """What `save_checkpoint` wrote; raises Missing, Damaged, or UserError if another version did."""
@@ -169,39 +220,28 @@ class SeedRecord(SeedPaths):
 
     def save_activity(self, when: str, activity: dict[str, Any]) -> None:
         """Replace activity_<when>.pt: what the neurons did, for figures; tensors and plain data only."""
-        _save_tensors(self.activity_path(when), activity)
+        self._save(self.activity_path(when), activity)
+
+    def _save(self, path: Path, content: dict[str, Any]) -> None:
+        self.folder.mkdir(exist_ok=True)
+        buffer = io.BytesIO()  # torch would hide why a file cannot be written
+        torch.save(content, buffer)
+        with replacing(path) as file:
+            file.write(buffer.getbuffer())
 
 
 def load_tensors(path: Path, device: torch.device = _CPU, why_missing: str = "") -> dict[str, Any]:
     """A file of tensors and plain data; raises Missing or Damaged."""
-    return read_mapping(path, lambda path: torch.load(path, map_location=device, weights_only=True), why_missing)
 
+    def read(path: Path) -> Any:
+        content = io.BytesIO(path.read_bytes())  # torch raises OSErrors also where it is damaged
+        return torch.load(content, map_location=device, weights_only=True)
 
-def _save_tensors(path: Path, content: dict[str, Any]) -> None:
-    with _replacing(path) as file:
-        torch.save(content, file)
+    return read_mapping(path, read, why_missing)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     write_atomically(path, json.dumps(content, indent=2) + "\n")
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """The file holds the old content or the new one, never a part."""
-    with _replacing(path) as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the old one's place once it is written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def without_passwords(text: str) -> str:

@@ -1,9 +1,9 @@
 """A run: the seeds of one configuration, trained one after another, their record, and a look at it later."""
 
+import shlex
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,17 @@ import torch
 from rich.console import Console, Group
 from rich.text import Text
 
+from snntha import compiled
 from snntha import data as datasets
+from snntha import optimizer as optimizers
 from snntha.config import Config, override
 from snntha.data.batch import Data
 from snntha.diagnostics import sample_activity
-from snntha.display import Display, layer_table
+from snntha.display import Display, layer_table, say
 from snntha.errors import UserError
 from snntha.folder import RunFolder, spread
-from snntha.kernels.backend import fastest_for, set_threads
+from snntha.kernels.backend import fastest_for
+from snntha.kernels.cpu.ahead import Compilation
 from snntha.logger import open_log, require
 from snntha.network import SpikingNetwork
 from snntha.neuron import fires
@@ -57,6 +60,7 @@ def run(
     resume: Path | None = None,
     console: Console | None = None,
     report: Callable[[list[float], int], None] = lambda scores, epoch: None,
+    compilation: Compilation | None = None,
 ) -> Outcome:
     """Train all seeds.
 
@@ -65,6 +69,7 @@ def run(
         resume: folder of a run to go on with.
         console: where to show progress; None: the terminal.
         report: called after each epoch with the best score of each seed begun and the seed's epoch; may raise.
+        compilation: of the kernels, under way in other processes; it is waited for.
 
     Raises:
         UserError: a seed failed in a search; elsewhere the others are trained and the outcome says so.
@@ -72,13 +77,19 @@ def run(
     """
     console = console or Console()
     require(config.logger)
-    set_threads(config.threads)
+    compiled.prepare(config.threads, config.backend)
     device = resolve_device(config.device)
     data = datasets.load(config.dataset, selection=config.selection, seed=config.seed)
-    record = Run.create(config, data.fingerprint) if resume is None else Run.open(resume, data.fingerprint)
+    if resume is None:
+        record = Run.create(config, data.fingerprint)
+    else:
+        record = Run.open(resume, data.fingerprint)
+        for number in range(config.trials):
+            network = SpikingNetwork(config, seed=config.seed).to(device)
+            record.seed(number).check(network, optimizers.build(config.optimizer, network.parameters()))
     backend = fastest_for(device) if config.backend == "auto" else config.backend
-    say = partial(console.print, soft_wrap=True, highlight=False)
-    say(_headline(config, data, device, backend), f"writing {record.folder}", *_other_size(config, data), sep="\n")
+    for line in (_headline(config, data, device, backend), f"writing {record.folder}", *_notes(config, data)):
+        say(console, line)
 
     seeds: list[dict[str, Any]] = []
     with record.lock(), Display(config, console) as display:
@@ -88,8 +99,10 @@ def run(
         for number in range(config.trials):
             seed = config.seed + (number if config.fidelity.trial_seed == "seed_plus_trial" else 0)
             network = SpikingNetwork(config, seed=seed).to(device)
-            if number == 0 and backend == "numba":
-                _announce_compilation(network, data, console)
+            if compilation is not None and compilation.running:
+                say(console, "compiling the kernels that this network needs: once on this machine, some seconds")
+                optimizers.build(config.optimizer, network.parameters())  # the first one imports much of PyTorch
+                compilation.wait()
             seed_record = record.seed(number)
             seed_record.log = open_log(config.logger, seed_record.folder)
             scores = [entry["best_score"] for entry in seeds if "best_score" in entry]
@@ -105,9 +118,9 @@ def run(
                 if config.search is not None:
                     raise  # the other seeds could not save the mean
                 entry = {"seed": seed, "failed": str(failure)}
-                console.print(f"[red]seed {seed} failed[/]: {failure}", soft_wrap=True)
-            except Stopped:
-                say(f"stopped; go on with: snntha train resume={record.folder}")
+                say(console, f"seed {seed} failed: {failure}", style="red")
+            except (Stopped, OSError):
+                say(console, f"stopped; go on with: {shlex.join(['snntha', 'train', f'resume={record.folder}'])}")
                 raise
             seeds.append(entry)
             summary = {
@@ -121,7 +134,7 @@ def run(
             }
             record.write_summary(summary)
         if config.search is not None and display.stop_requested:
-            raise Stopped  # in the last epoch: without this the search would begin its next trial
+            raise Stopped(display.stop_requested)  # in the last epoch: else the search would begin its next trial
     return Outcome(config, record.folder, data.selected_on, data.test is not None, seeds)
 
 
@@ -167,7 +180,7 @@ def evaluate_run(folder: Path, trial: int, checkpoint: str, root: str | None = N
     seed_record = SeedRecord(record.seed(trial).folder)
     if root is not None:
         config = override(config, [f"dataset.root={root}"])
-    set_threads(config.threads)
+    compiled.prepare(config.threads, config.backend)
     data = datasets.load(config.dataset, selection=config.selection, seed=config.seed)
     record.check_data(data.fingerprint)
     network = SpikingNetwork(config, seed=config.seed).to(resolve_device(config.device))
@@ -198,15 +211,6 @@ def resolve_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def _announce_compilation(network: SpikingNetwork, data: Data, console: Console) -> None:
-    """Say what the first minibatch of a first run waits for."""
-    from snntha.kernels.cpu_network import has_kernels
-
-    inputs = data.train.batch(torch.arange(1)).inputs
-    if not has_kernels(inputs, network.layers(network.config.hparams.threshold.start)):
-        console.print("compiling the kernels that this network needs: once on this machine, about a minute")
-
-
 def _headline(config: Config, data: Data, device: torch.device, backend: str) -> str:
     splits = {"training": data.train, "validation": data.validation, "test": data.test}
     sizes = ", ".join(f"{len(split)} {name}" for name, split in splits.items() if split)
@@ -216,10 +220,11 @@ def _headline(config: Config, data: Data, device: torch.device, backend: str) ->
     )
 
 
-def _other_size(config: Config, data: Data) -> list[str]:
-    """A line where the data set is only a part of the published one, or another."""
+def _notes(config: Config, data: Data) -> list[str]:
+    """What is odd about the data, and whether they are only a part of the published ones, or others."""
+    notes = [f"note: {note}" for note in data.notes]
     name, found = config.dataset.name, (len(data.train) + len(data.validation or ()), len(data.test or ()))
     expected = PUBLISHED_SAMPLES.get(name, found)
     if config.dataset.limit is not None or found == expected:
-        return []
-    return [f"note: the published {name} has {expected[0]} training and {expected[1]} test samples"]
+        return notes
+    return [*notes, f"note: the published {name} has {expected[0]} training and {expected[1]} test samples"]

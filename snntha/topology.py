@@ -11,9 +11,10 @@ from typing import Literal
 
 from snntha.errors import UserError
 
-_CONV = re.compile(r"(\d+)Conv(\d+)")
-_POOL = re.compile(r"AP(\d+)")
-_DENSE = re.compile(r"\d+(Dense\d+)+")
+_CONV = re.compile(r"(\d{1,9})Conv(\d{1,9})")
+_POOL = re.compile(r"AP(\d{1,9})")
+_DENSE = re.compile(r"\d{1,9}(Dense\d{1,9})+")
+MOST_WEIGHTS = 2**31  # an index of 32 bits counts no more; as float32 they need 8 GB
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,9 @@ def parse(topology: str, input_shape: tuple[int, ...]) -> list[LayerShape]:
         elif _DENSE.fullmatch(token):
             shape = _dense(layers, shape, sizes=[int(size) for size in token.split("Dense")], fail=fail)
         else:
-            raise fail("unknown token; expected <filters>Conv<kernel>, AP<size> or <inputs>Dense<neurons>")
+            raise fail("unknown token; expected <filters>Conv<kernel>, AP<size> or <inputs>Dense<neurons> below 10^9")
+        if sum(layer.weights + layer.neurons for layer in layers) > MOST_WEIGHTS:
+            raise fail("the network has more than 2^31 weights and neurons")
         position += len(token) + 1
     if layers[-1].kind != "dense":
         raise UserError(

@@ -29,7 +29,7 @@ class SeedFailed(UserError):
 
 
 class Stopped(KeyboardInterrupt):
-    """The user asked to stop, and a checkpoint was written."""
+    """The user asked to stop, by the signal that is the argument, and a checkpoint was written."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ def fit(
             display.minibatch(progress, result, len(positions))
             if display.stop_requested:
                 recorder.save_checkpoint("last", network, progress, optimizer)
-                raise Stopped
+                raise Stopped(display.stop_requested)
 
         evaluation = evaluate(network, selection, progress.thresholds)
         if not math.isfinite(evaluation.loss):
@@ -225,7 +225,7 @@ def fit(
             "firing_rate": evaluation.firing_rate,
             "dead_fraction": evaluation.dead_fraction,
             **silenced,
-            "warnings": layer_warnings(network.specs, evaluation.firing_rate),
+            "warnings": layer_warnings(network.specs, evaluation.firing_rate, data.notes),
         }
         if evaluation.output_membrane is not None:
             metrics["output_membrane"] = evaluation.output_membrane
@@ -239,7 +239,7 @@ def fit(
         display.epoch(metrics)
         on_epoch(progress)
         if display.stop_requested and not is_finished(config, progress):
-            raise Stopped
+            raise Stopped(display.stop_requested)
     return progress
 
 

@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 import torch
 
+from snntha.kernels.cpu.vector import TILE
 from snntha.kernels.spec import Events
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -18,6 +20,14 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("needs the real data in ../shared/data")
     return SHARED_DATA
+
+
+@pytest.fixture
+def shared_images(shared_data: Path) -> Path:
+    """Folder of MNIST and FashionMNIST as published, where torchvision puts them."""
+    if not (shared_data / "FashionMNIST" / "raw").is_dir() or not (shared_data / "MNIST" / "raw").is_dir():
+        pytest.skip("needs MNIST and FashionMNIST")
+    return shared_data
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +52,13 @@ def random_events(
     indptr = torch.zeros(time_steps * batch + 1, dtype=torch.int64)
     indptr[1:] = counts.sum(1).cumsum(0)
     return Events(indptr, index.repeat_interleave(repeats).int(), time_steps, batch, shape)
+
+
+def packed(spikes_TBN: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Spikes as a layer of the kernels hands them on: bits_BGTF, and how often each neuron fired, count_BP."""
+    time_steps, batch, neurons = spikes_TBN.shape
+    padded_TBP = np.zeros((time_steps, batch, -(-neurons // TILE) * TILE), np.uint8)
+    padded_TBP[..., :neurons] = spikes_TBN.numpy()
+    bits_BGTJ = padded_TBP.reshape(time_steps, batch, -1, TILE).transpose(1, 2, 0, 3)
+    bytes_BGTK = np.ascontiguousarray(np.packbits(bits_BGTJ, axis=-1, bitorder="little"))
+    return bytes_BGTK.view(np.uint16), padded_TBP.sum(0, dtype=np.int32)

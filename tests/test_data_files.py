@@ -94,13 +94,18 @@ def test_one_absent_file_of_four_is_named_alone(tmp_path: Path):
 
 
 def test_mnist_and_fashion_mnist_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Both have files of the same names and sizes: only the labels differ."""
+    """Both have files of the same names and sizes: what is in them tells, be it of one of the four."""
     write_mnist(tmp_path)
-    content = gzip.decompress((tmp_path / "t10k-labels-idx1-ubyte.gz").read_bytes())
-    md5 = hashlib.md5(content).hexdigest()
-    mnist = dataclasses.replace(idx._PUBLICATIONS["mnist"], test_labels_md5=md5)
-    monkeypatch.setitem(idx._PUBLICATIONS, "mnist", mnist)
-    assert "belongs to mnist; set dataset=mnist" in load_error("fashion_mnist", tmp_path)
+    mnist_md5 = idx._PUBLICATIONS["mnist"].md5
+    for role, name in (("train-images", "train-images-idx3"), ("t10k-labels", "t10k-labels-idx1")):
+        content = gzip.decompress((tmp_path / f"{name}-ubyte.gz").read_bytes())
+        mnist = dataclasses.replace(
+            idx._PUBLICATIONS["mnist"], md5={**mnist_md5, role: hashlib.md5(content).hexdigest()}
+        )
+        monkeypatch.setitem(idx._PUBLICATIONS, "mnist", mnist)
+        assert f"belongs to mnist: it is its {role}; set dataset=mnist" in load_error("fashion_mnist", tmp_path)
+        data = load(dataset("mnist", tmp_path), selection="test", seed=0)
+        assert "is the published file" in data.notes[0] and "do they belong together?" in data.notes[0]
 
 
 def cut(path: Path, share: float = 0.5) -> None:
@@ -204,7 +209,7 @@ def test_damaged_event_recordings(tmp_path: Path):
         assert "a complete .npy file of numbers" in load_error("dvs_gesture", tmp_path)
     np.save(path, good)
     path.rename(path.with_name("clap.npy"))
-    assert "a path like user01_fluorescent/3.npy" in load_error("dvs_gesture", tmp_path)
+    assert "none of its files, which are like user01_fluorescent/3.npy" in load_error("dvs_gesture", tmp_path)
 
 
 def test_class_that_training_lacks_is_refused(tmp_path: Path):

@@ -16,14 +16,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import random_events
+from conftest import packed, random_events
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snntha.kernels import cpu
 from snntha.kernels.backend import Backend, run_layers, set_threads
+from snntha.kernels.cpu.events import Spikes
 from snntha.kernels.cpu.workspace import Workspace
-from snntha.kernels.cpu_network import has_kernels, run_network
+from snntha.kernels.cpu_network import run_network
+from snntha.kernels.reference import dense
 from snntha.kernels.spec import BatchNorm, Dropout, Events, Layer, Result, Static
 from snntha.layers import LayerSpec
 from snntha.neuron import Neuron
@@ -247,6 +249,25 @@ def test_convolutions_of_any_size(time_steps, batch, height, width, channels, po
     assert_agree(run(run_network, case), run(run_layers, case), exact=True)
 
 
+@settings(deadline=None, max_examples=60)
+@given(
+    time_steps=st.integers(1, 140),
+    batch=st.integers(1, 4),
+    inputs=st.integers(1, 200),
+    rate=st.sampled_from([0.0, 0.001, 0.1, 0.5, 1.0]),
+)
+def test_lists_of_a_layers_bits_are_those_of_the_same_events(time_steps, batch, inputs, rate) -> None:
+    events = random_events(time_steps, batch, (inputs,), rate, double=0.0)
+    listed = Spikes.of_input(events.indptr.numpy(), events.index.numpy(), time_steps, batch, inputs)
+    kept = Spikes.of_layer(*packed(dense(events)), inputs, number=0)
+    assert listed.fullest_step == kept.fullest_step
+    for left, right in ((listed.events, kept.events), (listed.by_input(), kept.by_input())):
+        for b in range(batch):
+            for row in range(left[0].shape[1] - 1):
+                expected = left[1][left[0][b, row] : left[0][b, row + 1]]
+                assert np.array_equal(right[1][right[0][b, row] : right[0][b, row + 1]], expected)
+
+
 def test_layers_of_more_inputs_than_16_bits_address() -> None:
     case = Case((2**16 + 5,), (3, 2), time_steps=2, batch=2, density=0.01)
     assert_agree(run(run_network, case), run(run_layers, case), exact=True)
@@ -327,10 +348,30 @@ def test_buffers_are_reused_and_grow() -> None:
     assert buffers.take("a", (21,), np.float32).shape == (21,)
 
 
-def test_kernels_are_known_as_compiled_after_use() -> None:
-    case = CASES["conv-norm"]
-    run(run_network, case)
-    assert has_kernels(case.inputs(), case.layers())
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["conv-norm", "static-norm", "dense"])
+def test_what_is_compiled_ahead_is_all_that_is_needed(name: str, tmp_path: Path) -> None:
+    """In a folder of its own: a step finds every kernel, and says so by compiling none."""
+    code = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+from test_kernels import CASES, run, run_network
+from snntha.kernels.cpu import COMPILED_CODE, ahead
+from snntha.kernels.spec import Static
+case = CASES[{name!r}]
+compilation = ahead.Compilation([layer.spec for layer in case.layers()], isinstance(case.inputs(), Static))
+compilation.start()
+assert compilation.running
+compilation.wait()
+before = sorted(COMPILED_CODE.glob("*/*.nbc"))
+run(run_network, case)
+assert before and before == sorted(COMPILED_CODE.glob("*/*.nbc"))
+compilation.start()
+assert not compilation.running
+"""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
 
 def test_compiled_kernels_do_not_outlive_a_change_of_any_source(tmp_path: Path) -> None:

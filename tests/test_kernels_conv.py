@@ -3,17 +3,18 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import packed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit, prange
 from torch import Tensor
 
 from snntha.kernels import reference
+from snntha.kernels.backend import set_threads
 from snntha.kernels.cpu import conv
 from snntha.kernels.cpu.events import Spikes
 from snntha.kernels.cpu_layers import fold_pooling
@@ -34,6 +35,7 @@ class Case:
     batch: int = 2
     rate: float = 0.1
     binary: bool = True
+    bits: bool = False  # the spikes of a layer, at most one a step, which the kernels keep as bits
 
     @property
     def geometry(self) -> conv.Geometry:
@@ -56,8 +58,10 @@ def make(case: Case) -> tuple[Events, Tensor, Tensor]:
     """Events, weight_OIkk and a gradient of the currents_TBCHW."""
     generator = torch.Generator().manual_seed(0)
     shape = (case.time_steps * case.batch, case.height * case.width * case.inputs)
-    counts = torch.poisson(torch.full(shape, case.rate), generator=generator).long()
-    if case.time_steps > 1:
+    rates = torch.full(shape, case.rate)
+    drawn = torch.bernoulli(rates, generator=generator) if case.bits else torch.poisson(rates, generator=generator)
+    counts = drawn.long()
+    if case.time_steps > 1 and not case.bits:
         counts[1] = 0
     weight = torch.randn(case.outputs, case.inputs, case.kernel, case.kernel, generator=generator)
     if case.binary:
@@ -88,13 +92,16 @@ def folded(weight_OIkk: Tensor, case: Case) -> np.ndarray:
 def currents(events: Events, weight_OIkk: Tensor, case: Case) -> Tensor:
     """currents_TBCHW of the kernel under test."""
     out = np.full_like(pixels_first(reference_currents(reference.dense(events), weight_OIkk, case)), np.nan)
-    conv.conv_currents(spikes(events), folded(weight_OIkk, case), case.geometry, out)
+    conv.conv_currents(spikes(events, case), folded(weight_OIkk, case), case.geometry, out)
     return torch.from_numpy(out).permute(3, 0, 4, 1, 2)
 
 
-def spikes(events: Events) -> Spikes:
+def spikes(events: Events, case: Case) -> Spikes:
     """The events as the kernels take them."""
     inputs = int(np.prod(events.shape))
+    if case.bits:
+        counts_TBN = reference.dense(events).movedim(2, -1).flatten(2)
+        return Spikes.of_layer(*packed(counts_TBN), inputs, number=0)
     return Spikes.of_input(events.indptr.numpy(), events.index.numpy(), events.time_steps, events.batch, inputs)
 
 
@@ -102,7 +109,7 @@ def kernel_gradient(events: Events, grad_TBCHW: Tensor, case: Case) -> Tensor:
     """grad_kernel_KKIO of the kernel under test."""
     size = case.geometry.taps
     out = np.full((size, size, case.inputs, case.outputs), np.nan, np.float32)
-    conv.conv_weight_gradient(spikes(events).by_input(), pixels_first(grad_TBCHW), case.geometry, out)
+    conv.conv_weight_gradient(spikes(events, case).by_input(), pixels_first(grad_TBCHW), case.geometry, out)
     return torch.from_numpy(out)
 
 
@@ -170,12 +177,18 @@ def test_currents_and_gradients_agree_with_pytorch(case: Case):
         outputs=st.integers(1, 40),
         time_steps=st.integers(1, 14),
         batch=st.integers(1, 3),
-        rate=st.sampled_from([0.0, 0.05, 0.5, 1.5]),
+        rate=st.sampled_from([0.0, 0.001, 0.1, 0.5, 1.0]),
         binary=st.booleans(),
+        bits=st.booleans(),
     )
 )
 def test_any_shape_agrees_with_pytorch(case: Case):
     check(case)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.001, 0.1, 0.5, 1.0])
+def test_any_activity_agrees_with_pytorch(rate: float):
+    check(Case(inputs=16, outputs=64, time_steps=20, rate=rate, bits=True))
 
 
 def test_sums_beyond_int16_are_exact():
@@ -187,21 +200,19 @@ def test_sums_beyond_int16_are_exact():
 
 
 @pytest.fixture
-def threads() -> Iterator[int]:
-    """How many threads numba has; a test may change it."""
-    count = numba.get_num_threads()
-    yield count
-    numba.set_num_threads(count)
+def any_threads() -> Iterator[None]:
+    """A test may change the number of threads."""
+    yield
+    set_threads(None)
 
 
-def test_thread_count_changes_no_bit(threads: int):
-    if threads < 2:
-        pytest.skip("needs two threads: set NUMBA_NUM_THREADS=2 or more")
+@pytest.mark.usefixtures("any_threads")
+def test_thread_count_changes_no_bit():
     case = Case(inputs=4, outputs=32, time_steps=40, rate=0.3, binary=False)
     events, weight, grad = make(case)
     results = []
-    for count in (1, 2):
-        numba.set_num_threads(count)
+    for count in (1, 3):
+        set_threads(count)
         results.append(
             (currents(events, weight, case), kernel_gradient(events, grad, case), spike_gradient(weight, grad, case))
         )
@@ -214,4 +225,4 @@ def test_currents_of_the_wrong_size_are_refused():
     events, weight, _ = make(case)
     out = np.empty((case.batch, 5, 4, case.time_steps, case.outputs), np.float32)
     with pytest.raises(AssertionError, match="expected \\(2, 4, 4, 7, 16\\)"):
-        conv.conv_currents(spikes(events), folded(weight, case), case.geometry, out)
+        conv.conv_currents(spikes(events, case), folded(weight, case), case.geometry, out)

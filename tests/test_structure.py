@@ -12,7 +12,7 @@ import snntha
 PACKAGE = Path(snntha.__file__).parent
 REPOSITORY = PACKAGE.parent
 ORDER = (  # each may import what stands before it, and itself
-    ("errors", "published", "topology"),
+    ("errors", "atomic", "published", "topology"),
     ("config",),
     ("neuron", "threshold", "layers"),
     ("kernels",),
@@ -21,11 +21,12 @@ ORDER = (  # each may import what stands before it, and itself
     ("binarize", "network"),
     ("loss", "optimizer", "diagnostics", "progress", "train", "snntorch_loop"),
     ("logger", "folder", "records"),
-    ("display", "run"),
+    ("display", "compiled", "run"),
     ("report", "plots", "export"),
     ("search", "bench", "closing"),
     ("arguments",),
     ("cli",),
+    ("__main__",),
 )
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 

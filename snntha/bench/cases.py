@@ -27,6 +27,7 @@ SHAPE_CELLS = 5  # a picture is interpolated from so many random values a side
 CONTRAST = 4.0  # with it pixels that are not black have the mean of the data sets: about 0.6
 BLOB_RADIUS = 2.5  # pixels; with the rate below about 2 % of the cells of a DVS step hold events
 BLOB_RATE = 0.6  # events per cell and step in the middle of the blob
+DENSITY_ROUNDS = 20
 SHD_BURSTS = 12  # random values over time, between which the rate of a class is interpolated
 
 
@@ -99,7 +100,8 @@ def _noise(case: Case, labels_B: Tensor, of_classes: torch.Generator, of_samples
     bursts = torch.rand((dataset.classes, 1, SHD_BURSTS), generator=of_classes).square()
     course_CT = F.interpolate(bursts, size=dataset.time_steps, mode="linear")[:, 0]
     rate_CTN = course_CT[:, :, None] * profile_CN[:, None]
-    rate_CTN *= case.density / rate_CTN.mean((1, 2), keepdim=True)
+    for _ in range(DENSITY_ROUNDS):  # rates above 1 are cut, and what is cut is made good elsewhere
+        rate_CTN = (rate_CTN * (case.density / rate_CTN.mean((1, 2), keepdim=True))).clamp(max=1)
     rate_TBN = rate_CTN[labels_B].transpose(0, 1)
     return events_of(torch.rand(rate_TBN.shape, generator=of_samples) < rate_TBN)
 

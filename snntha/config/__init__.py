@@ -3,8 +3,18 @@
 Everything else receives the plain dataclasses of schema; only this package knows OmegaConf.
 """
 
-from snntha.config.compose import add_hparams, compose, conf_folder, explain, from_yaml, load, override, register
+from snntha.config.compose import (
+    add_hparams,
+    as_texts,
+    compose,
+    conf_folder,
+    explain,
+    from_yaml,
+    load,
+    override,
+    register,
+)
 from snntha.config.files import flatten, read_recorded, to_yaml, tuned
-from snntha.config.rules import CHOICES, check_names
+from snntha.config.rules import CHOICES
 from snntha.config.schema import Config
 from snntha.errors import ConfigError, did_you_mean

@@ -1,5 +1,7 @@
 """Composing a configuration from conf/ and the command line, and changing one that was read back."""
 
+import os
+import re
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,14 +10,16 @@ from typing import Any
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from snntha.config.files import read_hparams, read_recorded
-from snntha.config.rules import check_effect, check_names, check_resumed, validate
+from snntha.config.rules import PATHS, TEXTS, check_effect, check_names, check_resumed, check_targets, validate
 from snntha.config.schema import Config
-from snntha.errors import ConfigError, expected
+from snntha.errors import ConfigError, UserError, expected
 from snntha.topology import parse
 
 
@@ -39,13 +43,13 @@ def add_hparams(path: Path) -> str:
     """Make a file of hyperparameters an option of the group hparams, and return the option's name."""
     delta = read_hparams(path)
     # A group of its own: of two options with one name Hydra would take that of conf/.
-    ConfigStore.instance().store(group="hparams/file", name=path.stem, node=delta, package="_global_", replace=True)
-    return f"file/{path.stem}"
+    ConfigStore.instance().store(group="hparams/file", name="given", node=delta, package="_global_", replace=True)
+    return "file/given"
 
 
 def compose(overrides: Sequence[str] = ()) -> Config:
     """What `snntha train` would run with these overrides (`"dataset=shd"`, `"epochs=3"`)."""
-    check_names(overrides)
+    overrides = as_texts(overrides)
     register()
     try:
         with initialize_config_dir(str(conf_folder())):
@@ -63,7 +67,44 @@ def load(cfg: DictConfig, overrides: Sequence[str] = ()) -> Config:
     # Plain values over the bare schema, which refuses keys that were added by `+`.
     config = _merge(Config(), OmegaConf.to_container(own, resolve=True))
     check_effect(overrides, config.dataset.name)
+    check_targets(config)
     return config
+
+
+_GROUPS = ("dataset", "model", "mode", "hparams", "fidelity", "optimizer", "launcher", "search", "debug")  # of conf/
+
+
+def as_texts(overrides: Sequence[str], several: bool = False) -> list[str]:
+    """The overrides with those texts quoted that Hydra takes for something else, as 2026_11_24; and `~` expanded.
+
+    What the user has quoted for Hydra stays. With `several`, of a multirun, commas stand between values.
+    Raises ConfigError where a text is empty or a key is one of an earlier version.
+    """
+    check_names(overrides)
+    return [_as_text(override, several) for override in overrides]
+
+
+def _as_text(override: str, several: bool) -> str:
+    typed, _, value = override.partition("=")
+    key = typed.lstrip("+")
+    is_word = key in _GROUPS and re.fullmatch(r"[\w.,/]+", value)
+    is_sweep = several and re.match(r"(choice|shuffle|sort)\(", value)
+    if not (is_word or key in TEXTS) or is_sweep or value[:1] in "'\"" or (key, value) == ("resume", "null"):
+        return override
+    values = value.split(",") if several or is_word else [value]
+    if key in PATHS:
+        values = map(os.path.expanduser, values)
+    return f"{typed}={','.join(map(_quoted, values))}"
+
+
+def _quoted(text: str) -> str:
+    """A text as Hydra reads it: quoted unless it is read as it is."""
+    try:
+        if OverridesParser.create().parse_override(f"key={text}").value() == text:
+            return text
+    except HydraException:
+        pass
+    return QuotedString(text, Quote.single).with_quotes()
 
 
 _NOISE = ("object_type=", "reference_type=", "To append to your config use +")  # the schema refuses additions
@@ -85,13 +126,25 @@ def explain(error: Exception) -> str:
 
 def from_yaml(path: Path) -> Config:
     """Read a run's config.yaml back, also one of an earlier version."""
-    return _merge(Config(), read_recorded(path))
+    recorded = read_recorded(path)
+    try:
+        return _merge(Config(), recorded)
+    except UserError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def override(config: Config, overrides: Sequence[str]) -> Config:
     """A copy with some `key=value` changed: only what an interrupted run may change when it goes on."""
     check_resumed(overrides)
-    return _merge(config, OmegaConf.from_dotlist([text.lstrip("+") for text in overrides]))
+    return changed(config, overrides)
+
+
+def changed(config: Config, overrides: Sequence[str]) -> Config:
+    """A checked copy with some `key=value` changed, read as on the command line; groups cannot be chosen."""
+    changes = OmegaConf.create()
+    for parsed in OverridesParser.create().parse_overrides(as_texts(overrides)):
+        OmegaConf.update(changes, parsed.key_or_group, parsed.value())
+    return _merge(config, changes)
 
 
 def _merge(config: Config, changes: Any) -> Config:

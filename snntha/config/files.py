@@ -1,5 +1,6 @@
 """The YAML files of runs and of hyperparameters, read as plain values; also those that earlier versions wrote."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -44,17 +45,12 @@ def to_yaml(config: Config) -> str:
 def read_recorded(path: Path) -> dict[str, Any]:
     """The values of a run's config.yaml, also one of an earlier version, without a check against the schema.
 
-    A run that is read is data, perhaps a stranger's: an interpolation, which could read this machine's environment, is
-    refused and never resolved.
+    A run that is read is data, perhaps a stranger's: an interpolation is refused and never resolved.
     """
     if not path.is_file():
         raise ConfigError(f"{path} does not exist: name the folder of a run, the one that holds config.yaml")
-    recorded = _read(path, lambda path: yaml.load(path.read_bytes(), _YAML_LOADER), f"{path} is damaged, it")
-    for key, value in flatten(recorded):
-        if "${" in str(value):
-            raise ConfigError(
-                f"{path}: {key}={value} is an interpolation, which no run records: write the value itself"
-            )
+    recorded = _read(path, _load_plain, f"{path} is damaged, it")
+    _check_values(path, recorded)
     for group, _, copy in (key.partition(".") for key in REPLACED):  # what a run was trained with is in the other key
         if isinstance(recorded.get(group), dict):
             recorded[group].pop(copy, None)
@@ -65,7 +61,9 @@ def read_hparams(path: Path) -> dict[str, Any]:
     """A file of hyperparameters as a change of the whole configuration."""
     if not path.is_file():
         raise ConfigError(f"hparams={path}: there is no such file; a name without .yaml chooses one of conf/hparams")
-    return as_delta(_read(path, lambda path: OmegaConf.to_container(OmegaConf.load(path)), f"hparams={path}"))
+    delta = as_delta(_read(path, lambda path: OmegaConf.to_container(OmegaConf.load(path)), f"hparams={path}"))
+    _check_values(path, delta)
+    return delta
 
 
 def as_delta(values: dict[str, Any]) -> dict[str, Any]:
@@ -104,11 +102,43 @@ def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield f"{prefix}{key}", value
 
 
+_SWITCHES = {key for key, value in flatten(asdict(Config())) if isinstance(value, bool)}
+
+
+def check_switch(key: str, value: Any) -> None:
+    """Refuse a number that would be taken for true or false, but for 1 and 0."""
+    if key in _SWITCHES and re.fullmatch(r"[-+.\d]+", str(value)) and str(value) not in ("0", "1"):
+        raise ConfigError(f"{key}={value}: expected true | false")
+
+
+def _check_values(path: Path, values: dict[str, Any]) -> None:
+    """Refuse an interpolation, which could read this machine's environment, and a number in place of a switch."""
+    for key, value in flatten(values):
+        if "${" in str(value):
+            raise ConfigError(
+                f"{path}: {key}={value} is an interpolation, which no run records: write the value itself"
+            )
+        try:
+            check_switch(key, value)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from None
+
+
+def _load_plain(path: Path) -> Any:
+    """YAML without aliases, of which a few lines can make more values than fit into memory."""
+    content = path.read_bytes()
+    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, _YAML_LOADER)):
+        raise ValueError("an alias, which no run records")
+    return yaml.load(content, _YAML_LOADER)
+
+
 def _read(path: Path, parse: Callable[[Path], Any], subject: str) -> dict[str, Any]:
     """A YAML file of keys; `subject` begins the sentence that says what is wrong with it."""
     try:
         values = parse(path)
-    except (yaml.YAMLError, ValueError, OSError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{subject} is not YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{subject} holds no keys")

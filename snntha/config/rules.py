@@ -2,12 +2,13 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from operator import attrgetter
 from typing import Any
 
-from snntha.config.files import REPLACED
+from snntha.config.files import REPLACED, check_switch
 from snntha.config.schema import Config
 from snntha.errors import ConfigError, expected
 from snntha.topology import parse
@@ -30,7 +31,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 Rule = tuple[Callable[[Any], bool], str]  # of one number: the test, and what it allows in words
 AT_LEAST_0: Rule = (lambda value: 0 <= value < math.inf, "0 or more")
-AT_LEAST_1: Rule = (lambda value: value >= 1, "1 or more")
+AT_LEAST_1: Rule = (lambda value: 1 <= value < 2**31, "1 or more, below 2^31")
 POSITIVE: Rule = (lambda value: 0 < value < math.inf, "more than 0")
 FRACTION: Rule = (lambda value: 0 <= value <= 1, "0 to 1")
 BELOW_1: Rule = (lambda value: 0 <= value < 1, "0 to less than 1")
@@ -39,11 +40,15 @@ BELOW_1: Rule = (lambda value: 0 <= value < 1, "0 to less than 1")
 _KEYS: tuple[tuple[Rule, str], ...] = (
     ((lambda value: 0 <= value < 2**40, "0 to 2^40"), "seed"),
     ((lambda value: 0 < value <= 100, "percent, more than 0 to 100"), "target_train_accuracy"),
-    (AT_LEAST_1, "trials epochs patience threads hparams.batch_size"),
+    ((lambda value: 1 <= value <= 1024, "1 to 1024"), "threads"),
+    (AT_LEAST_1, "trials epochs patience hparams.batch_size"),
     (AT_LEAST_1, "dataset.time_steps dataset.test_time_steps dataset.limit dataset.target_step"),
     (AT_LEAST_1, "search.n_trials search.epochs search.limit search.seeds search.workers"),
     (AT_LEAST_1, "search.failure_window search.max_deaths"),
-    ((lambda value: 0.001 <= value < math.inf, "0.001 or more"), "dataset.bin_ms"),  # a microsecond
+    (
+        (lambda value: value >= 0.001 and abs(value * 1000 % 1 - 0.5) > 0.499, "0.001 or more, in whole microseconds"),
+        "dataset.bin_ms",
+    ),
     (POSITIVE, "dataset.target_peak optimizer.lr hparams.slope hparams.grad_clip hparams.weight_clip"),
     (POSITIVE, "hparams.cosine_epochs hparams.threshold.start search.heartbeat_s search.stale_s"),
     (AT_LEAST_0, "hparams.threshold.rise"),
@@ -53,6 +58,8 @@ _KEYS: tuple[tuple[Rule, str], ...] = (
 )
 RULES = {key: rule for rule, keys in _KEYS for key in keys.split()}
 
+PATHS = ("output_dir", "resume", "dataset.root", "dataset.cache", "search.dir")
+TEXTS = (*PATHS, "search.study_name", "search.storage", "model.topology", "hparams.name")  # any text, not one of a few
 CHANGEABLE = ("epochs", "patience", "trials", "threads", "device", "backend", "dataset.root", "dataset.cache")
 _READ_BY = {  # keys that some data sets alone read
     "dataset.bin_ms": ("dvs_gesture", "shd"),
@@ -68,8 +75,13 @@ def _key(override: str) -> str:
 
 
 def check_names(overrides: Iterable[str]) -> None:
-    """Before composing: refuse keys of earlier versions, and say which there are now."""
+    """Before composing: refuse keys of earlier versions, texts without text, and switches that are numbers."""
     for text in overrides:
+        if not _key(text):
+            raise ConfigError(f"{text}: expected key=value, such as dataset=shd")
+        if _key(text) in TEXTS and text.endswith("="):
+            raise ConfigError(f"{text} is empty, perhaps by an unset variable: give it a value, or leave it out")
+        check_switch(_key(text), text.partition("=")[2])
         if (now := REPLACED.get(_key(text))) is not None:
             raise ConfigError(f"{text}: this key is {now} now: pass {now}={text.partition('=')[2]}")
 
@@ -82,6 +94,17 @@ def check_effect(overrides: Iterable[str], dataset: str) -> None:
             raise ConfigError(f"{text} has no effect: only dataset={' | '.join(readers)} reads it; leave it out")
         if _key(text) == "fidelity.name":
             raise ConfigError(f"{text} is the name of what conf/fidelity sets: choose one with fidelity=...")
+
+
+def check_targets(config: Config) -> None:
+    """Refuse targets by which the right class spikes no more than the others: zero for all trains towards silence."""
+    steps, loss = config.dataset.time_steps, config.loss
+    right, wrong = int(loss.correct_rate * steps), int(loss.incorrect_rate * steps)
+    if config.dataset.name != "temporal_coding" and right <= wrong:
+        raise ConfigError(
+            f"loss.correct_rate={loss.correct_rate} in dataset.time_steps={steps}: the right class shall spike {right} "
+            f"times, as often as the others or less ({wrong}): raise one of the two"
+        )
 
 
 def check_resumed(overrides: Iterable[str]) -> None:
@@ -175,6 +198,9 @@ def _combinations(config: Config) -> Iterator[str]:
         yield f"optimizer.betas={optimizer.betas}: adam needs two, such as optimizer.betas=[0.9,0.999]"
     if dataset.name in ("dvs_gesture", "shd") and dataset.bin_ms is None:
         yield "dataset.bin_ms=null: event data need the milliseconds of a time step, such as dataset.bin_ms=3"
+    for key in TEXTS:
+        if not key.startswith("search.") and attrgetter(key)(config) == "":
+            yield f"{key} is empty: give it a value"
     if dataset.name != "temporal_coding" and config.selection == "validation" and dataset.validation_fraction == 0:
         yield (
             "dataset.validation_fraction=0 leaves nothing to select the model on: "
@@ -193,6 +219,8 @@ def _search(config: Config) -> Iterator[str]:
             f"search.stale_s={search.stale_s}: a worker that gives a sign of life every search.heartbeat_s="
             f"{search.heartbeat_s} seconds would count as dead; pass several times that"
         )
+    if not re.fullmatch(r"[^/\\?\x00-\x1f]*[^/\\?\x00-\x1f.][^/\\?\x00-\x1f]*", search.study_name):
+        yield f"search.study_name={search.study_name!r} names a folder below search.dir={search.dir}: without / \\ or ?"
     # What a trial costs, which the study's record and the pruner go by.
     if config.trials != search.seeds:
         yield f"trials={config.trials}: in a search, set search.seeds instead"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from snntha.data.batch import Data
 
 FILE_SETS: dict[str, ModuleType] = {"mnist": idx, "fashion_mnist": idx, "dvs_gesture": dvs_gesture, "shd": shd}
+IMAGES = ("digits", "mnist", "fashion_mnist")  # the others are events
 _WITHOUT_FILES = {"digits": "comes with scikit-learn", "temporal_coding": "generated from the seed"}
 
 

@@ -96,6 +96,7 @@ class Data:
     validation: Split | None
     test: Split | None
     fingerprint: str  # of the samples before splitting and binning (or of the generator and its seed)
+    notes: tuple[str, ...] = ()  # what is odd about the files
 
     @property
     def selected_on(self) -> str:

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterator
+from tokenize import TokenError
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from snntha.config.schema import Dataset
-from snntha.data.binning import Recording, microseconds
+from snntha.data.binning import UNITS_US, Recording, are_whole, is_padded, microseconds, other_unit
 from snntha.data.files import Archive, DataError, FoundFiles, look_for, recordings
 
 _SENSOR_SIDE = 128
@@ -17,8 +18,9 @@ _ARCHIVES = {  # of the recordings already cut into one gesture each
     "train": Archive("ibmGestureTrain.tar.gz", f"{_FIGSHARE}/38022171", "3a8f0d4120a166bac7591f77409cb105"),
     "test": Archive("ibmGestureTest.tar.gz", f"{_FIGSHARE}/38020584", "56070e45dadaa85fff82e0fbfbc06de5"),
 }
+TIME_UNIT = "milliseconds"
 _LONGEST_MS = 600_000  # beyond it, times are not milliseconds
-_PATH = re.compile(r"user(?P<user>\d+)_\w+/(?P<label>\d+)\.npy")
+_PATH = re.compile(r"user(?P<user>\d{1,9})_\w+/(?P<label>\d{1,9})\.npy")
 
 
 def find(dataset: Dataset) -> FoundFiles:
@@ -42,18 +44,18 @@ def read(files: FoundFiles, split: Literal["train", "test"], dataset: Dataset) -
     for path in recordings(files.paths[split]):
         match = _PATH.fullmatch(path.relative_to(files.paths[split]).as_posix())
         if match is None:
-            raise files.damaged(path, "a path like user01_fluorescent/3.npy (user, lighting, class)", path.name)
+            raise files.stray(path, "like user01_fluorescent/3.npy (user, lighting, class)")
         try:
             with path.open("rb") as file:
                 events = np.lib.format.read_array(file, allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
-            raise files.damaged(path, "a complete .npy file of numbers", str(error)) from None
+        except (ValueError, EOFError, OSError, MemoryError, TokenError) as error:
+            raise files.unreadable(path, "a complete .npy file of numbers", error) from None
         problem = _problem(events)
         if problem is not None:
             raise files.damaged(path, *problem)
         x, y, polarity = (events[:, column].astype(np.int64) for column in range(3))
         index = (y // pixel * width + x // pixel) * 2 + polarity
-        yield Recording(microseconds(events[:, 3], 1000), index, int(match["label"]), int(match["user"]))
+        yield Recording(microseconds(events[:, 3], UNITS_US[TIME_UNIT]), index, int(match["label"]), int(match["user"]))
 
 
 def _pixel_side(dataset: Dataset) -> int:
@@ -73,5 +75,10 @@ def _problem(events: NDArray[np.number]) -> tuple[str, str] | None:
     limits = (("x", _SENSOR_SIDE - 1), ("y", _SENSOR_SIDE - 1), ("p", 1), ("t in ms", _LONGEST_MS))
     for column, (name, limit) in enumerate(limits):
         if not (low[column] >= 0 and high[column] <= limit):  # also where a value is NaN
-            return f"{name} of 0 to {limit}", f"{low[column]} to {high[column]}"
+            hint = other_unit(float(high[3]) - float(low[3]), TIME_UNIT) if column == 3 else ""
+            return f"{name} of 0 to {limit}", f"{low[column]} to {high[column]}{hint}"
+    if not are_whole(events[:, :3]):
+        return "x, y and p that are whole numbers", f"{events.dtype} with fractions"
+    if is_padded(events[:, 3], (events[:, :3] == 0).all(1)):
+        return "no padding, which would be spikes of pixel 0", "rows of zeros at the end or the beginning"
     return None

@@ -69,6 +69,20 @@ class FoundFiles:
         for archive in map(self.archives.__getitem__, self.problems):
             download_and_extract_archive(archive.url, str(self.looked_in[0]), filename=archive.name, md5=archive.md5)
 
+    def unreadable(self, path: Path, expected: str, error: Exception) -> DataError:
+        """The error for a file that could not be read: held by another program, not to be read here, or damaged."""
+        if isinstance(error, BlockingIOError):
+            remedy = "another program holds it open: close that program, or copy the file and read the copy"
+        elif isinstance(error, OSError) and error.errno is not None:
+            remedy = "mend its permissions or the disk; nothing says that the file is damaged"
+        else:
+            return self.damaged(path, expected, str(error))
+        return DataError(f"dataset={self.name}: {path} cannot be read ({error}): {remedy}")
+
+    def stray(self, path: Path, expected: str) -> DataError:
+        """The error for a file that is none of the data set's."""
+        return DataError(f"dataset={self.name}: {path} is none of its files, which are {expected}: move it away")
+
     def damaged(self, path: Path, expected: str, found: str) -> DataError:
         """The error for a file that is there but cut, of another kind, or holds impossible values."""
         folder = next(folder for folder in self.looked_in if folder in path.parents)
@@ -150,8 +164,14 @@ def _describe_folder(folder: Path) -> str:
 
 
 def recordings(path: Path) -> list[Path]:
-    """A file that holds them all, or those in a folder, sorted by path: the same order on every machine."""
-    return [path] if path.is_file() else sorted(path.glob("*/*.npy"), key=lambda path: path.as_posix())
+    """A file that holds them all, or those in a folder, sorted by path: the same order on every machine.
+
+    Hidden files, which some systems write beside others (`._0.npy`), and hidden folders are none.
+    """
+    if path.is_file():
+        return [path]
+    found = [file for file in path.glob("*/*.npy") if not file.name.startswith(".") and file.parent.name[0] != "."]
+    return sorted(found, key=lambda path: path.as_posix())
 
 
 def file_state(path: Path) -> str:

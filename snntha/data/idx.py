@@ -2,10 +2,9 @@
 
 import gzip
 import hashlib
+import math
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,20 +22,32 @@ _NAMES = {f"{part}-{kind}": f"{part}-{kind}-idx{_MAGIC[kind] & 0xFF}-ubyte" for 
 
 @dataclass(frozen=True)
 class _Publication:
-    """What tells the two data sets apart, whose files have the same names and sizes."""
+    """What tells the two data sets apart, whose files have the same names and sizes: what is in them."""
 
     folder: str  # torchvision's
-    test_labels_md5: str  # of the unpacked t10k-labels
+    md5: dict[str, str]  # of each unpacked file, by its role
     source: str
 
 
 _PUBLICATIONS = {
     "mnist": _Publication(
-        "MNIST", "27ae3e4e09519cfbb04c329615203637", "https://ossci-datasets.s3.amazonaws.com/mnist/"
+        "MNIST",
+        {
+            "train-images": "6bbc9ace898e44ae57da46a324031adb",
+            "train-labels": "a25bea736e30d166cdddb491f175f624",
+            "t10k-images": "2646ac647ad5339dbf082846283269ea",
+            "t10k-labels": "27ae3e4e09519cfbb04c329615203637",
+        },
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
     ),
     "fashion_mnist": _Publication(
         "FashionMNIST",
-        "15d484375f8d13e6eb1aabb0c3f46965",
+        {
+            "train-images": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+            "train-labels": "9018921c3c673c538a1fc5bad174d6f9",
+            "t10k-images": "8181f5470baa50b63fa0f6fddb340f0a",
+            "t10k-labels": "15d484375f8d13e6eb1aabb0c3f46965",
+        },
         "https://github.com/zalandoresearch/fashion-mnist; on Debian and Ubuntu: apt install "
         "dataset-fashion-mnist, then dataset.root=/usr/share/datasets/fashion-mnist",
     ),
@@ -51,6 +62,7 @@ class Images:
     labels: NDArray[np.int64]  # (B,)
     white: int
     groups: None = None  # no speakers or subjects
+    notes: tuple[str, ...] = ()  # what is odd about them
 
 
 def find(dataset: Dataset) -> FoundFiles:
@@ -81,36 +93,45 @@ def read(files: FoundFiles) -> list[Images]:
 
 def _read_part(files: FoundFiles, part: str) -> Images:
     images_path, labels_path = files.paths[f"{part}-images"], files.paths[f"{part}-labels"]
-    images_BHW = _read_idx(images_path, "images", files)
-    labels_B = _read_idx(labels_path, "labels", files)
+    images_BHW, images_are_published = _read_idx(f"{part}-images", files)
+    labels_B, labels_are_published = _read_idx(f"{part}-labels", files)
     if images_BHW.shape[1:] != (_SIDE, _SIDE):
         raise files.damaged(images_path, f"images of {_SIDE} x {_SIDE}", " x ".join(map(str, images_BHW.shape[1:])))
     if len(images_BHW) != len(labels_B):
         raise files.damaged(labels_path, f"{len(images_BHW)} labels, one for each image", str(len(labels_B)))
-    header = np.array([_MAGIC["labels"], len(labels_B)], dtype=">u4").tobytes()
-    md5 = hashlib.md5(header + labels_B.tobytes(), usedforsecurity=False).hexdigest()
-    for other in _PUBLICATIONS:
-        if other != files.name and md5 == _PUBLICATIONS[other].test_labels_md5:
-            raise DataError(
-                f"dataset={files.name}: {labels_path} belongs to {other}; set dataset={other}, or another dataset.root"
-            )
-    return Images(images_BHW, labels_B.astype(np.int64), white=255)
+    notes = ()
+    if images_are_published != labels_are_published:
+        own, other = (images_path, labels_path) if images_are_published else (labels_path, images_path)
+        notes = (f"dataset={files.name}: {own} is the published file, {other} is not: do they belong together?",)
+    return Images(images_BHW, labels_B.astype(np.int64), white=255, notes=notes)
 
 
-def _read_idx(path: Path, kind: Literal["images", "labels"], files: FoundFiles) -> NDArray[np.uint8]:
-    """An IDX file of bytes: big-endian magic, one big-endian uint32 for each axis, then the values."""
-    content = path.read_bytes()
-    if content.startswith(_GZIP_MAGIC):
-        try:
+def _read_idx(role: str, files: FoundFiles) -> tuple[NDArray[np.uint8], bool]:
+    """An IDX file of bytes: big-endian magic, one big-endian uint32 for each axis, then the values.
+
+    Also tells whether it is the published file of that role; that of another role or data set is refused.
+    """
+    path, kind = files.paths[role], role.partition("-")[2]
+    try:
+        content = path.read_bytes()
+        if content.startswith(_GZIP_MAGIC):
             content = gzip.decompress(content)
-        except (EOFError, OSError, zlib.error) as error:
-            raise files.damaged(path, "a complete gzip file", str(error)) from None
+    except (EOFError, OSError, zlib.error) as error:
+        raise files.unreadable(path, "a complete gzip file", error) from None
+    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    known = {publication.md5[part]: (name, part) for name, publication in _PUBLICATIONS.items() for part in _NAMES}
+    name, part = known.get(md5, (files.name, role))
+    if (name, part) != (files.name, role):
+        raise DataError(
+            f"dataset={files.name}: {path} belongs to {name}: it is its {part}; set dataset={name}, another "
+            f"dataset.root, or put the right file there"
+        )
     axes = _MAGIC[kind] & 0xFF
     header = np.frombuffer(content[: 4 * (1 + axes)], dtype=">u4") if len(content) >= 4 * (1 + axes) else None
     if header is None or header[0] != _MAGIC[kind]:
         raise files.damaged(path, f"IDX {kind} (magic {_MAGIC[kind]:#010x})", f"0x{content[:4].hex()}")
     shape = tuple(int(length) for length in header[1:])
-    expected, actual = int(np.prod(shape)), len(content) - header.nbytes
+    expected, actual = math.prod(shape), len(content) - header.nbytes
     if expected != actual:
         raise files.damaged(path, f"{expected} bytes after the header, for {shape}", f"{actual}")
-    return np.frombuffer(content, dtype=np.uint8, offset=header.nbytes).reshape(shape)
+    return np.frombuffer(content, dtype=np.uint8, offset=header.nbytes).reshape(shape), md5 in known

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from snntha.config.schema import Dataset
 from snntha.data import FILE_SETS, digits, idx, status, temporal_coding
 from snntha.data.batch import Data, EventSplit, ImageSplit, Split
-from snntha.data.binning import Binning
+from snntha.data.binning import Binning, suspicions
 from snntha.data.cache import Binned, load_or_build
 from snntha.data.files import DataError, FoundFiles, file_state
 from snntha.data.idx import Images
@@ -35,7 +35,7 @@ def prepare(dataset: Dataset, selection: str, seed: int) -> Data:
         raise DataError(f"dataset.validation_fraction={fraction}; expected more than 0, less than 1")
     test_steps = dataset.test_time_steps or dataset.time_steps
     reading = _read_events if dataset.name in ("dvs_gesture", "shd") else _read_images
-    train, test, fingerprint = reading(dataset, test_steps)
+    train, test, fingerprint, notes = reading(dataset, test_steps)
     _check_samples(dataset, train.labels, test.labels)
     strata = Strata(train.labels, train.groups), Strata(test.labels, test.groups)
     chosen = hold_out_and_limit(*strata, fraction, dataset.limit, seed)
@@ -51,11 +51,12 @@ def prepare(dataset: Dataset, selection: str, seed: int) -> Data:
         validation=None if chosen.validation is None else split(train, chosen.validation, test_steps),
         test=split(test, chosen.test, test_steps),
         fingerprint=fingerprint,
+        notes=tuple(notes),
     )
 
 
-def _read_images(dataset: Dataset, _: int) -> tuple[Images, Images, str]:
-    """Training and test set, and their fingerprint."""
+def _read_images(dataset: Dataset, _: int) -> tuple[Images, Images, str, list[str]]:
+    """Training and test set, their fingerprint, and what is odd about them."""
     train, test = digits.read() if dataset.name == "digits" else idx.read(_find_or_download(dataset))
     shape = [1, *train.images_BHW.shape[1:]]
     if list(dataset.input_shape) != shape:
@@ -63,28 +64,31 @@ def _read_images(dataset: Dataset, _: int) -> tuple[Images, Images, str]:
     fingerprint = hashlib.blake2b(digest_size=16)
     for values in (train.images_BHW, train.labels, test.images_BHW, test.labels):
         fingerprint.update(values.tobytes())
-    return train, test, fingerprint.hexdigest()
+    return train, test, fingerprint.hexdigest(), [*train.notes, *test.notes]
 
 
-def _read_events(dataset: Dataset, test_steps: int) -> tuple[Binned, Binned, str]:
-    """Training and test set, and their fingerprint."""
+def _read_events(dataset: Dataset, test_steps: int) -> tuple[Binned, Binned, str, list[str]]:
+    """Training and test set, their fingerprint, and what is odd about them."""
     if dataset.window == "first_T_ms" and test_steps != dataset.time_steps:
         raise DataError(
             f"dataset.window=first_T_ms with dataset.test_time_steps={test_steps}; this window follows from "
             f"dataset.time_steps={dataset.time_steps}: set dataset.test_time_steps=null"
         )
     files, reader = _find_or_download(dataset), FILE_SETS[dataset.name]
-    shape = list(dataset.input_shape)
+    shape, notes = list(dataset.input_shape), []
 
     def binned(part: Literal["train", "test"], time_steps: int) -> Binned:
         source = file_state(files.paths[part])
         settings = {"dataset": dataset.name, "split": part, "input_shape": shape, "source": source}
         binning, cache = Binning.of(dataset, time_steps), Path(dataset.cache).expanduser()
-        return load_or_build(cache, settings, binning, math.prod(shape), lambda: reader.read(files, part, dataset))
+        inputs = math.prod(shape)
+        found = load_or_build(cache, settings, binning, inputs, lambda: reader.read(files, part, dataset))
+        notes.extend(suspicions(dataset, part, reader.TIME_UNIT, found.usage, binning, inputs))
+        return found
 
     # The validation samples come from the training files and may run for longer.
     train, test = binned("train", max(dataset.time_steps, test_steps)), binned("test", test_steps)
-    return train, test, f"{train.fingerprint}-{test.fingerprint}"
+    return train, test, f"{train.fingerprint}-{test.fingerprint}", notes
 
 
 def _find_or_download(dataset: Dataset) -> FoundFiles:

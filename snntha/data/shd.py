@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snntha.config.schema import Dataset
-from snntha.data.binning import Recording, microseconds
+from snntha.data.binning import UNITS_US, Recording, are_whole, is_padded, microseconds, other_unit
 from snntha.data.files import Archive, DataError, FoundFiles, look_for
 
 _ZENKELAB = "https://zenkelab.org/datasets"
@@ -17,6 +17,7 @@ _ARCHIVES = {
     "test": Archive("shd_test.h5.zip", f"{_ZENKELAB}/shd_test.h5.zip", "1503a5064faa34311c398fb0a1ed0a6f"),
 }
 _CHANNELS = 700
+TIME_UNIT = "seconds"
 _LONGEST_S = 100.0  # beyond it, times are not seconds
 
 
@@ -36,14 +37,20 @@ def read(files: FoundFiles, split: Literal["train", "test"], dataset: Dataset) -
         raise DataError(f"dataset.input_shape={list(dataset.input_shape)}; SHD has [{_CHANNELS}]")
     path = files.paths[split]
     times, units, labels, speakers = _read_arrays(path, files)
-    if not len(times) == len(units) == len(labels) == len(speakers):
-        found = f"{len(times)} times, {len(units)} units, {len(labels)} labels, {len(speakers)} speakers"
+    shapes = {"times": times, "units": units, "labels": labels, "speakers": speakers}
+    lengths = {np.shape(values)[:1] for values in shapes.values()}
+    if len(lengths) > 1 or () in lengths:
+        found = ", ".join(f"{name} of shape {np.shape(values)}" for name, values in shapes.items())
         raise files.damaged(path, "one entry for each recording in every data set", found)
+    for name, values in (("labels", labels), ("speakers", speakers)):
+        if values.ndim != 1 or not are_whole(values):
+            raise files.damaged(path, f"{name} that are whole numbers", f"{values.dtype} of shape {values.shape}")
     for number, (times_s, channel, label, speaker) in enumerate(zip(times, units, labels, speakers, strict=True)):
-        problem = _problem(times_s.astype(np.float64), channel)
+        problem = _problem(times_s, channel)
         if problem is not None:
             raise files.damaged(path, problem[0], f"{problem[1]} in recording {number}")
-        yield Recording(microseconds(times_s, 1_000_000), channel.astype(np.int64), int(label), int(speaker))
+        times_us = microseconds(times_s, UNITS_US[TIME_UNIT])
+        yield Recording(times_us, channel.astype(np.int64), int(label), int(speaker))
 
 
 def _read_arrays(path: Path, files: FoundFiles) -> tuple[Any, Any, Any, Any]:
@@ -59,18 +66,28 @@ def _read_arrays(path: Path, files: FoundFiles) -> tuple[Any, Any, Any, Any]:
             times, units, labels = (arrays[name][()] for name in ("spikes/times", "spikes/units", "labels"))
             speakers = arrays["extra/speaker"][()] if "extra/speaker" in file else np.zeros(len(labels), np.int64)
     except (OSError, RuntimeError, KeyError, TypeError) as error:
-        raise files.damaged(path, "a complete HDF5 file", str(error)) from None
+        raise files.unreadable(path, "a complete HDF5 file", error) from None
     return times, units, labels, speakers
 
 
-def _problem(times_s: NDArray[np.float64], channel: NDArray[np.integer]) -> tuple[str, str] | None:
+def _problem(recorded: NDArray, channel: NDArray) -> tuple[str, str] | None:
     """What was expected of a recording and what was found instead, or None."""
+    if any(np.ndim(values) != 1 or values.dtype.kind not in "iuf" for values in (recorded, channel)):
+        return "a row of times and one of channels", f"{np.shape(recorded)} and {np.shape(channel)}, or no numbers"
+    times_s = recorded.astype(np.float64)
     if len(times_s) != len(channel):
         return "a channel for each time", f"{len(times_s)} times, {len(channel)} channels"
     if not np.isfinite(times_s).all():
         return "finite times", f"{np.count_nonzero(~np.isfinite(times_s))} that are not"
     if times_s.min(initial=0) < 0 or times_s.max(initial=0) > _LONGEST_S:
-        return f"times of 0 to {_LONGEST_S:g} seconds", f"{times_s.min():g} to {times_s.max():g}"
+        found = f"{times_s.min():g} to {times_s.max():g}"
+        return f"times of 0 to {_LONGEST_S:g} seconds", found + other_unit(
+            float(times_s.max()) - float(times_s.min()), TIME_UNIT
+        )
+    if not are_whole(channel):
+        return "channels that are whole numbers", f"{channel.dtype} with fractions or NaN"
+    if is_padded(times_s, channel == 0):
+        return "no padding, which would be spikes of channel 0", "a row that was filled up with zeros"
     if channel.min(initial=0) < 0 or channel.max(initial=0) >= _CHANNELS:
         return f"channels 0 to {_CHANNELS - 1}", f"{channel.min()} to {channel.max()}"
     return None

@@ -7,11 +7,11 @@ does, is a `Backend`: it takes the minibatch whole.
 
 from typing import Protocol
 
-import numba
 import torch
 from torch import Tensor
 
 from snntha.kernels import reference
+from snntha.kernels.cpu import threads as cpu_threads
 from snntha.kernels.spec import BatchNorm, Dropout, Events, Layer, LayerRecord, Result, Static
 from snntha.neuron import Neuron
 
@@ -114,8 +114,7 @@ def _normalised(currents_TBX: Tensor, norm: BatchNorm | None, updates_per_step: 
 
 
 def set_threads(threads: int | None) -> None:
-    """Let torch and numba use the same number of threads; None means what torch began with (all processors)."""
+    """Let torch and the kernels use the same number of threads; None means what torch began with (all processors)."""
     count = threads or _ALL_THREADS
-    most = numba.config.NUMBA_NUM_THREADS  # pyright: ignore  # numba fills its config at run time
-    numba.set_num_threads(min(count, most))
-    torch.set_num_threads(count)  # second: numba's first call starts its threads, which resets torch's number
+    torch.set_num_threads(count)
+    cpu_threads.set_threads(count)

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snntha.kernels.cpu import is_compiled
 from snntha.kernels.cpu.dense import DenseLayer
 from snntha.kernels.cpu.events import Spikes
 from snntha.kernels.cpu.strip import GradientSource, LayerOutput, channels_last_order, pad_to_tiles
@@ -131,19 +130,6 @@ class _Differentiable(torch.autograd.Function):
                 "second backward pass of one minibatch: the numba backend freed its events; run it again"
             )
         return None, *network.backward(*grad_outputs)
-
-
-def has_kernels(inputs: Events | Static, layers: list[Layer]) -> bool:
-    """Whether the kernels that such a network needs were compiled before, be it for other dtypes."""
-    modules = {"events"}
-    for number, layer in enumerate(layers):
-        if number == 0 and isinstance(inputs, Static):
-            modules.add("scan")
-        elif layer.spec.kind == "dense":
-            modules.add("dense")
-        else:
-            modules |= {"conv", "scan"} if layer.batch_norm is None else {"conv", "scan", "norm"}
-    return is_compiled(modules)
 
 
 def _layer_record(output: LayerOutput, shape: tuple[int, ...], everything: bool) -> LayerRecord:

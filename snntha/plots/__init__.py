@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
+from snntha.display import say
 from snntha.errors import Missing, UserError, expected
 from snntha.plots import activity, curves, neuron, samples, temporal
 from snntha.plots.curves import terminal_picture
@@ -124,5 +125,5 @@ def run_command(*, run: list[Path], figure: list[str], output: Path | None, **op
         return
     output = output or (run[0] / "plots" if len(run) == 1 else SHARED_OUTPUT)
     written, notes = plot(run, figure, output, Options(**options))
-    for line in [*map(str, written), *(f"[yellow]note[/] {note}" for note in notes)]:
-        console.print(line, soft_wrap=True, highlight=False)
+    for line in [*map(str, written), *(f"note {note}" for note in notes)]:
+        say(console, line)

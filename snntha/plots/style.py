@@ -1,9 +1,12 @@
 """One look for all figures: look.mplstyle, Okabe-Ito colours, and how a figure is written."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+os.environ["MPLBACKEND"] = "agg"  # a notebook's, which the environment may name, draws nothing to a file
 
 import matplotlib.style
 from matplotlib.animation import AbstractMovieWriter, FFMpegWriter, FuncAnimation, PillowWriter
@@ -34,7 +37,7 @@ class Animation:
 
 def styled() -> Any:
     """Context in which figures are made and written."""
-    return matplotlib.style.context("snntha.plots.look")
+    return matplotlib.style.context("snntha.plots.look", after_reset=True)  # whatever a matplotlibrc says
 
 
 def save(drawing: Figure | Animation, folder: Path, name: str, kinds: Sequence[str] = ("png", "svg")) -> list[Path]:

@@ -2,10 +2,12 @@
 
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from snntha.errors import UserError
+from snntha.atomic import write_atomically
+from snntha.errors import PRINTABLE, UserError
 from snntha.folder import RECORDS, RunFolder
 from snntha.report.formats import TEXT_FORMATS, terminal
 from snntha.report.tables import build_tables
@@ -29,7 +31,7 @@ def report(folders: list[Path], form: str | None = None, only: str | None = None
         from snntha.report.page import page  # plotly is loaded for the page alone
 
         html.parent.mkdir(parents=True, exist_ok=True)
-        html.write_text(page(runs), encoding="utf-8")
+        write_atomically(html, page(runs))
         print(f"wrote {html}: {len(runs)} {'run' if len(runs) == 1 else 'runs'}, opens in a browser without a network")
         if form is None:
             return
@@ -60,7 +62,12 @@ def _find_runs(folder: Path) -> Iterator[Path]:
 
     The trials of a hyperparameter search are found only in the folder of that search: they are many, and short.
     """
-    for parent, children, files in os.walk(folder):
+
+    def tell(error: OSError) -> None:
+        text = f"note: {error.filename} cannot be read ({error.strerror}), left out"
+        print(text.translate(PRINTABLE), file=sys.stderr)
+
+    for parent, children, files in os.walk(folder, onerror=tell):
         if Path(parent) != folder:
             children[:] = [name for name in children if not SEARCH_TRIAL.fullmatch(name)]
         if any(name in files for name in RECORDS):

@@ -30,7 +30,7 @@ def _terminal(text: str, style: str = "") -> Text:
     return Text(text.translate(_PRINTABLE), style)  # a Text is taken as it is, a string as markup
 
 
-def _csv(value: Any) -> Any:
+def csv_cell(value: Any) -> Any:
     """Text that a spreadsheet would compute is quoted by an apostrophe."""
     text = value.translate(_PRINTABLE) if isinstance(value, str) else value
     return f"'{text}" if isinstance(text, str) and text.lstrip().startswith(("=", "+", "-", "@")) else text
@@ -57,7 +57,7 @@ def as_csv(tables: list[Table]) -> str:
         text.write(f"\n# {table.title}\n")
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(column.key for column in table.columns)
-        writer.writerows(map(_csv, row.values()) for row in table.stored_rows())
+        writer.writerows(map(csv_cell, row.values()) for row in table.stored_rows())
     return text.getvalue().strip("\n")
 
 

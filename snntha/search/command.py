@@ -1,6 +1,6 @@
 """`snntha search`: what a study has found, and which studies there are."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import optuna
@@ -8,6 +8,7 @@ from optuna.study import Study
 from rich.console import Console
 from rich.table import Table
 
+from snntha.display import plain
 from snntha.errors import UserError, did_you_mean
 from snntha.records import without_passwords
 from snntha.search.report import finish, say
@@ -33,7 +34,7 @@ def run_command(study: str, storage: str, parent: Path, *, pictures: bool) -> No
     place = f"storage={without_passwords(storage)}" if storage else f"dir={parent}"
     if not study:
         folders = [path.parent for path in sorted(parent.glob(f"*/{DATABASE}"))]
-        studies = _studies(storage) if storage else [_of_folder(path) for path in folders]
+        studies = _studies(storage) if storage else list(_readable(folders))
         studies = [study for study in studies if "config" in study.user_attrs]
         _print_table(studies, f"Studies in {place}")
         say("next   snntha search STUDY" if studies else f"none   in {place}; start one with: {START}")
@@ -75,9 +76,20 @@ def _studies(storage: str) -> list[Study]:
     return [optuna.load_study(study_name=name, storage=database) for name in names]
 
 
+def _readable(folders: Sequence[Path]) -> Iterator[Study]:
+    """The studies in these folders; of one that cannot be read, why."""
+    for folder in folders:
+        try:
+            yield _of_folder(folder)
+        except UserError as error:
+            say(f"note   {folder} is left out: {error}")
+
+
 def _of_folder(folder: Path) -> Study:
     """The study in a folder's study.db; in a folder that was moved or renamed it is called otherwise."""
     studies = _studies(f"sqlite:///{folder / DATABASE}")
+    if not studies:
+        raise UserError(f"{folder / DATABASE} holds no study")
     return next((study for study in studies if study.study_name == folder.resolve().name), studies[0])
 
 
@@ -88,6 +100,6 @@ def _print_table(studies: Sequence[Study], title: str) -> None:
         ended = f"{len(snapshot.ended)} of {snapshot.attributes['n_trials']}"
         best = [f"{score(trial):.2f} {trial.number}" for trial in snapshot.ranked[:1]] or ["- -"]
         choices = snapshot.config["dataset.name"], snapshot.config["mode.name"]
-        table.add_row(snapshot.study.study_name, *choices, ended, *best[0].split())
+        table.add_row(*map(plain, [snapshot.study.study_name, *choices, ended, *best[0].split()]))
     if studies:
         Console().print(table, highlight=False)

@@ -19,8 +19,11 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from snntha.atomic import write_atomically
 from snntha.config.files import as_delta
-from snntha.records import write_atomically
+from snntha.display import plain
+from snntha.display import say as say_to
+from snntha.report.formats import csv_cell
 from snntha.search.snapshot import Snapshot, reason, score, short_name
 
 BEST_SHOWN = 10
@@ -34,28 +37,32 @@ def finish(study: Study, folder: Path, pictures: bool = True) -> None:
     for path in write_results(snapshot, folder):
         say(f"wrote  {path}")
     if pictures:
-        from snntha.search.pictures import draw_pictures  # matplotlib, which a worker need not wait for at its start
+        try:
+            from snntha.search.pictures import draw_pictures  # matplotlib, which a worker need not wait for
 
-        names = [path.name for path in draw_pictures(snapshot, folder / "pictures") if path.suffix == ".png"]
-        say(f"wrote  {folder / 'pictures'}: {', '.join(names) or 'nothing yet'}; each as .svg too")
+            names = [path.name for path in draw_pictures(snapshot, folder / "pictures") if path.suffix == ".png"]
+            say(f"wrote  {folder / 'pictures'}: {', '.join(names) or 'nothing yet'}; each as .svg too")
+        except Exception as error:  # whatever it is, the results are written
+            say(f"note   no pictures: {type(error).__name__}: {error}")
     if snapshot.ranked:
         choices = [f"dataset={snapshot.config['dataset.name']}", f"mode={snapshot.config['mode.name']}"]
         choices += snapshot.attributes.get("overrides", [])
-        say(f"next   snntha train {shlex.join(choices)} hparams={folder / 'best.yaml'}")
+        choices.append(f"hparams={folder / 'best.yaml'}")
+        say(f"next   {shlex.join(['snntha', 'train', *choices])}")
 
 
 def say(text: str) -> None:
-    """One line, which is not broken, so that commands and paths in it can be copied."""
-    Console().print(text, soft_wrap=True, highlight=False, markup=False)
+    """As `display.say`, to the terminal."""
+    say_to(Console(), text)
 
 
 def print_report(snapshot: Snapshot, console: Console, now: datetime) -> None:
     """Counts, time left, best and running trials, importances and failures, in the console's width."""
     counts = ", ".join(f"{len(snapshot.having(TrialState[state]))} {name}" for name, state in STATES.items())
     head = Table.grid(padding=(0, 2))
-    head.add_row("study", f"{snapshot.study.study_name}: {snapshot.setting}")
+    head.add_row("study", plain(f"{snapshot.study.study_name}: {snapshot.setting}"))
     head.add_row("trials", f"{counts}; {len(snapshot.ended)} of {snapshot.attributes['n_trials']} ended")
-    head.add_row("best", _best(snapshot))
+    head.add_row("best", plain(_best(snapshot)))
     head.add_row("time left", _time_left(snapshot, now))
     names, wide = snapshot.parameters, console.options.update(width=10_000)
     while names and Measurement.get(console, wide, _best_table(snapshot, names)).maximum > console.width:
@@ -102,7 +109,7 @@ def _table(title: str, heads: str, rows: list[list[Any]]) -> Table:
         table.add_column(head, justify="left" if is_text else "right", overflow="fold")
     for row in rows:
         cells = ("-" if cell is None else f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row)
-        table.add_row(*cells)
+        table.add_row(*map(plain, cells))
     return table
 
 
@@ -164,7 +171,7 @@ def _trials_csv(snapshot: Snapshot) -> str:
         seconds = trial.duration.total_seconds() if trial.duration else None
         failure = reason(trial) if trial.state == TrialState.FAIL else None
         about = (trial.number, trial.state.name, value, pruned_at, seconds, trial.user_attrs.get("worker"), failure)
-        writer.writerow([*about, *map(trial.params.get, names)])
+        writer.writerow(map(csv_cell, [*about, *map(trial.params.get, names)]))
     return text.getvalue()
 
 

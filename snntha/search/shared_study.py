@@ -101,7 +101,7 @@ def join(config: Config, sampler: DictConfig, arguments: Sequence[str] = ()) -> 
     study = optuna.create_study(
         storage=storage, study_name=search.study_name, direction="maximize", load_if_exists=True
     )
-    if not study.get_trials(deepcopy=False) and any(folder.glob("trial_*")):
+    if not study.get_trials(deepcopy=False) and any(any(folder.glob(name)) for name in ("trial_*", "best.yaml")):
         raise UserError(
             f"{folder} holds trials, but search.storage={without_passwords(search.storage)} knows no trial of "
             f"search.study_name={search.study_name}: choose another name, or put the storage back"

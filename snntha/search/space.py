@@ -77,10 +77,14 @@ def _typed_range(override: Override) -> partial[Any]:
     """Of `interval(low,high)`, `range(low,high,step)` and `choice(a,b)`, as the plugin reads them."""
     sweep = override.value()
     if isinstance(sweep, IntervalSweep):
+        if not sweep.start <= sweep.end or ("log" in sweep.tags and sweep.start <= 0):
+            raise UserError(f"{override.input_line}: expected low before high, and above 0 where it is tagged log")
         suggest = _suggest_number([sweep.start, sweep.end])
         return partial(suggest, low=sweep.start, high=sweep.end, log="log" in sweep.tags)
     if isinstance(sweep, RangeSweep) and not sweep.shuffle:
         values: list[Any] = list(override.sweep_iterator())
+        if not values:
+            raise UserError(f"{override.input_line}: this range is empty")
         step = abs(values[1] - values[0]) if len(values) > 1 else 1
         return partial(_suggest_number(values), low=min(values), high=max(values), step=step)
     if isinstance(sweep, ChoiceSweep | RangeSweep):

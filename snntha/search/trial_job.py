@@ -1,6 +1,7 @@
 """One trial of a search, in the process that Hydra's launcher gave it."""
 
 import os
+import signal
 import socket
 import time
 import traceback
@@ -17,10 +18,11 @@ from optuna.exceptions import StorageInternalError, TrialPruned, UpdateFinishedT
 from rich.console import Console
 
 from snntha import config as configuration
+from snntha.atomic import write_atomically
 from snntha.config.schema import Config, Search
 from snntha.errors import UserError
 from snntha.folder import RunFolder
-from snntha.records import FolderInUse, Run, write_atomically
+from snntha.records import FolderInUse, Run
 from snntha.run import run
 from snntha.search.shared_study import PATIENCE_S, connect, patiently
 
@@ -33,7 +35,7 @@ class Answer(NamedTuple):
 
     value: float = 0.0  # best selection score
     pruned: bool = False
-    stopped: bool = False  # by Ctrl-C, which no launcher carries from one process to another
+    stopped: int = 0  # by which signal, Ctrl-C's or another, which no launcher carries from one process to another
     failure: str = ""
 
 
@@ -51,8 +53,8 @@ def run_trial(cfg: DictConfig) -> Answer:
         answer, unwanted = Answer(_train(configuration.load(cfg))), ("last",)
     except TrialPruned:
         answer = Answer(pruned=True)
-    except KeyboardInterrupt:
-        return Answer(stopped=True)
+    except KeyboardInterrupt as error:
+        return Answer(stopped=(error.args or (signal.SIGINT,))[0])
     except (StorageInternalError, UpdateFinishedTrialError):
         raise
     except FileExistsError as error:

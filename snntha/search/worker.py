@@ -117,7 +117,7 @@ class Worker:
         if answer.stopped:  # Optuna records this attempt as failed; the next one waits for a worker
             retry = RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)
             retry(self.study, self.study.get_trials()[trial.number])
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(answer.stopped)
         if answer.pruned:
             raise optuna.TrialPruned
         if answer.failure:

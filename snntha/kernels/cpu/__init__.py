@@ -37,8 +37,3 @@ def _user_cache() -> str:
 
 COMPILED_CODE = _compiled_code()
 numba.config.CACHE_DIR = str(COMPILED_CODE)  # pyright: ignore  # filled at run time; read where a kernel is decorated
-
-
-def is_compiled(modules: set[str]) -> bool:
-    """Whether kernels of each of these modules of the package were compiled before, be it for other dtypes."""
-    return all(any(COMPILED_CODE.glob(f"*/{module}.*.nbi")) for module in modules)

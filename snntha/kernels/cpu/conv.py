@@ -15,13 +15,15 @@ taps, one run of neighbouring inputs, so one piece of the list of events. Every 
 in a fixed order, so no result depends on the number of threads.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from snntha.kernels.cpu.events import ByInput, Spikes
 from snntha.kernels.cpu.sums import add_rows, add_steps
+from snntha.kernels.cpu.threads import run
 from snntha.kernels.cpu.vector import (
     LANES,
     PAIR,
@@ -76,7 +78,8 @@ def conv_currents(spikes: Spikes, kernel_KKIO: np.ndarray, geometry: Geometry, c
         most = np.iinfo(np.int8).max // largest
     blocks = -(-TASKS // spikes.batch)
     weights_GRJ = _tiles(kernel_KKIO, TILE)
-    _conv_currents(spikes.events, pixel_I, weights_GRJ, geometry, most, sums, blocks, currents_BHWTO)
+    tasks = spikes.batch * blocks
+    run(_currents, tasks, spikes.events, pixel_I, weights_GRJ, geometry, most, sums, blocks, currents_BHWTO)
 
 
 def conv_weight_gradient(
@@ -89,7 +92,7 @@ def conv_weight_gradient(
     rows, outputs = geometry.taps**2 * geometry.channels, grad_kernel_KKIO.shape[3]
     tasks = min(TASKS, len(grad_currents_BHWTO))
     partial_AGRD = np.zeros((tasks, -(-outputs // PAIR), rows, PAIR), np.float32)
-    _conv_weight_gradient(events, grad_currents_BHWTO, geometry, partial_AGRD)
+    run(_weight_gradient, tasks, events, grad_currents_BHWTO, geometry, partial_AGRD)
     grad_GRD = partial_AGRD.sum(0) / np.float32(geometry.divisor)
     grad_kernel_KKIO[:] = grad_GRD.transpose(1, 0, 2).reshape(*grad_kernel_KKIO.shape[:3], -1)[..., :outputs]
 
@@ -103,22 +106,31 @@ def input_kernel(weight_OIkk: np.ndarray, geometry: Geometry) -> tuple[np.ndarra
     where the folded kernel has K * K. An input is then the sum of its p * p classes. The last panel of a row and class
     is padded with zeros.
     """
-    outputs, channels, taps, _ = weight_OIkk.shape
+    number_QOL, start_Q = _panels(weight_OIkk.shape, geometry)
+    weights = np.append(np.float32(0), weight_OIkk / np.float32(geometry.divisor))
+    return weights[number_QOL], start_Q
+
+
+@lru_cache(maxsize=64)
+def _panels(shape: tuple[int, int, int, int], geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
+    """For each place of the panels the number of its weight, from 1, or 0 for padding; and where panels begin."""
+    outputs, channels, taps, _ = shape
+    number_OIkk = np.arange(1, np.prod(shape) + 1).reshape(shape)
     stride = geometry.stride
     rows, length = _class_size(geometry.height, geometry.width, channels, stride)
     panels, starts = [], []
     for ky in range(taps):
         for column in range(min(stride, taps)):
-            line = weight_OIkk[:, :, ky, column::stride].transpose(0, 2, 1).reshape(outputs, -1)  # O, (kx, i)
+            line = number_OIkk[:, :, ky, column::stride].transpose(0, 2, 1).reshape(outputs, -1)  # O, (kx, i)
             panels.append(_tiles(line, LANES))
             start = ((ky % stride * stride + column) * rows + 1 + ky // stride) * length + channels
             starts.append(start + LANES * np.arange(len(panels[-1])))
-    return np.concatenate(panels) / np.float32(geometry.divisor), np.concatenate(starts)
+    return np.concatenate(panels), np.concatenate(starts)
 
 
 @njit(cache=True, nogil=True)
 def conv_input_gradient(grad_currents_HWTO, panels_QOL, start_Q, stride, grad_spikes_THWI):
-    """Fill grad_spikes_THWI (float32) of one sample; to be called inside a prange over samples.
+    """Fill grad_spikes_THWI (float32) of one sample; to be called by a kernel.
 
     grad_spikes[y, x, i] = sum over (oy, ox, o) of grad_currents[oy, ox, o] folded kernel[y - oy stride, x - ox stride,
     i, o] / divisor: a dense product, for a few time steps at once so that each loaded kernel value is used several
@@ -133,7 +145,10 @@ def conv_input_gradient(grad_currents_HWTO, panels_QOL, start_Q, stride, grad_sp
     for first in range(0, steps, TILE_STEPS):
         filled = min(TILE_STEPS, steps - first)
         for step in range(filled):
-            grads[step] = grad_currents_HWTO[:, :, first + step]
+            for oy in range(out_height):
+                for ox in range(out_width):
+                    for output in range(outputs):
+                        grads[step, oy, ox, output] = grad_currents_HWTO[oy, ox, first + step, output]
         products[:] = 0
         for panel in range(len(panels_QOL)):
             _add_panel(grads, panels_QOL[panel], start_Q[panel], channels, products)
@@ -198,17 +213,17 @@ def _class_size(height, width, channels, stride):
     return (height - 1) // stride + 2, ((width - 1) // stride + 2) * channels + LANES
 
 
-@njit(parallel=True, cache=True, nogil=True, error_model="numpy")
-def _conv_currents(events, pixel_I, weights_GRJ, geometry, most, sums, blocks, currents_BHWTO):
+@njit(cache=True, nogil=True, error_model="numpy")
+def _currents(first_task, end_task, events, pixel_I, weights_GRJ, geometry, most, sums, blocks, currents_BHWTO):
     """Tasks are (sample, block of time steps). `sums` tells the dtype of the sums, `most` how many weights fit into one
     of the weights' own dtype."""
-    batch, out_height, out_width, steps, outputs = currents_BHWTO.shape
+    _, out_height, out_width, steps, outputs = currents_BHWTO.shape
     taps, stride, channels = geometry.taps, geometry.stride, geometry.channels
     divisor = np.float32(stride * stride)
-    for task in prange(batch * blocks):
+    first_P = np.empty(geometry.height * geometry.width + 1, np.int64)
+    sums_J = np.empty(TILE, sums.dtype)
+    for task in range(first_task, end_task):
         b, block = task // blocks, task % blocks
-        first_P = np.empty(geometry.height * geometry.width + 1, np.int64)
-        sums_J = np.empty(TILE, sums.dtype)
         for t in range(steps * block // blocks, steps * (block + 1) // blocks):
             _find_pixels(events, b, t, pixel_I, first_P)
             for tile in range(len(weights_GRJ)):
@@ -222,35 +237,35 @@ def _conv_currents(events, pixel_I, weights_GRJ, geometry, most, sums, blocks, c
                             first, end = first_P[pixel], first_P[pixel + taps]
                             total = add_rows(events.inputs, first, end, shift, weights_GRJ[tile], most, total, sums)
                         store(sums_J, 0, total)
-                        target = currents_BHWTO[b, oy, ox, t, tile * TILE :]
                         for output in range(width):
-                            target[output] = np.float32(sums_J[output]) / divisor
+                            current = np.float32(sums_J[output]) / divisor
+                            currents_BHWTO[b, oy, ox, t, tile * TILE + output] = current
 
 
 @njit(forceinline=True)
 def _find_pixels(events, b, t, pixel_I, first_P):
     """The events of step t that lie in pixel p or behind it begin at first_P[p]."""
     first, end = at(events.first_BT[b], t), at(events.first_BT[b], t + 1)
-    first_P[:] = first
+    for pixel in range(len(first_P)):
+        first_P[pixel] = first
     for event in range(first, end):
         first_P[pixel_I[events.inputs[event]] + 1] = event + 1
     for pixel in range(1, len(first_P)):
         first_P[pixel] = max(first_P[pixel], first_P[pixel - 1])
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def _conv_weight_gradient(events, grads_BHWTO, geometry, partial_AGRD):
+@njit(cache=True, nogil=True)
+def _weight_gradient(first_task, end_task, events, grads_BHWTO, geometry, partial_AGRD):
     """Task a adds up samples a, a + A, ..."""
     batch, out_height, out_width, steps, outputs = grads_BHWTO.shape
     tasks, pairs, rows, _ = partial_AGRD.shape
     run = geometry.taps * geometry.channels
     work = out_height * out_width * pairs
-    for task in prange(tasks):
-        grads_TD = np.zeros((steps, PAIR), np.float32)
+    grads_TD = np.zeros((steps, PAIR), np.float32)
+    for task in range(first_task, end_task):
         for number in range((batch - task + tasks - 1) // tasks * work):
-            b, cell, pair = task + number // work * tasks, number // pairs % (out_height * out_width), number % pairs
-            oy, ox = cell // out_width, cell % out_width
-            width = min(PAIR, outputs - pair * PAIR)
+            b, cell, pair = task + number // work * tasks, number % work // pairs, number % pairs
+            oy, ox, width = cell // out_width, cell % out_width, min(PAIR, outputs - pair * PAIR)
             for t in range(steps):
                 for output in range(width):
                     grads_TD[t, output] = grads_BHWTO[b, oy, ox, t, pair * PAIR + output]

@@ -6,7 +6,7 @@ the strip's weight gradient with the sample's events sorted by input, so that a 
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from snntha.kernels.cpu.events import Spikes
 from snntha.kernels.cpu.strip import (
@@ -28,6 +28,7 @@ from snntha.kernels.cpu.strip import (
     tile_count,
 )
 from snntha.kernels.cpu.sums import add_rows, add_steps
+from snntha.kernels.cpu.threads import run
 from snntha.kernels.cpu.vector import (
     LANES,
     PAIR,
@@ -48,14 +49,27 @@ BACKWARD_TASKS = 16  # where there are fewer strips, samples are split into bloc
 TRANSPOSED = 64  # inputs whose gradients are written at once, so that they are read from the fastest cache
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def _forward(events, weights_GIJ, bias_P, sums_BGTJ, neuron, drop, kept_BGTF, bits_BGTF, count_BP, membrane_TBN):
+@njit(cache=True, nogil=True)
+def _forward(
+    first_task,
+    end_task,
+    events,
+    weights_GIJ,
+    bias_P,
+    sums_BGTJ,
+    neuron,
+    drop,
+    kept_BGTF,
+    bits_BGTF,
+    count_BP,
+    membrane_TBN,
+):
     """Tasks are (tile, sample). membrane_TBN is filled if it has any steps."""
-    batch, tiles, steps, _ = sums_BGTJ.shape
+    batch, _, steps, _ = sums_BGTJ.shape
     neurons = membrane_TBN.shape[2]
-    for task in prange(tiles * batch):
+    work_TL = np.empty((steps, LANES), np.float32)
+    for task in range(first_task, end_task):
         tile, b = task // batch, task % batch
-        work_TL = np.empty((steps, LANES), np.float32)
         _add_events(events, weights_GIJ[tile], b, sums_BGTJ[b, tile])
         for number in range(tile * STRIPS, min((tile + 1) * STRIPS, (neurons + LANES - 1) // LANES)):
             strip = strip_at(number, b, batch, neurons)
@@ -65,8 +79,10 @@ def _forward(events, weights_GIJ, bias_P, sums_BGTJ, neuron, drop, kept_BGTF, bi
                 copy_out(work_TL, strip, membrane_TBN[:, b])
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@njit(cache=True, nogil=True)
 def _backward(
+    first_task,
+    end_task,
     events,
     sums_BGTJ,
     bias_P,
@@ -83,10 +99,10 @@ def _backward(
     blocks, neurons, inputs = grad_weight_ANI.shape
     batch, _, steps, _ = sums_BGTJ.shape
     strips = (neurons + LANES - 1) // LANES
-    for task in prange((strips + 1) // 2 * blocks):
+    work_TD = np.zeros((steps, PAIR), np.float32)
+    grad_spikes_TL = np.empty((steps, LANES), np.float32)
+    for task in range(first_task, end_task):
         pair, block = task // blocks, task % blocks
-        work_TD = np.zeros((steps, PAIR), np.float32)
-        grad_spikes_TL = np.empty((steps, LANES), np.float32)
         grad_ID = np.zeros((inputs, PAIR), np.float32)
         grad_D = np.zeros((1, PAIR), np.float32)
         for b in range(batch * block // blocks, batch * (block + 1) // blocks):
@@ -102,7 +118,8 @@ def _backward(
             _add_gradients(events, b, work_TD, grad_ID, grad_D)
         first, width = pair * PAIR, min(PAIR, neurons - pair * PAIR)
         _write_gradients(grad_ID, order_I, grad_weight_ANI[block, first : first + width])
-        grad_bias_AN[block, first : first + width] = grad_D[0, :width]
+        for number in range(width):
+            grad_bias_AN[block, first + number] = grad_D[0, number]
 
 
 @njit(forceinline=True)
@@ -146,11 +163,11 @@ def _write_gradients(grad_ID, order_I, grad_weight_NI):
                 grad_weight_NI[neuron, order_I[i]] = grad_ID[i, neuron]
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def _pack(weight_NI, order_I, weights_GIJ):
+@njit(cache=True, nogil=True)
+def _pack(first_tile, end_tile, weight_NI, order_I, weights_GIJ):
     """Cut the weights into tiles of neurons, inputs in the order of the events; what is missing in the last is 0."""
     neurons, inputs = weight_NI.shape
-    for tile in prange(len(weights_GIJ)):
+    for tile in range(first_tile, end_tile):
         for strip in range(TILE):
             neuron = tile * TILE + strip
             for i in range(inputs):
@@ -185,7 +202,7 @@ class DenseLayer:
         self.neuron, self.drop = NeuronConstants.of(neuron), DropoutConstants.of(drop)
         self.weight_NI = np.ascontiguousarray(weight_NI)
         self.weights_GIJ = np.empty((tile_count(neurons), inputs, TILE), np.int8 if spec.binary else np.float32)
-        _pack(self.weight_NI, self.order_I, self.weights_GIJ)
+        run(_pack, len(self.weights_GIJ), self.weight_NI, self.order_I, self.weights_GIJ)
         self.bias_P = pad_to_tiles(np.zeros(neurons, np.float32) if bias_N is None else bias_N)
 
     def forward(self, spikes: Spikes, *, membrane: bool) -> LayerOutput:
@@ -197,7 +214,9 @@ class DenseLayer:
         self.sums_BGTJ = workspace.take(f"{self.number} sums", shape_BGTJ, sum_dtype)
         self.kept_BGTF = empty_kept(self.drop, *size, self.number)
         fired = LayerOutput.empty(*size, membrane, self.number)
-        _forward(
+        run(
+            _forward,
+            spikes.batch * len(self.weights_GIJ),
             spikes.events,
             self.weights_GIJ,
             self.bias_P,
@@ -218,7 +237,9 @@ class DenseLayer:
         grad_bias_AN = np.empty((blocks, neurons), np.float32)
         kept_samples = 0 if self.number == 0 else spikes.batch
         self.grad_BTN = np.empty((kept_samples, spikes.time_steps, neurons), np.float32)
-        _backward(
+        run(
+            _backward,
+            -(-neurons // PAIR) * blocks,
             events,
             self.sums_BGTJ,
             self.bias_P,

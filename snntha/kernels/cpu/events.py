@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from snntha.kernels.cpu.threads import run
 from snntha.kernels.cpu.vector import OCTET, PAIR, TILE, at, count_ones, load_octet, lowest_one, raised, store
 from snntha.kernels.cpu.workspace import workspace
 
@@ -50,7 +51,7 @@ class Spikes:
         assert len(index) == 0 or int(index.max()) < inputs, f"an event outside the {inputs} inputs"
         first_BT = _first(np.diff(indptr).reshape(time_steps, batch).T, spare=0)
         sorted_index = workspace.take("input events", index.shape, index_dtype(inputs))
-        _copy_rows(np.ascontiguousarray(indptr), index, first_BT, sorted_index)
+        run(_copy_rows, batch, np.ascontiguousarray(indptr), index, first_BT, sorted_index)
         return cls(time_steps, batch, inputs, BySample(first_BT, sorted_index), None, None, "input")
 
     @classmethod
@@ -58,11 +59,11 @@ class Spikes:
         """What layer `number` fired."""
         words_BGT = bits_BGTF.view(np.uint64)[..., 0]  # bit j: neuron g * TILE + j
         batch, _, steps = words_BGT.shape
-        count_BT = np.empty((batch, steps), np.int64)
-        _count_steps(words_BGT, count_BT)
+        count_BT = np.zeros((batch, steps), np.int64)
+        run(_count_steps, batch, words_BGT, count_BT)
         first_BT = _first(count_BT, spare=OCTET)
         index = workspace.take(f"{number} events", (int(first_BT[-1, -1]) + OCTET,), index_dtype(neurons))
-        _list_events(words_BGT, POSITIONS.astype(index.dtype), first_BT, index)
+        run(_list_events, batch, words_BGT, POSITIONS.astype(index.dtype), first_BT, index)
         return cls(steps, batch, neurons, BySample(first_BT, index), bits_BGTF, count_BP, str(number))
 
     @classmethod
@@ -84,15 +85,15 @@ class Spikes:
         first_BI = _first(self.count_BP[:, : self.inputs], spare=OCTET)
         step = workspace.take("steps", (int(first_BI[-1, -1]) + OCTET,), index_dtype(self.time_steps * PAIR))
         places = (POSITIONS * PAIR).astype(step.dtype)
-        _list_steps(self.bits_BGTF.view(np.uint64)[..., 0], places, first_BI, step)
+        run(_list_steps, self.batch, self.bits_BGTF.view(np.uint64)[..., 0], places, first_BI, step)
         return ByInput(first_BI, step)
 
     def _sorted(self) -> ByInput:
         count_BI = np.zeros((self.batch, self.inputs), np.int64)
-        _count_inputs(self.events, count_BI)
+        run(_count_inputs, self.batch, self.events, count_BI)
         first_BI = _first(count_BI, spare=0)
         step = workspace.take("steps", self.events.inputs.shape, index_dtype(self.time_steps * PAIR))
-        _sort_steps(self.events, first_BI, step)
+        run(_sort_steps, self.batch, self.events, first_BI, step)
         return ByInput(first_BI, step)
 
     def release_events(self) -> None:
@@ -122,55 +123,55 @@ def _first(count_BN: np.ndarray, spare: int) -> np.ndarray:
     return first_BN
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def _copy_rows(indptr, index, first_BT, copied):
+@njit(cache=True, nogil=True)
+def _copy_rows(first_sample, end_sample, indptr, index, first_BT, copied):
     batch = len(first_BT)
-    for b in prange(batch):
+    for b in range(first_sample, end_sample):
         for t in range(first_BT.shape[1] - 1):
             source, target = indptr[t * batch + b], first_BT[b, t]
             for event in range(first_BT[b, t + 1] - target):
                 copied[target + event] = index[source + event]
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def _count_steps(words_BGT, count_BT):
-    batch, tiles, steps = words_BGT.shape
-    for b in prange(batch):
-        count_BT[b] = 0
+@njit(cache=True, nogil=True)
+def _count_steps(first_sample, end_sample, words_BGT, count_BT):
+    _, tiles, steps = words_BGT.shape
+    for b in range(first_sample, end_sample):
         for tile in range(tiles):
             for t in range(steps):
                 count_BT[b, t] += count_ones(words_BGT[b, tile, t])
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def _list_events(words_BGT, places, first_BT, index):
+@njit(cache=True, nogil=True)
+def _list_events(first_sample, end_sample, words_BGT, places, first_BT, index):
     """`places`: POSITIONS in the dtype of `index`."""
-    batch, tiles, steps = words_BGT.shape
-    for b in prange(batch):
+    _, tiles, steps = words_BGT.shape
+    for b in range(first_sample, end_sample):
         for t in range(steps):
             position = first_BT[b, t]
             for tile in range(tiles):
                 position = _list_ones(words_BGT[b, tile, t], places, tile * TILE, 1, index, position)
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def _list_steps(words_BGT, places, first_BI, step):
+@njit(cache=True, nogil=True)
+def _list_steps(first_sample, end_sample, words_BGT, places, first_BI, step):
     """`places`: PAIR times POSITIONS in the dtype of `step`."""
-    batch, tiles, steps = words_BGT.shape
+    _, tiles, steps = words_BGT.shape
     inputs = first_BI.shape[1] - 1
     blocks = (steps + TILE - 1) // TILE
-    for b in prange(batch):
-        words_AT = np.zeros((blocks, TILE), np.uint64)
-        for tile in range(tiles):
-            words_AT.reshape(-1)[:steps] = words_BGT[b, tile]
-            words_AT.reshape(-1)[steps:] = 0
+    words_AT = np.zeros((blocks, TILE), np.uint64)
+    for task in range(first_sample * tiles, end_sample * tiles):
+        b, tile = task // tiles, task % tiles
+        for block in range(blocks):
+            for t in range(TILE):
+                beyond = block * TILE + t >= steps
+                words_AT[block, t] = np.uint64(0) if beyond else words_BGT[b, tile, block * TILE + t]
+            _transpose(words_AT[block])
+        for neuron in range(min(TILE, inputs - tile * TILE)):
+            position = first_BI[b, tile * TILE + neuron]
             for block in range(blocks):
-                _transpose(words_AT[block])
-            for neuron in range(min(TILE, inputs - tile * TILE)):
-                position = first_BI[b, tile * TILE + neuron]
-                for block in range(blocks):
-                    first = block * TILE * PAIR
-                    position = _list_ones(words_AT[block, neuron], places, first, PAIR, step, position)
+                first = block * TILE * PAIR
+                position = _list_ones(words_AT[block, neuron], places, first, PAIR, step, position)
 
 
 @njit(forceinline=True)
@@ -207,17 +208,17 @@ def _transpose(words):
         mask ^= mask << width
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def _count_inputs(events, count_BI):
-    for b in prange(len(count_BI)):
+@njit(cache=True, nogil=True)
+def _count_inputs(first_sample, end_sample, events, count_BI):
+    for b in range(first_sample, end_sample):
         for event in range(events.first_BT[b, 0], events.first_BT[b, -1]):
             count_BI[b, at(events.inputs, event)] += 1
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def _sort_steps(events, first_BI, step):
+@njit(cache=True, nogil=True)
+def _sort_steps(first_sample, end_sample, events, first_BI, step):
     first_BT = events.first_BT
-    for b in prange(len(first_BT)):
+    for b in range(first_sample, end_sample):
         position_I = first_BI[b].copy()
         for t in range(first_BT.shape[1] - 1):
             for event in range(first_BT[b, t], first_BT[b, t + 1]):

@@ -11,11 +11,14 @@ time step, or one entry that holds at every step.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from snntha.kernels.cpu.conv import conv_input_gradient
 from snntha.kernels.cpu.strip import (
     STRIPS,
+    DropoutConstants,
+    GradientSource,
+    NeuronConstants,
     copy_out,
     integrate_again,
     integrate_and_fire,
@@ -23,6 +26,7 @@ from snntha.kernels.cpu.strip import (
     spike_gradients,
     strip_at,
 )
+from snntha.kernels.cpu.threads import run
 from snntha.kernels.cpu.vector import LANES, fill, load, load_row, store_row
 
 
@@ -34,15 +38,42 @@ class Currents(NamedTuple):
     shift_SC: np.ndarray
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def scan(currents, neuron, drop, kept_BGTF, bits_BGTF, count_BP, membrane_TBN):
+def scan(
+    currents: Currents,
+    neuron: NeuronConstants,
+    drop: DropoutConstants,
+    kept_BGTF: np.ndarray,
+    bits_BGTF: np.ndarray,
+    count_BP: np.ndarray,
+    membrane_TBN: np.ndarray,
+) -> None:
     """Integrate and fire; tasks are (sample, tile). membrane_TBN is filled if it has any steps."""
+    batch, tiles = bits_BGTF.shape[:2]
+    run(_scan, batch * tiles, currents, neuron, drop, kept_BGTF, bits_BGTF, count_BP, membrane_TBN)
+
+
+def scan_back(
+    currents: Currents,
+    neuron: NeuronConstants,
+    drop: DropoutConstants,
+    kept_BGTF: np.ndarray,
+    source: GradientSource,
+    shape_HWC: tuple[int, ...],
+    time_steps: int,
+    grad_BVSC: np.ndarray,
+) -> None:
+    """Fill the gradient of what is integrated, or its sum over time where S is 1; tasks are samples."""
+    run(_scan_back, len(grad_BVSC), currents, neuron, drop, kept_BGTF, source, shape_HWC, time_steps, grad_BVSC)
+
+
+@njit(cache=True, nogil=True)
+def _scan(first_task, end_task, currents, neuron, drop, kept_BGTF, bits_BGTF, count_BP, membrane_TBN):
     batch, tiles, steps, _ = bits_BGTF.shape
     neurons = membrane_TBN.shape[2]
-    for task in prange(batch * tiles):
+    work_TL = np.empty((steps, LANES), np.float32)
+    bias = fill(np.float32(0))
+    for task in range(first_task, end_task):
         b, tile = task // tiles, task % tiles
-        work_TL = np.empty((steps, LANES), np.float32)
-        bias = fill(np.float32(0))
         for number in range(tile * STRIPS, min((tile + 1) * STRIPS, (neurons + LANES - 1) // LANES)):
             strip = strip_at(number, b, batch, neurons)
             _fill(currents, strip, work_TL)
@@ -51,22 +82,21 @@ def scan(currents, neuron, drop, kept_BGTF, bits_BGTF, count_BP, membrane_TBN):
                 copy_out(work_TL, strip, membrane_TBN[:, b])
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def scan_back(currents, neuron, drop, kept_BGTF, source, shape_HWC, steps, grad_BVSC):
-    """Fill the gradient of what is integrated, or its sum over time where S is 1; tasks are samples."""
+@njit(cache=True, nogil=True)
+def _scan_back(first_sample, end_sample, currents, neuron, drop, kept_BGTF, source, shape_HWC, steps, grad_BVSC):
     batch, pixels, entries, channels = grad_BVSC.shape
     neurons = pixels * channels
     from_conv = len(source.conv_BHWTO) > 0
-    for b in prange(batch):
-        work_TL = np.empty((steps, LANES), np.float32)
-        bias = fill(np.float32(0))
-        own_TL = np.empty((steps, LANES), np.float32)
-        spare = steps + 1 if from_conv else 0  # what the last strip reads behind its neurons lies in the next row
-        grad_spikes_THWC = np.empty((spare, shape_HWC[0], shape_HWC[1], shape_HWC[2]), np.float32)
+    work_TL = np.empty((steps, LANES), np.float32)
+    bias = fill(np.float32(0))
+    own_TL = np.empty((steps, LANES), np.float32)
+    spare = steps + 1 if from_conv else 0  # what the last strip reads behind its neurons lies in the next row
+    grad_spikes_THWC = np.empty((spare, shape_HWC[0], shape_HWC[1], shape_HWC[2]), np.float32)
+    grad_spikes_TN = grad_spikes_THWC.reshape(spare, neurons)
+    for b in range(first_sample, end_sample):
         if from_conv:
             above_HWTO = source.conv_BHWTO[b]
             conv_input_gradient(above_HWTO, source.panels_QOL, source.start_Q, source.stride, grad_spikes_THWC[:steps])
-        grad_spikes_TN = grad_spikes_THWC.reshape(spare, neurons)
         for number in range((neurons + LANES - 1) // LANES):
             strip = strip_at(number, b, batch, neurons)
             _fill(currents, strip, work_TL)

@@ -6,7 +6,7 @@ legend: R rows of weights, one for each input (and tap), J neuron within a tile,
 
 from numba import njit
 
-from snntha.kernels.cpu.vector import TILE, at, load_pair, load_tile, to_dtype, zero_pair, zero_tile
+from snntha.kernels.cpu.vector import TILE, at, load_pair, load_tile, to_dtype, zero_tile
 
 
 @njit(forceinline=True)
@@ -28,12 +28,7 @@ def add_rows(inputs, first, end, shift, weights_RJ, most, total, sums):
 
 @njit(forceinline=True)
 def add_steps(step, first, end, grads_TD, total):
-    """total + the rows of grads_TD at step[first : end], given in elements; two sums side by side, as each addition
-    waits for the one before."""
-    other = zero_pair(grads_TD)
-    for event in range(first, end - 1, 2):
+    """total + the rows of grads_TD at step[first : end], given in elements."""
+    for event in range(first, end):
         total = total + load_pair(grads_TD, at(step, event))
-        other = other + load_pair(grads_TD, at(step, event + 1))
-    if (end - first) % 2:
-        total = total + load_pair(grads_TD, at(step, end - 1))
-    return total + other
+    return total

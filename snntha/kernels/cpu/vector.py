@@ -163,13 +163,8 @@ def raised(_typing, vector, number):
 @intrinsic
 def zero_tile(_typing, values):
     """TILE zeros of the dtype of `values`."""
-    return _zeros(values, TILE)
-
-
-@intrinsic
-def zero_pair(_typing, values):
-    """PAIR zeros of the dtype of `values`."""
-    return _zeros(values, PAIR)
+    result = Vector(values.dtype, TILE)
+    return _built(result(values), lambda builder, _: ir.Constant(result.ir_type, None))
 
 
 @intrinsic
@@ -275,11 +270,6 @@ def _load(values: Any, first: Any, lanes: int) -> tuple:
         return builder.load(_address(context, builder, signature, args, result), align=1)
 
     return result(values, types.intp), generate
-
-
-def _zeros(values: Any, lanes: int) -> tuple:
-    result = Vector(values.dtype, lanes)
-    return _built(result(values), lambda builder, _: ir.Constant(result.ir_type, None))
 
 
 def _conversion(vector: Any, dtype: types.Type) -> Callable:

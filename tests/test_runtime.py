@@ -160,7 +160,7 @@ IMAGE = {"kind": "image", "shape": [1, 8, 8], "white": 16, "bin_us": 0, "duratio
         ({"format": 2}, "format 2, this version of snntha reads 1"),
         ({"topology": "6Conv3-AP2-54Dense11"}, "expected"),
         ({"topology": "9" * 5000 + "Conv3"}, "5005 characters"),
-        ({"topology": "999999999Conv3-AP2-8999999991Dense10"}, "a layer of"),
+        ({"topology": "999999999Conv3-AP2-8999999991Dense10"}, "weights"),
         ({"topology": 5}, "topology is '5', expected str"),
         ({"classes": ["a"]}, "expected a name each"),
         ({"classes": [1] * 10}, "expected a name each"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from snntha import config as configuration
 from snntha import data as datasets
-from snntha.atomic import write_atomically
+from snntha.atomic import replacing
 from snntha.data.batch import Split
 from snntha.errors import UserError
 from snntha.export import c, nir, onnx
@@ -118,6 +118,7 @@ def _write_golden(folder: Path, trial: int, checkpoint: str, root: str | None, o
 
 def _write(path: Path, content: bytes) -> None:
     try:
-        write_atomically(path, content)
+        with replacing(path) as file:
+            file.write(content)
     except OSError as error:
         raise UserError(f"output={path} cannot be written: {error.strerror or error}") from error

@@ -156,6 +156,8 @@ def _aedat(content: bytes) -> np.ndarray:
         from tonic import io as tonic_io
     except ImportError as error:
         raise UserError(f"AEDAT files need tonic: pip install tonic ({error})") from error
+    if not content.startswith((_AEDAT + b"2.", _AEDAT + b"3.1", _AEDAT + b"4")):
+        raise ValueError(f"AEDAT version {content[len(_AEDAT) :][:4]!r}, expected 2, 3.1 or 4")
     with NamedTemporaryFile(suffix=".aedat") as file:  # the readers take a name
         file.write(content)
         file.flush()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 from pkgutil import resolve_name
 
 import pytest
@@ -52,7 +53,7 @@ def runs(monkeypatch) -> list[tuple[Config, Path | None]]:
 
     seen: list[tuple[Config, Path | None]] = []
 
-    def record(config: Config, resume: Path | None = None) -> float:
+    def record(config: Config, resume: Path | None = None, compilation: Any = None) -> float:
         seen.append((config, resume))
         return 50.0
 
@@ -206,7 +207,7 @@ def test_the_record_shows_the_command_as_typed(snntha, monkeypatch):
     from snntha import closing
 
     commands = []
-    monkeypatch.setattr(closing, "train_and_show", lambda config, resume: commands.append(list(sys.argv)))
+    monkeypatch.setattr(closing, "train_and_show", lambda config, resume, compilation: commands.append(list(sys.argv)))
     assert snntha("train", "seed=3") == 0
     assert commands == [["snntha", "train", "seed=3"]]
 
@@ -261,7 +262,7 @@ def test_resume_keeps_the_configuration_of_the_run(snntha, runs, tmp_path, capsy
 def test_exit_status_of_an_error_in_the_run(snntha, monkeypatch, capsys, error, status):
     from snntha import closing
 
-    def fail(config: Config, resume: Path | None) -> float:
+    def fail(config: Config, resume: Path | None, compilation: Any) -> float:
         raise error
 
     monkeypatch.setattr(closing, "train_and_show", fail)
@@ -272,7 +273,7 @@ def test_exit_status_of_an_error_in_the_run(snntha, monkeypatch, capsys, error, 
 def test_a_programming_error_keeps_its_traceback(snntha, monkeypatch):
     from snntha import closing
 
-    def fail(config: Config, resume: Path | None) -> float:
+    def fail(config: Config, resume: Path | None, compilation: Any) -> float:
         raise ValueError("a bug")
 
     monkeypatch.setattr(closing, "train_and_show", fail)

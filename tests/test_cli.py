@@ -6,8 +6,8 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
 from pkgutil import resolve_name
+from typing import Any
 
 import pytest
 import yaml

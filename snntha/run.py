@@ -99,9 +99,10 @@ def run(
         for number in range(config.trials):
             seed = config.seed + (number if config.fidelity.trial_seed == "seed_plus_trial" else 0)
             network = SpikingNetwork(config, seed=seed).to(device)
-            if compilation is not None and compilation.running:
-                say(console, "compiling the kernels that this network needs: once on this machine, some seconds")
-                optimizers.build(config.optimizer, network.parameters())  # the first one imports much of PyTorch
+            if compilation is not None:
+                if compilation.running:
+                    say(console, "compiling the kernels that this network needs: once on this machine, some seconds")
+                    optimizers.build(config.optimizer, network.parameters())  # the first one imports much of PyTorch
                 compilation.wait()
             seed_record = record.seed(number)
             seed_record.log = open_log(config.logger, seed_record.folder)

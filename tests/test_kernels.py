@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from snntha.kernels import cpu
 from snntha.kernels.backend import Backend, run_layers, set_threads
+from snntha.kernels.cpu import ahead
 from snntha.kernels.cpu.events import Spikes
 from snntha.kernels.cpu.workspace import Workspace
 from snntha.kernels.cpu_network import run_network
@@ -346,6 +347,35 @@ def test_buffers_are_reused_and_grow() -> None:
     buffers.give("a", smaller)
     assert np.shares_memory(first, buffers.take("a", (20,), np.float32))
     assert buffers.take("a", (21,), np.float32).shape == (21,)
+
+
+@pytest.mark.parametrize(("status", "again"), [(0, 2), (1, 4)])
+def test_compiled_ahead_is_remembered_also_if_it_ended_before_it_was_waited_for(
+    status: int, again: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes, and none the next time; two more where they failed."""
+    started = []
+
+    class Ended:
+        def __init__(self, command: list[str], **_: object):
+            started.append(command)
+
+        def poll(self) -> int:
+            return status
+
+        wait = poll
+
+        def terminate(self) -> None: ...
+
+    monkeypatch.setattr(ahead, "COMPILED_CODE", tmp_path)
+    monkeypatch.setattr(ahead.subprocess, "Popen", Ended)
+    specs = [layer.spec for layer in DENSE.layers()]
+    ahead.Compilation(specs, images=False).wait()  # never begun: nothing to remember
+    for _ in range(2):
+        with ahead.Compilation(specs, images=False) as compilation:
+            assert not compilation.running
+            compilation.wait()
+    assert len(started) == again
 
 
 @pytest.mark.slow

@@ -62,7 +62,7 @@ class Compilation:
 
     def wait(self) -> None:
         """Until all is compiled. What could not be is compiled when it is called, and says then what is wrong."""
-        if not any([process.wait() for process in self._processes]):
+        if self._processes and not any([process.wait() for process in self._processes]):
             self._done.touch()
 
 

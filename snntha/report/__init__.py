@@ -4,22 +4,23 @@ from pathlib import Path
 
 from snntha.atomic import write_atomically
 from snntha.catalog import find_runs
+from snntha.display import counted
 from snntha.errors import UserError
 from snntha.folder import RECORDS, RunFolder
 from snntha.report.formats import TEXT_FORMATS, terminal
 from snntha.report.tables import build_tables
 
 FORMATS = ("rich", *TEXT_FORMATS)
-TABLES = ("results", "cost", "layers", "lightweight", "problems")
+TABLES = ("results", "accuracy", "cost", "layers", "lightweight", "problems", "all")
 
 
-def report(folders: list[Path], form: str | None = None, only: str | None = None, html: Path | None = None) -> None:
-    """Print the tables of the runs in these folders, or write the page; both where a format is named with it.
+def report(folders: list[Path], form: str | None = None, table: str = "results", html: Path | None = None) -> None:
+    """Print a table of the runs in these folders, or write the page; both where a format is named with it.
 
     Args:
         folders: each a run or a folder that holds runs at any depth; UserError where there are none.
         form: one of FORMATS; None: rich, unless a page is written.
-        only: one of TABLES; None: all that have rows.
+        table: one of TABLES; all: those that have rows.
         html: file of the page.
     """
     runs = collect(folders)
@@ -27,11 +28,11 @@ def report(folders: list[Path], form: str | None = None, only: str | None = None
         from snntha.report.page import page  # plotly is loaded for the page alone
 
         html.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(html, page(runs))
-        print(f"wrote {html}: {len(runs)} {'run' if len(runs) == 1 else 'runs'}, opens in a browser without a network")
+        write_atomically(html, page(runs, folders))
+        print(f"wrote {html}: {counted(len(runs), 'run')}, opens in a browser without a network")
         if form is None:
             return
-    shown = [table for table in build_tables(runs) if only in (None, table.name) and table.rows]
+    shown = [found for found in build_tables(runs) if table in ("all", found.name) and (found.rows or table != "all")]
     if form in (None, "rich"):
         terminal(shown)
     else:

@@ -134,11 +134,6 @@ def say(console: Console, text: str, style: str | None = None) -> None:
     console.print(plain(text, style), soft_wrap=True)
 
 
-def counted(number: int, one: str, many: str = "") -> str:
-    """`1 seed`, `2 seeds`."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
 def plain(text: str, style: str | None = None) -> Text:
     """A text of someone else for a terminal: neither markup nor an escape sequence."""
     return Text(text.translate(PRINTABLE), style=style or "")

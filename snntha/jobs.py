@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from snntha.catalog import short_id
-from snntha.display import counted, plain, say
+from snntha.display import plain, say
+from snntha.errors import counted
 from snntha.folder import RunFolder, spread
 from snntha.runs import plus_minus
 

@@ -4,7 +4,7 @@ import json
 import shlex
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ from snntha import optimizer as optimizers
 from snntha.config import Config, override
 from snntha.data.batch import Data
 from snntha.diagnostics import class_inputs, sample_activity
-from snntha.display import Display, counted, layer_table, say
-from snntha.errors import UserError
+from snntha.display import Display, layer_table, say
+from snntha.errors import UserError, counted
 from snntha.folder import RunFolder, spread
 from snntha.kernels.backend import fastest_for
 from snntha.kernels.cpu.ahead import Compilation
@@ -107,7 +107,7 @@ def run(
                     optimizers.build(config.optimizer, network.parameters())  # the first one imports much of PyTorch
                 compilation.wait()
             seed_record = record.seed(number)
-            seed_record.log = open_log(config.logger, seed_record.folder)
+            seed_record.log = open_log(config.logger, seed_record.folder, {**asdict(config), "seed": seed})
             scores = [entry["best_score"] for entry in seeds if "best_score" in entry]
 
             def on_epoch(progress: Progress, scores: list[float] = scores) -> None:
@@ -117,6 +117,8 @@ def run(
                 goes_on = resume is not None
                 progress = fit(network, data, seed_record, display, seed=seed, resume=goes_on, on_epoch=on_epoch)
                 entry = {"seed": seed, **_finish(network, data, seed_record, progress)}
+                if seed_record.log is not None:
+                    seed_record.log.finish(entry)
             except SeedFailed as failure:
                 if config.search is not None:
                     raise  # the other seeds could not save the mean

@@ -8,8 +8,8 @@ from rich.prompt import Confirm
 from rich.table import Column, Table
 
 from snntha.catalog import change_tag, find_runs, short_id, tags
-from snntha.display import counted, plain, say
-from snntha.errors import UserError
+from snntha.display import plain, say
+from snntha.errors import UserError, counted
 from snntha.folder import RunFolder, spread
 
 SORTED_BY = {  # the last line is the newest, or the best

@@ -445,7 +445,7 @@ def test_unknown_figure_suggests_the_nearest(folders, tmp_path):
 
 
 def test_unknown_trial_is_refused(folders):
-    with pytest.raises(UserError, match="trial=3: the run in .* has seeds 0 to 0"):
+    with pytest.raises(UserError, match="trial=3: the run in .* has 1 seed, counted from 0"):
         ShownRun(folders["annealed"], seed=3)
 
 
@@ -477,12 +477,12 @@ def test_terminal_picture_names_score_and_thresholds(folders):
 
 
 def test_terminal_picture_of_several_seeds_is_their_mean(folders):
-    console = Console(width=80, file=io.StringIO())
+    console = Console(width=120, file=io.StringIO())
     with console.capture() as captured:
         console.print(plots.terminal_picture(folders["seeds"]))
     ends = [RunFolder(folders["seeds"]).seed(seed).metrics[-1]["validation_accuracy"] for seed in (0, 1)]
     assert f"→ {np.mean(ends):.4g} %" in captured.get()
-    assert f"mean of 2 seeds, at its end {min(ends):.4g} to {max(ends):.4g}" in captured.get().replace("\n", " ")
+    assert f"mean of 2 seeds, at its end {min(ends):.4g} to {max(ends):.4g}" in captured.get()
 
 
 def test_braille_draws_from_low_left_to_high_right():

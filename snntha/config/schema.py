@@ -131,7 +131,7 @@ class Config:
     backend: str = "auto"  # auto | reference | numba
     threads: int | None = None  # null: all processors
     selection: str = "validation"  # validation | test
-    logger: str = "none"  # none | tensorboard: events in <run>/trial_<k>/tensorboard
+    logger: str = "none"  # whose records are written beside metrics.jsonl: none | tensorboard | mlflow | wandb
     resume: str | None = None  # go on with this run: its folder, its short id, or last
     output_dir: str = "???"  # the run's own folder
     plots: bool = True  # end with the run's pictures in <run>/plots/ and a small one in the terminal

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from snntha.atomic import write_atomically
 from snntha.catalog import find_runs
-from snntha.display import counted
-from snntha.errors import UserError
+from snntha.errors import UserError, counted
 from snntha.folder import RECORDS, RunFolder
 from snntha.report.formats import TEXT_FORMATS, terminal
 from snntha.report.tables import build_tables

@@ -10,7 +10,7 @@ from typing import Any
 
 from snntha.catalog import is_result, short_id
 from snntha.config import compose, flatten
-from snntha.display import counted
+from snntha.errors import counted
 from snntha.folder import RunFolder, spread
 from snntha.published import published
 from snntha.report.grouping import Result, group, layer_means, mean_of, settings

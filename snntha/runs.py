@@ -49,8 +49,8 @@ def run_command(
     numbers = [Column(head, justify="right", no_wrap=True) for head in ("seeds", "test %", "begun")]
     table = Table("id", "data", "mode", *numbers, Column("", overflow="fold"), box=None, pad_edge=False)
     for run in sorted(runs, key=SORTED_BY[sort]):
-        wanted, ended = run.setting("trials", int) or "?", len(run.entries)
-        cells = [short_id(run.folder), run.dataset, run.mode, str(ended) if ended == wanted else f"{ended} of {wanted}"]
+        wanted, ended = run.setting("trials", int) or 0, len(run.entries)
+        cells = [short_id(run.folder), run.dataset, run.mode, str(ended) if ended >= wanted else f"{ended} of {wanted}"]
         cells += [plus_minus(spread(run.entries)), run.created[5:16].replace("T", " ")]
         table.add_row(*map(plain, [*cells, " ".join([run.state] * (run.state != "finished") + tags(run))]))
     table.caption = f"{counted(len(runs), 'run')}; an id, or last, stands for its folder: snntha eval run=last"

@@ -48,8 +48,13 @@ def main() -> int:
             sys.stdout.flush()
     except KeyboardInterrupt as error:
         return 128 + (error.args or (signal.SIGINT,))[0]
-    except BrokenPipeError:  # the reader, such as head, has seen enough
+    except (BrokenPipeError, SystemExit) as end:
+        if isinstance(end, SystemExit) and not isinstance(end.__context__, BrokenPipeError):
+            raise
+        with suppress(OSError):  # the reader, such as head, has seen enough
+            print(f"snntha {command}: stopped, nobody reads its output any more", file=sys.stderr)
         _discard_output()
+        return 128 + signal.SIGPIPE
     except (Exception, _JobFailed) as raised:
         error = raised.__cause__ if isinstance(raised, _JobFailed) else raised
         if (message := explain(error)) is None:

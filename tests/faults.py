@@ -33,7 +33,7 @@ from snntha.search import pictures, trial_job, worker
 
 IMPORTED = (closing, export, plots, prepare, page, pictures, trial_job, worker)  # before the first fork, once for all
 TINY = [
-    *("debug=smoke", "backend=reference", "dataset.limit=16", "dataset.time_steps=4", "threads=1", "plots=false"),
+    *("debug=smoke", "dataset.limit=16", "dataset.time_steps=4", "threads=1", "plots=false"),
     *("model.topology=2Conv3-AP2-18Dense10", "trials=2", "epochs=8"),
 ]
 SHD = [
@@ -123,12 +123,16 @@ class Faults:
         self.home, self.rng, self.log = home, random.Random(0), home / "log.txt"
         self.run = home / "run"
         self.killed = 0  # processes that a SIGKILL has ended
-        started = time.perf_counter()
-        status, text = call(["train", *TINY, f"output_dir={home / 'whole'}"], self.log)
-        assert status == 0, text
-        self.length = time.perf_counter() - started
-        self.whole = outcome(home / "whole")
+        self.first = ["train", *TINY, "backend=reference", f"output_dir={self.run}"]
+        self.length, self.whole = self.undisturbed("whole")
         write_shd(home / "data", train_each=30, test_each=20)
+
+    def undisturbed(self, name: str) -> tuple[float, list[Any]]:
+        """How long a run takes that nothing disturbs, in seconds, and what it comes to."""
+        started = time.perf_counter()
+        status, text = call([*self.first, f"output_dir={self.home / name}"], self.log)
+        assert status == 0, text
+        return time.perf_counter() - started, outcome(self.home / name)
 
     def kill(self, pid: int, longest: float, kind: int = signal.SIGKILL) -> int:
         time.sleep(self.rng.uniform(0, longest))
@@ -137,11 +141,11 @@ class Faults:
         self.killed += status == -signal.SIGKILL
         return status
 
-    def go_on(self, first: list[str]) -> Seen:
+    def go_on(self) -> Seen:
         """Go on with the run as far as it came; whether it ends as an undisturbed one, and epochs that are lost."""
         there = (self.run / "config.yaml").exists()
         before = epochs_of(self.run) if there else []
-        status, text = call(["train", f"resume={self.run}"] if there else first, self.log)
+        status, text = call(["train", f"resume={self.run}"] if there else self.first, self.log)
         after = epochs_of(self.run) if status == 0 else []
         right = status == 0 and outcome(self.run) == self.whole and not list(self.run.rglob("*.partial"))
         if not right:
@@ -149,16 +153,25 @@ class Faults:
         return right, sum(line not in after for line in before)
 
     def training_killed(self) -> Seen:
-        first = ["train", *TINY, f"output_dir={self.run}"]
-        self.kill(begin(first, self.log), self.length)
+        self.kill(begin(self.first, self.log), self.length)
         if (self.run / "config.yaml").exists():
             self.kill(begin(["train", f"resume={self.run}"], self.log), self.length)
-        return self.go_on(first)
+        return self.go_on()
+
+    def compiled_training_killed(self) -> Seen:
+        """The same on the compiled kernels, which are loaded, or compiled ahead, meanwhile."""
+        before = self.first, self.length, self.whole
+        self.first = [*self.first, "backend=numba"]
+        self.length, self.whole = self.undisturbed(f"compiled_{self.rng.random()}")
+        try:
+            return self.training_killed()
+        finally:
+            self.first, self.length, self.whole = before
 
     def training_stopped(self) -> Seen:
-        first, kind = ["train", *TINY, f"output_dir={self.run}"], self.rng.choice([2, 15, 1])
-        status = self.kill(begin(first, self.log), self.length, kind)
-        right, lost = self.go_on(first)
+        kind = self.rng.choice([2, 15, 1])
+        status = self.kill(begin(self.first, self.log), self.length, kind)
+        right, lost = self.go_on()
         return right and status in (0, 128 + kind, -kind), lost
 
     def cache_killed(self) -> Seen:
@@ -227,21 +240,21 @@ class Faults:
         return call(command, self.log)[0] == 0 and written.read_bytes() == before, int(lost)
 
     def disk_full(self) -> Seen:
-        first, room = ["train", *TINY, f"output_dir={self.run}"], self.rng.randrange(200, 20_000)
+        room = self.rng.randrange(200, 20_000)
         limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))  # noqa: E731
-        status, text = call(first, self.log.with_name("full.txt"), limit)
-        right, lost = self.go_on(first)
+        status, text = call(self.first, self.log.with_name("full.txt"), limit)
+        right, lost = self.go_on()
         return right and "Traceback" not in text and status in (0, 1), lost
 
     def disk_read_only(self) -> Seen:
-        first, after_s = ["train", *TINY, f"output_dir={self.run}"], self.rng.uniform(0, self.length)
-        status, text = call(first, self.log.with_name("read_only.txt"), lambda: turn_read_only(self.home, after_s))
+        after_s = self.rng.uniform(0, self.length)
+        status, text = call(self.first, self.log.with_name("read_only.txt"), lambda: turn_read_only(self.home, after_s))
         told = status == 0 or (status == 1 and "Read-only file system" in text)
-        right, lost = self.go_on(first)
+        right, lost = self.go_on()
         return right and told and "Traceback" not in text, lost
 
     def folder_vanished(self) -> Seen:
-        pid = begin(["train", *TINY, f"output_dir={self.run}"], self.log)
+        pid = begin(self.first, self.log)
         time.sleep(self.rng.uniform(0, self.length))
         gone = self.home / f"gone_{self.rng.random()}"
         if self.run.exists():
@@ -254,9 +267,8 @@ class Faults:
     def clock_turned_back(self) -> Seen:
         real = time.time
         jump = lambda: setattr(time, "time", lambda: 2e9 - real() - 3600 * self.rng.random())  # noqa: E731
-        first = ["train", *TINY, f"output_dir={self.run}"]
-        call(first, self.log, jump)
-        return self.go_on(first)
+        call(self.first, self.log, jump)
+        return self.go_on()
 
     def record_damaged(self) -> Seen:
         """A file of a run is cut, filled with zeros, flipped or replaced: each command works or says what is wrong."""
@@ -288,6 +300,7 @@ class Faults:
 
 KINDS = {  # what happens, and its share of the tries
     "SIGKILL in training, and again while it goes on": (Faults.training_killed, 1.0),
+    "SIGKILL in training on compiled kernels, and again": (Faults.compiled_training_killed, 0.05),
     "SIGTERM, SIGHUP or Ctrl-C in training": (Faults.training_stopped, 0.5),
     "SIGKILL while events are binned": (Faults.cache_killed, 0.3),
     "SIGKILL in a search": (Faults.search_killed, 0.1),

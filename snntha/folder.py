@@ -245,7 +245,9 @@ class RunFolder:
                 value = seed.entry.get("seed", f"of {seed.folder.name}")
                 self.problems.append(f"seed {value} failed: {seed.failed}")
         if self.summary and len(self.entries) < wanted:
-            self.problems.append(f"{len(self.entries)} of {counted(wanted, 'seed')} have ended: the run is {self.state}")
+            self.problems.append(
+                f"{len(self.entries)} of {counted(wanted, 'seed')} have ended: the run is {self.state}"
+            )
         return self
 
     @property

@@ -27,7 +27,7 @@ def report(folders: list[Path], form: str | None = None, table: str = "results",
         from snntha.report.page import page  # plotly is loaded for the page alone
 
         html.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(html, page(runs, folders))
+        write_atomically(html.resolve(), page(runs, folders))
         print(f"wrote {html}: {counted(len(runs), 'run')}, opens in a browser without a network")
         if form is None:
             return

@@ -12,7 +12,7 @@ from report_folders import write_run
 from snntha import cli
 from snntha.catalog import folder_words, run_folder, short_id
 from snntha.config import ConfigError, compose, flatten, meaning
-from snntha.config.meaning import _schema_comments
+from snntha.config.meaning import schema_comments
 from snntha.config.schema import Config
 from snntha.errors import UserError
 from snntha.folder import RunFolder
@@ -131,8 +131,8 @@ def test_a_key_is_explained_with_its_values_and_source(snntha):
 
 
 def test_every_key_has_a_meaning():
-    assert [key for key, text in _schema_comments(Config).items() if not text] == []
-    assert {key for key, _ in flatten(asdict(compose()))} - set(_schema_comments(Config)) == {"search"}  # not chosen
+    assert [key for key, text in schema_comments(Config).items() if not text] == []
+    assert {key for key, _ in flatten(asdict(compose()))} - set(schema_comments(Config)) == {"search"}  # not chosen
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def meaning(keys: Sequence[str], overrides: Sequence[str] = ()) -> str:
     Raises ConfigError for a key that there is not.
     """
     values = dict(flatten(asdict(compose(overrides))))
-    comments, files = _schema_comments(Config), list(_files(overrides))
+    comments, files = schema_comments(Config), list(_files(overrides))
     blocks = []
     for key in keys:
         below = [known for known in comments if known == key or known.startswith(f"{key}.")]
@@ -43,7 +43,7 @@ def meaning(keys: Sequence[str], overrides: Sequence[str] = ()) -> str:
     return "\n\n".join(blocks)
 
 
-def _schema_comments(kind: type, prefix: str = "") -> dict[str, str]:
+def schema_comments(kind: type, prefix: str = "") -> dict[str, str]:
     """Of each key of a dataclass, and of those in it, the comment behind it."""
     written = dict(re.findall(r"^    (\w+):[^#\n]*(?:#\s*(.*))?$", inspect.getsource(kind), re.MULTILINE))
     found: dict[str, str] = {}
@@ -52,7 +52,7 @@ def _schema_comments(kind: type, prefix: str = "") -> dict[str, str]:
             part for part in (hint, *getattr(hint, "__args__", ())) if isinstance(part, type) and is_dataclass(part)
         ]
         if parts and "dict" not in str(hint):
-            found |= _schema_comments(parts[0], f"{prefix}{field.name}.")
+            found |= schema_comments(parts[0], f"{prefix}{field.name}.")
         else:
             found[prefix + field.name] = written.get(field.name, "")
     return found

@@ -24,7 +24,7 @@ COLOURS = (BLUE, VERMILION, GREEN, PURPLE, GREY)  # seen on white and on black
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 MEAN = "mean"  # the `meta` of the traces that the page's overlay takes
 SEED_LINES = ("training", "selection")  # curves of a figure that also shows a line a seed: more would hide each other
-MOST_POINTS = 200  # of a curve
+MOST_POINTS = 100  # of a curve
 
 
 def run_figures(run: RunFolder) -> list[go.Figure]:
@@ -129,7 +129,7 @@ def _is_known(value: float | None) -> bool:
 
 
 def _thinned(x: Sequence[float | None], y: Sequence[float | None]) -> dict[str, Sequence[float | None]]:
-    """At most some hundred points of a curve, its last one among them: more than a screen shows."""
+    """At most a hundred points of a curve, its last one among them: as many as a small figure shows."""
     step = -(-len(y) // MOST_POINTS)
     kept = slice((len(y) - 1) % step, None, step) if step > 1 else slice(len(y))
     return {"x": list(x)[: len(y)][kept], "y": y[kept]}
@@ -206,6 +206,6 @@ def _told(value: float | None) -> str:
 
 
 def _rounded(values: Iterable[float | None], factor: float = 1) -> list[float | None]:
-    """Five significant digits, more than a screen shows."""
+    """Four significant digits, more than a screen shows."""
     scaled = (math.nan if value is None else factor * value for value in values)
-    return [float(f"{value:.5g}") if math.isfinite(value) else None for value in scaled]
+    return [float(f"{value:.4g}") if math.isfinite(value) else None for value in scaled]

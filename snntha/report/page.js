@@ -39,7 +39,8 @@ for (const input of document.querySelectorAll("[data-filters]")) {
 }
 
 const isOpen = (element) => element.checkVisibility();
-const dataOf = (plot) => JSON.parse(plot.nextElementSibling.textContent);
+let figures = [];
+const dataOf = (plot) => structuredClone(figures[plot.dataset.figure]); // plotly writes into what it is given
 
 // Plotly draws a figure when it first has a place: a closed run has none.
 const drawing = new IntersectionObserver((entries) => {
@@ -77,11 +78,13 @@ const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C8C8C", "#A36A00
 async function unpack(element) {
   const packed = Uint8Array.from(atob(element.textContent), (letter) => letter.charCodeAt(0));
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const content = await new Response(stream).json();
   const script = document.createElement("script");
-  script.textContent = await new Response(stream).text();
+  script.textContent = content.plotly;
   document.head.append(script);
+  figures = content.figures;
 }
-unpack(document.getElementById("plotly")).then(() => {
+unpack(document.getElementById("pack")).then(() => {
   for (const plot of document.querySelectorAll(".plot")) if (plot !== chosen) drawing.observe(plot);
   const captions = [...document.querySelectorAll(".run figure[data-caption]")].map((figure) => figure.dataset.caption);
   for (const caption of new Set(captions)) if (!caption.startsWith("Confusion")) quantity.append(new Option(caption));

@@ -5,6 +5,7 @@ import csv
 import gzip
 import hashlib
 import io
+import json
 import shlex
 from collections.abc import Sequence
 from datetime import datetime
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import plotly.graph_objects as go
 import yaml
 from PIL import Image
 from plotly.offline import get_plotlyjs
@@ -25,7 +27,7 @@ from snntha.report.table import Table
 from snntha.report.tables import build_tables
 
 DRAWN_HERE = ("curves", "confusion", "thresholds")  # the page draws these itself
-WIDTH = 900  # pixels of an embedded picture
+WIDTH = 720  # pixels of an embedded picture
 LARGEST_PICTURE = 400_000  # bytes of an SVG that has no PNG beside it; a larger one is named, not embedded
 STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
 
@@ -61,8 +63,24 @@ def page(runs: list[RunFolder], folders: Sequence[Path] = ()) -> str:
         searches=searches,
         runs=shown,
         empty=empty_figure(),
-        plotly=base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode(),
+        pack=Pack(),
     )
+
+
+class Pack:
+    """What the page's script draws, and plotly to draw it with: compressed together, which a browser undoes."""
+
+    def __init__(self) -> None:
+        self._figures: list[Any] = []
+
+    def add(self, figure: go.Figure) -> int:
+        """The place by which the script finds the figure."""
+        self._figures.append(figure.to_plotly_json())
+        return len(self._figures) - 1
+
+    def text(self) -> str:
+        content = json.dumps({"plotly": get_plotlyjs(), "figures": self._figures})
+        return base64.b64encode(gzip.compress(content.encode(), 9, mtime=0)).decode()
 
 
 class Pictures:
@@ -96,7 +114,7 @@ def _as_webp(content: bytes) -> bytes:
     with Image.open(io.BytesIO(content)) as picture:
         picture.thumbnail((WIDTH, 4 * WIDTH))
         packed = io.BytesIO()
-        picture.convert("RGB").save(packed, "WEBP", quality=60, method=6)
+        picture.convert("RGB").save(packed, "WEBP", quality=50, method=6)
     return packed.getvalue()
 
 

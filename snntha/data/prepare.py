@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from snntha.binning import Binning
 from snntha.config.schema import Dataset
 from snntha.data import FILE_SETS, digits, idx, status, temporal_coding
 from snntha.data.batch import Data, EventSplit, ImageSplit, Split
-from snntha.data.binning import Binning, suspicions
 from snntha.data.cache import Binned, load_or_build
 from snntha.data.files import DataError, FoundFiles, file_state
 from snntha.data.idx import Images
+from snntha.data.plausible import suspicions
 from snntha.data.stratified import Strata, hold_out_and_limit
 
 _DOWNLOAD_ERRORS = (OSError, RuntimeError, EOFError, tarfile.TarError, zipfile.BadZipFile, http.client.HTTPException)

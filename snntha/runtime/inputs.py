@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from snntha.binning import Binning, Recording, bin_events, microseconds
 from snntha.errors import UserError
 from snntha.runtime.network import Encoding, Images, Spikes
 
@@ -74,8 +75,6 @@ def to_batch(values: list[np.ndarray], encoding: Encoding) -> Images | Spikes:
     """Samples of one encoding as a batch; events are binned as training bins them."""
     if encoding.kind == "image":
         return Images(np.stack(values), encoding.white, encoding.time_steps)
-    from snntha.data.binning import Binning, Recording, bin_events
-
     binning = Binning(encoding.time_steps, encoding.bin_us, encoding.duration_us)
     counts, inputs = [], []
     for times_us, index in values:
@@ -207,8 +206,6 @@ def to_events(source: str, values: np.ndarray, encoding: Encoding) -> np.ndarray
     Structured arrays have fields t in microseconds, x, and for a sensor y and p, as tonic's. Plain ones have columns:
     time and channel, or x, y, p and time as tonic's DVSGesture, with time in the unit of the training data.
     """
-    from snntha.data.binning import microseconds
-
     names = values.dtype.names
     columns = event_columns(encoding)
     if names is not None and values.ndim == 1 and set(columns) <= set(names):

@@ -92,7 +92,7 @@ class Model:
 class Stream:
     """Feeds the network step by step. Events come in order of time; a step runs when a later one has begun.
 
-    The first event begins the first step, as `data.binning` counts, and events after the last step are dropped.
+    The first event begins the first step, as `snntha.binning` counts, and events after the last step are dropped.
     """
 
     def __init__(self, model: Model):

@@ -1,8 +1,4 @@
-"""Events with a time become counts per time step: floor((t - t_first) / bin), nothing interpolated, nothing clipped.
-
-Times are whole microseconds, so that an event on the edge of two bins falls into the later one whatever its float
-representation was.
-"""
+"""What looks wrong about recordings: their unit of time, their length, padding, inputs that never fire."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from snntha.binning import Binning
 from snntha.config.schema import Dataset
 from snntha.data.files import DataError
 
@@ -20,32 +17,6 @@ _KEPT = (0.01, 0.1)  # share of its events
 _USED = (0.02, 0.1)  # share of the time steps
 _FEW_INPUTS = 0.05  # share of the inputs that ever fire
 _PADDING = (3, 0.01)  # events at time 0 in input 0: so many, and so large a share of a recording, are no events
-
-
-@dataclass(frozen=True)
-class Recording:
-    """One sample as a file holds it: events in any order."""
-
-    times_us: NDArray[np.int64]
-    index: NDArray[np.int64]  # of the input that fired, channels-last as in `Events`
-    label: int
-    group: int  # speaker or subject
-
-
-@dataclass(frozen=True)
-class Binning:
-    """How time becomes steps: `time_steps` bins of `bin_us`, of which only those before `duration_us` are filled."""
-
-    time_steps: int
-    bin_us: int
-    duration_us: int
-
-    @classmethod
-    def of(cls, dataset: Dataset, time_steps: int) -> "Binning":
-        """From `dataset.bin_ms` and `dataset.window`, which is 'full' or 'first_T_ms'."""
-        assert dataset.bin_ms is not None
-        bin_us = round(dataset.bin_ms * 1000)
-        return cls(time_steps, bin_us, time_steps * (min(bin_us, 1000) if dataset.window == "first_T_ms" else bin_us))
 
 
 @dataclass(frozen=True)
@@ -105,22 +76,3 @@ def is_padded(times: NDArray[np.number], zero: NDArray[np.bool_]) -> bool:
     """
     count = int(np.count_nonzero(zero & (times == 0)))
     return count >= _PADDING[0] and count > _PADDING[1] * len(times)
-
-
-def microseconds(times: NDArray[np.number], unit_us: int) -> NDArray[np.int64]:
-    """Times in units of `unit_us` microseconds, rounded to whole microseconds; float16 is widened first."""
-    if np.issubdtype(times.dtype, np.integer):
-        return times.astype(np.int64) * unit_us
-    return np.rint(times.astype(np.float64) * unit_us).astype(np.int64)
-
-
-def bin_events(recording: Recording, binning: Binning, inputs: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Counts of one recording, as (events in each step, shape (T,); their inputs, ascending within a step).
-
-    An input that fired n times in a step stands there n times.
-    """
-    elapsed_us = recording.times_us - recording.times_us.min(initial=np.iinfo(np.int64).max)
-    kept = elapsed_us < binning.duration_us
-    step = elapsed_us[kept] // binning.bin_us
-    cells = np.sort(step * inputs + recording.index[kept])
-    return np.bincount(cells // inputs, minlength=binning.time_steps), cells % inputs

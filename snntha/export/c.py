@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from snntha.errors import UserError
-from snntha.runtime.integer import BITS, IntegerLayer, quantize
+from snntha.runtime.integer import BITS, SHIFTS, IntegerLayer, quantize
 from snntha.runtime.network import FrozenNetwork, Images, Spikes
 
 _COMPILER = "cc"
@@ -41,7 +41,8 @@ def source(network: FrozenNetwork) -> str:
         f"typedef int{bits}_t membrane_t;",
         f"#define MEMBRANE_MIN ({-(2 ** (bits - 1))})\n#define MEMBRANE_MAX {2 ** (bits - 1) - 1}",
         f"#define STRICT {int(layers[0].strict)} /* 1: fires above the threshold, not at it */",
-        f"#define PLANES {planes} /* bits of an input value */\n",
+        f"#define PLANES {planes} /* bits of an input value */",
+        f"#define SHIFTS {SHIFTS} /* of a leak, at most */\n",
         *(text for number in numbers for text in _arrays(number, layers[number])),
         _STRUCT,
         "static const struct layer layers[SNNTHA_LAYERS] = {",
@@ -181,8 +182,8 @@ _STRUCT = """struct layer {
     const membrane_t *threshold;
     const uint8_t *left, *right;
     uint32_t leaks;
-    int8_t leak_sign[2];
-    uint8_t leak_shift[2];
+    int8_t leak_sign[SHIFTS];
+    uint8_t leak_shift[SHIFTS];
     membrane_t *membrane;
     uint32_t *fired;
 };
@@ -195,8 +196,8 @@ def _row(number: int, layer: IntegerLayer) -> str:
     sizes = [shape.inputs, shape.neurons, *inputs, shape.kernel, shape.pool, *outputs]
     sizes += [shape.neurons // len(layer.threshold_C), shape.neurons // len(layer.bias_C)]
     names = [f"{name}_{number}" for name in ("weight", "bias", "threshold", "left", "right")]
-    first, second = [*layer.leak.terms, (0, 0), (0, 0)][:2]
-    leak = f"{len(layer.leak.terms)}, {{{first[0]}, {second[0]}}}, {{{first[1]}, {second[1]}}}"
+    signs, shifts = zip(*[*layer.leak.terms, *[(0, 0)] * SHIFTS][:SHIFTS], strict=True)
+    leak = f"{len(layer.leak.terms)}, {{{', '.join(map(str, signs))}}}, {{{', '.join(map(str, shifts))}}}"
     return f"    {{{', '.join(map(str, sizes))}, {', '.join(names)}, {leak}, membrane_{number}, fired_{number}}},"
 
 

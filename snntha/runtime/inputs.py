@@ -65,10 +65,12 @@ def to_batches(samples: Any, encoding: Encoding) -> Iterator[Images | Spikes]:
         yield to_batch([sample.values for sample in part], encoding)
 
 
-def in_batches(samples: Iterator[Sample]) -> Iterator[list[Sample]]:
-    """Lists of up to AT_ONCE samples."""
-    while part := list(islice(samples, AT_ONCE)):
+def in_batches(samples: Iterator[Sample], first: int = AT_ONCE) -> Iterator[list[Sample]]:
+    """Lists of up to AT_ONCE samples, and the first one of up to `first`."""
+    size = first
+    while part := list(islice(samples, size)):
         yield part
+        size = AT_ONCE
 
 
 def to_batch(values: list[np.ndarray], encoding: Encoding) -> Images | Spikes:

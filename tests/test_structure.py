@@ -18,6 +18,7 @@ ORDER = (  # each may import what stands before it, and itself
     ("kernels",),
     ("data",),
     ("runtime",),
+    ("nir",),
     ("binarize", "network"),
     ("loss", "optimizer", "diagnostics", "progress", "train", "snntorch_loop"),
     ("logger", "folder", "records"),

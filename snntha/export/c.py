@@ -14,10 +14,11 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from snntha.errors import UserError
+from snntha.errors import NotInstalled, UserError
 from snntha.runtime.integer import BITS, SHIFTS, IntegerLayer, quantize
 from snntha.runtime.network import FrozenNetwork, Images, Spikes
 
+PROGRAM = "network"  # what is compiled, for tests
 _COMPILER = "cc"
 _WORD = 32
 _FLAGS = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic")
@@ -59,7 +60,7 @@ def compile_program(text: str, folder: Path, *flags: str) -> Path:
     """The program that reads samples and prints spikes; raises UserError without a compiler, and where it complains."""
     path = folder / "network.c"
     path.write_text(text)
-    return _compile([str(path), "-DSNNTHA_MAIN", *flags, "-o", str(folder / "network")], folder / "network")
+    return _compile([str(path), "-DSNNTHA_MAIN", *flags, "-o", str(folder / PROGRAM)], folder / PROGRAM)
 
 
 def run_program(program: Path, network: FrozenNetwork, inputs: Images | Spikes) -> list[np.ndarray]:
@@ -103,7 +104,7 @@ def _compile(arguments: list[str], made: Path) -> Path:
     try:
         subprocess.run([_COMPILER, *_FLAGS, *arguments], capture_output=True, text=True, check=True)
     except FileNotFoundError as error:
-        raise UserError(f"no C compiler: {_COMPILER} is not installed") from error
+        raise NotInstalled(f"no C compiler: {_COMPILER} is not installed") from error
     except subprocess.CalledProcessError as error:
         raise UserError(f"{_COMPILER} refuses the exported file: {error.stderr[:500]}") from error
     return made

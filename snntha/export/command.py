@@ -26,7 +26,8 @@ def run_command(
     output: Path | None,
     quantize: str | None,
     golden: int,
-    profile: nir.Profile,
+    profile: str,
+    target: str,
     strict: Strictness | None,
     checkpoint: str,
     trial: int,
@@ -42,8 +43,10 @@ def run_command(
     network = replace(freeze(folder, trial, checkpoint), quantize=quantize)
     if strict is not None:
         require(network, strict)
+    reader = target if profile == "portable" else None
     if output is None:
-        name = "_".join(filter(None, (network.trained["dataset"], network.trained["mode"], quantize)))
+        about = (quantize, (reader or profile) if form == "nir" else None)
+        name = "_".join(filter(None, (network.trained["dataset"], network.trained["mode"], *about)))
         output = folder / "exports" / f"{name}{_SUFFIX[form]}"
     if form == "packed":
         _write(output, packed.to_bytes(network))
@@ -57,8 +60,8 @@ def run_command(
         print(f"{output}: {output.stat().st_size:,} bytes, ONNX, one time step")
     elif form == "nir":
         output.parent.mkdir(parents=True, exist_ok=True)
-        nir.write(network, profile, output)
-        print(f"{output}: {output.stat().st_size:,} bytes, NIR, profile {profile}")
+        nir.write(network, reader, output)
+        print(f"{output}: {output.stat().st_size:,} bytes, NIR, {reader or profile}")
     else:
         text = c.source(network)
         _write(output, text.encode())

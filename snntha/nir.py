@@ -78,12 +78,15 @@ def load_spikingjelly(path: Path) -> Any:
     neurons = imported("spikingjelly.activation_based.neuron")
     module = exchange.import_from_nir(read(path), dt=DT)
 
-    def reset(self: Any, spike: Any) -> None:
-        self.v = self.v - spike * self.v_threshold / (1 - 1 / self.tau)
+    def step(self: Any, inputs: Any, states: Any, **kwargs: Any) -> Any:
+        (spikes,), (membrane, *others) = type(self).single_step_functional_forward(self, inputs, states, **kwargs)
+        late = self.v_threshold / (1 - 1 / self.tau) - self.v_threshold  # its own subtraction is done
+        return (spikes,), (membrane - spikes * late, *others)
 
     for part in module.modules():
         if isinstance(part, neurons.LIFNode):
-            part.neuronal_reset = MethodType(reset, part)
+            part.v_reset = None  # subtract the threshold
+            part.single_step_functional_forward = MethodType(step, part)
     return module
 
 
@@ -112,9 +115,13 @@ def load_sinabs(path: Path, batch: int) -> Any:
         batch: samples that will be run together.
     """
     nir, layers, activation = imported("sinabs.nir"), imported("sinabs.layers"), imported("sinabs.activation")
+    graph = read(path)
+    for node in graph.nodes.values():
+        if hasattr(node, "v_leak"):
+            node.v_leak = node.v_leak.ravel()  # all zeros; the importer's check fails on three axes
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        module = nir.from_nir(read(path), batch_size=batch)
+        module = nir.from_nir(graph, batch_size=batch)
     for part in module.modules():
         if isinstance(part, layers.LIF):
             part.spike_fn = activation.SingleSpike

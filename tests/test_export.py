@@ -17,7 +17,7 @@ from snntha.errors import UserError
 from snntha.export import cost, golden, onnx
 from snntha.export.freeze import freeze, load_network
 from snntha.export.nir import build as build_nir
-from snntha.export.nir import write as write_nir
+from snntha.export.nir import to_bytes as nir_bytes
 from snntha.export.strict import breaches
 from snntha.export.verify import compare
 from snntha.runtime import packed
@@ -127,7 +127,7 @@ def test_simulators_give_the_same_spikes(tmp_path, case):
 def test_a_nir_file_says_what_nir_cannot(tmp_path):
     pytest.importorskip("nir")
     frozen = freeze(write_run(tmp_path / "run", *SHD))
-    write_nir(frozen, "snntorch", tmp_path / "file.nir")
+    (tmp_path / "file.nir").write_bytes(nir_bytes(frozen, "snntorch"))
     graph = nir.read(tmp_path / "file.nir")
     assert set(graph.nodes) == {"input", "0_weight", "0_lif", "1_weight", "1_lif", "output"}
     assert set(np.unique(graph.nodes["0_weight"].weight)) == {-1, 1}

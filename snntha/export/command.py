@@ -59,8 +59,7 @@ def run_command(
         _write(output, onnx.build(network).SerializeToString())
         print(f"{output}: {output.stat().st_size:,} bytes, ONNX, one time step")
     elif form == "nir":
-        output.parent.mkdir(parents=True, exist_ok=True)
-        nir.write(network, reader, output)
+        _write(output, nir.to_bytes(network, reader))
         print(f"{output}: {output.stat().st_size:,} bytes, NIR, {reader or profile}")
     else:
         text = c.source(network)

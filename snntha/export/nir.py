@@ -8,11 +8,12 @@ The portable profile is LIF with the constants from which an importer makes our 
 is in the metadata; `snntha.nir` imports both profiles, with our reset.
 """
 
+import io
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from snntha.errors import UserError
@@ -78,9 +79,16 @@ def build(network: FrozenNetwork, target: str | None) -> Any:
     return nir.NIRGraph(nodes, edges, metadata=_metadata(network, target))
 
 
-def write(network: FrozenNetwork, target: str | None, path: Path) -> None:
-    """Write the graph's HDF5 file."""
-    imported("nir").write(str(path), build(network, target))
+def to_bytes(network: FrozenNetwork, target: str | None) -> bytes:
+    """The graph's HDF5 file."""
+    content = io.BytesIO()
+    imported("nir").write(content, build(network, target))
+    if target == "sinabs":  # which needs nir 1.0.4, to which v_reset is unknown; later ones take it for 0
+        with h5py.File(content, "r+") as file:
+            nodes: Any = file["node/nodes"]
+            for name in nodes:
+                nodes[name].pop("v_reset", None)
+    return content.getvalue()
 
 
 def _synapse(nir: Any, layer: FrozenLayer, importer: Target | None) -> dict[str, Any]:

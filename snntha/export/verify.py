@@ -17,7 +17,7 @@ from snntha.errors import NotInstalled, UserError
 from snntha.export import c, golden, onnx
 from snntha.export.command import open_test_set
 from snntha.export.freeze import load_network
-from snntha.export.nir import write as write_nir
+from snntha.export.nir import to_bytes as nir_bytes
 from snntha.runtime import packed, plain
 from snntha.runtime.compiled import Compiled
 from snntha.runtime.integer import BITS
@@ -110,14 +110,14 @@ def ways(network: FrozenNetwork, model: Path, folder: Path) -> Iterator[Way]:
     floats = replace(network, quantize=None)
     by_hand = [plain.FloatLayer(layer) for layer in network.layers]
     binary = network.layers[0].binary
-    yield Way("runtime, numpy", lambda inputs: plain.run(by_hand, inputs), allowed=0 if binary else 1, file=model.name)
-    yield Way("runtime, kernels", Compiled(floats.layers).spikes, allowed=0, file=model.name)
+    yield Way("runtime, numpy", lambda inputs: plain.run(by_hand, inputs), allowed=0 if binary else 1, file="the model")
+    yield Way("runtime, kernels", Compiled(floats.layers).spikes, allowed=0, file="the model")
     in_integers = {name: Model(replace(network, quantize=name)).spikes for name in BITS} if binary else {}
     for name, run in in_integers.items():
-        yield Way(f"{name}, numpy", run, allowed=1, file=model.name)
+        yield Way(f"{name}, numpy", run, allowed=1, file="the model")
     allowed = _LAST_BIT if binary else 1  # of other programs, which may add in another order
     for kind, export in _exports(floats, model, folder):
-        shown = "made for this" if export.parent == folder else export.name
+        shown = "made for this" if export.parent == folder else f"*{export.name.removeprefix(model.stem)}"
         if kind in in_integers:
             yield Way(f"C, {kind}", _in_c(export, folder, network), allowed=0, like=in_integers[kind], file=shown)
         elif kind == "onnx":
@@ -139,8 +139,8 @@ def _exports(network: FrozenNetwork, model: Path, folder: Path) -> Iterator[tupl
                 yield kind, path
     makers: dict[str, Callable[[Path], object]] = {
         "onnx": lambda path: path.write_bytes(onnx.build(network).SerializeToString()),
-        "exact": lambda path: write_nir(network, None, path),
-        "snntorch": lambda path: write_nir(network, "snntorch", path),
+        "exact": lambda path: path.write_bytes(nir_bytes(network, None)),
+        "snntorch": lambda path: path.write_bytes(nir_bytes(network, "snntorch")),
     }
     if network.layers[0].binary:
         for name in BITS:

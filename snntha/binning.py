@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from snntha.config.schema import Dataset
 
-_PADDING = (3, 0.01)  # events at time 0 in input 0: so many, and so large a share of a recording, are no events
-
 
 @dataclass(frozen=True)
 class Recording:
@@ -42,22 +40,6 @@ class Binning:
         assert dataset.bin_ms is not None
         bin_us = round(dataset.bin_ms * 1000)
         return cls(time_steps, bin_us, time_steps * (min(bin_us, 1000) if dataset.window == "first_T_ms" else bin_us))
-
-
-def are_whole(values: NDArray) -> bool:
-    """Whether these are integers, or floats without a fraction; NaN and other kinds are none."""
-    kind = values.dtype.kind
-    return kind in "iu" or (kind == "f" and bool(np.all(np.isfinite(values) & (np.floor(values) == values))))
-
-
-def is_padded(times: NDArray[np.number], zero: NDArray[np.bool_]) -> bool:
-    """Whether a recording was filled up with zeros, which would become spikes of input 0 at its beginning.
-
-    Args:
-        zero: of each event, whether its input, too, is all zeros.
-    """
-    count = int(np.count_nonzero(zero & (times == 0)))
-    return count >= _PADDING[0] and count > _PADDING[1] * len(times)
 
 
 def microseconds(times: NDArray[np.number], unit_us: int) -> NDArray[np.int64]:

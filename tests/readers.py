@@ -17,9 +17,9 @@ from frozen_runs import write_run as write_frozen
 from PIL import Image
 from recordings import dataset, write_dvs_gesture, write_idx, write_mnist, write_shd
 from report_folders import write_run
-from snntha.data.binning import Binning, bin_events
 
 from snntha.arguments import COMMANDS, parse
+from snntha.binning import Binning, bin_events
 from snntha.data import FILE_SETS, load
 from snntha.errors import ConfigError, UserError
 from snntha.export import golden

@@ -14,7 +14,7 @@ REPOSITORY = PACKAGE.parent
 ORDER = (  # each may import what stands before it, and itself
     ("errors", "atomic", "published", "topology"),
     ("config",),
-    ("neuron", "threshold", "layers", "binning"),
+    ("neuron", "threshold", "layers", "binning", "plausible"),
     ("kernels",),
     ("data",),
     ("runtime",),

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from snntha.binning import Binning, Recording, bin_events
 from snntha.data.files import DataError
-from snntha.data.plausible import Usage
+from snntha.plausible import Usage
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from snntha.binning import Recording, are_whole, is_padded, microseconds
+from snntha.binning import Recording, microseconds
 from snntha.config.schema import Dataset
 from snntha.data.files import Archive, DataError, FoundFiles, look_for
-from snntha.data.plausible import UNITS_US, other_unit
+from snntha.plausible import UNITS_US, are_whole, is_padded, other_unit
 
 _ZENKELAB = "https://zenkelab.org/datasets"
 _ARCHIVES = {

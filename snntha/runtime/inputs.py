@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from snntha.binning import Binning, Recording, are_whole, bin_events, is_padded, microseconds
+from snntha.binning import Binning, Recording, bin_events, microseconds
 from snntha.errors import PRINTABLE, UserError
+from snntha.plausible import UNITS_US, Usage, are_whole, is_padded, other_unit, suspicion
 from snntha.runtime.network import Encoding, Images, Spikes
 
 log = logging.getLogger(__name__)
@@ -244,8 +245,6 @@ def to_events(source: str, values: np.ndarray, encoding: Encoding) -> np.ndarray
 
 def _check_window(source: str, times_us: np.ndarray, unit_us: int, encoding: Encoding) -> None:
     """Refuse a recording that is nearly lost because of its unit, as training does; tell of one that is odd."""
-    from snntha.data.binning import UNITS_US, Binning, Usage, other_unit, suspicion
-
     units = [name for name, us in UNITS_US.items() if us == unit_us]
     if len(times_us) < 2 or not units:
         return

@@ -11,7 +11,7 @@ Axis legend, used in every name of this package; time always comes first:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from snntha.layers import LayerSpec
 from snntha.neuron import Neuron
@@ -58,6 +58,16 @@ class Dropout:
 
     probability: float
     key: int  # 32 bits, from (seed, step, layer)
+
+
+class Affine(NamedTuple):
+    """A layer's currents are its sums * scale + shift: BatchNorm, or a bias without scale.
+
+    One row for each time step, or one for all; each neuron of a dense layer is a channel.
+    """
+
+    scale_SC: Tensor | None
+    shift_SC: Tensor
 
 
 @dataclass(frozen=True)

@@ -190,7 +190,7 @@ COMMANDS = {
             Argument("case=NAME", "networks, with commas between; none: all", default=[], many=True, choices=_CASES),
             Argument("run=FOLDER", "instead: the network of a run as it is now, on its data", Path),
             Argument("mode=NAME", "as in snntha train", default="annealed", choices=CHOICES["mode.name"]),
-            Argument("backend=NAME", "as in snntha train", default="auto", choices=CHOICES["backend"]),
+            Argument("backend=NAME", "as in snntha train", default="auto", choices=("auto", "reference", "numba")),
             Argument("repeats=N", "steps that are timed", int, 5, at_least=1),
             Argument("threads=N", "of this machine; none: all", int, at_least=1),
             Argument("sweeps=true|false", "instead: how time grows with size, steps, batch and activity", bool, False),

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from snntha.kernels.spec import Affine, BatchNorm, Dropout, Events, Layer
 from snntha.neuron import Neuron, fires, integrate, surrogate_gradient
+from snntha.parallel import WHOLE, Share, differentiable_sum
 
 _MASK = 0xFFFFFFFF
 
@@ -93,11 +94,16 @@ def normalisation(sums_TBCHW: Tensor, norm: BatchNorm, updates_per_step: int = 1
     if not norm.training:
         return Affine(*affine(norm, norm.running_mean_C.double()[None], norm.running_var_C.double()[None]))
     wide = sums_TBCHW.double()
-    mean_TC = wide.mean((1, 3, 4))
-    var_TC = (wide - mean_TC[:, None, :, None, None]).square().mean((1, 3, 4))
-    count = sums_TBCHW.shape[1] * sums_TBCHW.shape[3] * sums_TBCHW.shape[4]
+    mean_TC = _over_processes(wide.mean((1, 3, 4)), norm.share)
+    var_TC = _over_processes((wide - mean_TC[:, None, :, None, None]).square().mean((1, 3, 4)), norm.share)
+    count = round(sums_TBCHW.shape[1] * sums_TBCHW.shape[3] * sums_TBCHW.shape[4] / norm.share.weight)
     update_running(norm, mean_TC.detach(), var_TC.detach(), count, updates_per_step)
     return Affine(*affine(norm, mean_TC, var_TC))
+
+
+def _over_processes(mean: Tensor, share: Share) -> Tensor:
+    """The mean over the whole minibatch, of the mean over a share."""
+    return mean if share == WHOLE else differentiable_sum(share.weight * mean)
 
 
 def affine(norm: BatchNorm, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,10 +134,13 @@ def dropout(currents_TBN: Tensor, drop: Dropout) -> Tensor:
 def dropout_mask(drop: Dropout, shape: tuple[int, ...], device: torch.device | None = None) -> Tensor:
     """Which elements stay: a counter-based hash, so that every backend and every resumed run draws the same.
 
-    The counter is the flat index of (t, b, n); the mixing function is Wellons' lowbias32 on 32-bit words, with the
-    key entering half-way so that no two keys give shifted copies of one mask.
+    The counter is the flat index of (t, b, n) in the whole minibatch; the mixing function is Wellons' lowbias32 on
+    32-bit words, with the key entering half-way so that no two keys give shifted copies of one mask.
     """
-    word = torch.arange(math.prod(shape), dtype=torch.int64, device=device) & _MASK
+    time_steps, batch = shape[:2]
+    whole = time_steps, batch + drop.share.others, math.prod(shape[2:])
+    word = torch.arange(math.prod(whole), dtype=torch.int64, device=device).view(whole)
+    word = word[:, drop.share.before :][:, :batch] & _MASK
     word = ((word ^ (word >> 16)) * 0x7FEB352D) & _MASK
     word = word ^ drop.key
     word = ((word ^ (word >> 15)) * 0x846CA68B) & _MASK

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from snntha.layers import LayerSpec
 from snntha.neuron import Neuron
+from snntha.parallel import WHOLE, Share
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,6 +59,7 @@ class Dropout:
 
     probability: float
     key: int  # 32 bits, from (seed, step, layer)
+    share: Share = WHOLE  # b counts the samples of the whole minibatch
 
 
 class Affine(NamedTuple):
@@ -81,6 +83,7 @@ class BatchNorm:
     training: bool
     momentum: float = 0.1
     eps: float = 1e-5
+    share: Share = WHOLE  # where statistics are taken over all processes: the samples of this one
 
 
 @dataclass(frozen=True)

@@ -61,14 +61,15 @@ def own_device(device: torch.device) -> torch.device:
 
 
 @contextmanager
-def together(device: torch.device) -> Iterator[None]:
+def together() -> Iterator[None]:
     """Inside, the processes of a run can talk: through NCCL between GPUs, through gloo on the CPU."""
     if processes() == 1:
         yield
         return
+    import torch
     import torch.distributed as dist
 
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield
     finally:
@@ -108,14 +109,6 @@ def add_up(tensors: Sequence[Tensor]) -> None:
         tensor.detach().copy_(part.view_as(tensor))
 
 
-def differentiable_sum(tensor: Tensor) -> Tensor:
-    """The sum over the processes, whose gradient is that of all of them."""
-    from torch.distributed.nn.functional import all_reduce
-
-    with _all_live():
-        return all_reduce(tensor)
-
-
 def greatest(number: int) -> int:
     """The largest of the processes' numbers, known to all; GPUs need not wait for it."""
     if processes() == 1:
@@ -129,8 +122,8 @@ def greatest(number: int) -> int:
     return int(numbers)
 
 
-def of_first(value: Any) -> Any:
-    """What process 0 has, known to all."""
+def of_first(value: Any = None) -> Any:
+    """What process 0 has, known to all; what it wrote before is there."""
     if processes() == 1:
         return value
     import torch

@@ -44,7 +44,7 @@ class Backend(Protocol):
 class Synapse(Protocol):
     """Sums_TBX of a layer before bias and BatchNorm, differentiable; the definition is `reference.synapse`."""
 
-    def __call__(self, spikes_TBX: Tensor, layer: Layer) -> Tensor: ...
+    def __call__(self, spikes_TBX: Tensor, layer: Layer, /) -> Tensor: ...
 
 
 class Scan(Protocol):

@@ -1,7 +1,7 @@
-"""Synapses as matrix products of the device's own library, for all time steps at once; `reference.synapse` defines them.
+"""Synapses as matrix products of the device's own library, over all time steps; `reference.synapse` defines them.
 
-Weights of +-1 over counts are multiplied as bf16 and summed in float32, which is exact while an input counts at most 256
-times in a step and a sum stays below 2^24. Other weights, grey values and gradients are float32, or bf16 where
+Weights of +-1 over counts are multiplied as bf16 and summed in float32, which is exact while an input counts at most
+256 in a step and a sum stays below 2^24. Other weights, grey values and gradients are float32, or bf16 where
 `precision` says so. A convolution gathers the inputs of each output pixel, folded with its pooling, into a row of the
 product; its way back adds the rows up tap by tap, so that sums have one order. A dense layer is the 1 x 1 case.
 """

@@ -1,8 +1,8 @@
 """The definition: plain PyTorch, a loop over time steps, gradients by autograd.
 
-A layer is `synapse`, then `scan` with the bias or BatchNorm that `affine_of` gives. Every faster kernel takes the same arguments as the
-function of the same name here and must agree with it: bit for bit in the spikes of binary layers, within float rounding
-in gradients.
+A layer is `synapse`, then `scan` with the bias or BatchNorm that `affine_of` gives. Every faster kernel takes the same
+arguments as the function of the same name here and must agree with it: bit for bit in the spikes of binary layers,
+within float rounding in gradients.
 """
 
 import math
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from snntha.kernels.spec import Affine, BatchNorm, Dropout, Events, Layer
 from snntha.neuron import Neuron, fires, integrate, surrogate_gradient
-from snntha.parallel import WHOLE, Share, differentiable_sum
+from snntha.parallel import WHOLE, Share, add_up
 
 _MASK = 0xFFFFFFFF
 
@@ -74,11 +74,9 @@ def transform(sums_TBX: Tensor, affine: Affine | None) -> Tensor:
     """Currents_TBX of the sums; the bias comes last, so that sums of binary layers stay exact."""
     if affine is None:
         return sums_TBX
-    scale, shift = (
-        None if values_SC is None else values_SC.view(len(values_SC), 1, -1, *[1] * (sums_TBX.dim() - 3))
-        for values_SC in affine
-    )
-    return (sums_TBX if scale is None else sums_TBX * scale) + shift
+    shape = len(affine.shift_SC), 1, -1, *[1] * (sums_TBX.dim() - 3)
+    scaled_TBX = sums_TBX if affine.scale_SC is None else sums_TBX * affine.scale_SC.view(shape)
+    return scaled_TBX + affine.shift_SC.view(shape)
 
 
 def batch_norm(sums_TBCHW: Tensor, norm: BatchNorm, updates_per_step: int = 1) -> Tensor:
@@ -103,7 +101,23 @@ def normalisation(sums_TBCHW: Tensor, norm: BatchNorm, updates_per_step: int = 1
 
 def _over_processes(mean: Tensor, share: Share) -> Tensor:
     """The mean over the whole minibatch, of the mean over a share."""
-    return mean if share == WHOLE else differentiable_sum(share.weight * mean)
+    return mean if share == WHOLE else _Sum.apply(share.weight * mean)
+
+
+class _Sum(torch.autograd.Function):
+    """Over the processes of a run; so is the gradient, since each of them uses the sum."""
+
+    @staticmethod
+    def forward(ctx, part: Tensor) -> Tensor:
+        whole = part.clone()
+        add_up([whole])
+        return whole
+
+    @staticmethod
+    def backward(ctx, *grad_outputs: Tensor) -> Tensor:
+        grad = grad_outputs[0].clone()
+        add_up([grad])
+        return grad
 
 
 def affine(norm: BatchNorm, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ With TRITON_INTERPRET=1 in the environment when this is imported, the kernels ru
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import triton
@@ -20,11 +21,13 @@ from snntha.neuron import Neuron
 INTERPRETED = triton.knobs.runtime.interpret
 _TILE = {"BLOCK": 1024, "AHEAD": 1} if INTERPRETED else {}  # elsewhere what is fastest of _TILES for so many neurons
 _TILES = [
-    triton.Config({"BLOCK": block, "AHEAD": ahead}, num_warps=block // 32) for block in (64, 128, 256) for ahead in (1, 4)
+    triton.Config({"BLOCK": block, "AHEAD": ahead}, num_warps=block // 32)
+    for block in (64, 128, 256)
+    for ahead in (1, 4)  # steps whose loads are under way
 ]
 
 
-def _tuned(kernel: Callable) -> Callable:
+def _tuned(kernel: Any) -> Any:
     return kernel if INTERPRETED else triton.autotune(_TILES, key=["size"])(kernel)
 
 
@@ -141,7 +144,7 @@ def _forward(
     membrane = tl.zeros([BLOCK], tl.float32)
     spike = tl.zeros([BLOCK], tl.float32)
     place, source = m, m  # in the spikes, and in the currents, where all steps may be one
-    for _ in tl.range(0, steps, num_stages=AHEAD):
+    for _ in tl.range(0, steps, num_stages=AHEAD):  # pyright: ignore[reportGeneralTypeIssues]
         current = tl.load(currents_TM + source, inside, 0.0)
         if SCALED:
             current = current * tl.load(scale_SC + channel)
@@ -187,7 +190,7 @@ def _backward(
     last = (steps - 1).to(tl.int64)
     place, of_spikes, of_membrane = m + last * size, m + last * spikes_stride, m + last * membrane_stride
     grad = tl.zeros([BLOCK], tl.float32)
-    for _ in tl.range(0, steps, num_stages=AHEAD):
+    for _ in tl.range(0, steps, num_stages=AHEAD):  # pyright: ignore[reportGeneralTypeIssues]
         grad = beta * grad
         if OF_SPIKES:
             distance = 1 + slope * tl.abs(tl.load(membrane_TM + place, inside, 0.0) - centre)

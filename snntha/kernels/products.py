@@ -4,6 +4,7 @@ Weights of +-1 over counts are multiplied as bf16 and summed in float32, which i
 256 in a step and a sum stays below 2^24. Other weights, grey values and gradients are float32, or bf16 where
 `precision` says so. A convolution gathers the inputs of each output pixel, folded with its pooling, into a row of the
 product; its way back adds the rows up tap by tap, so that sums have one order. A dense layer is the 1 x 1 case.
+Float weights are rounded to bf16 after they are folded, where `reference.synapse_bf16` rounds them before.
 """
 
 import torch

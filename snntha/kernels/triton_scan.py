@@ -7,6 +7,7 @@ Memory is time first with channels last: neuron m of a step's (B, ..., C) has ch
 With TRITON_INTERPRET=1 in the environment when this is imported, the kernels run on the CPU.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,7 @@ from snntha.kernels.spec import Affine, Dropout
 from snntha.neuron import Neuron
 
 INTERPRETED = triton.knobs.runtime.interpret
-_TILE = {"BLOCK": 1024, "AHEAD": 1} if INTERPRETED else {}  # elsewhere what is fastest of _TILES for so many neurons
+TILE = {"BLOCK": 1024, "AHEAD": 1} if INTERPRETED else {}  # elsewhere what is fastest of _TILES for so many neurons
 _TILES = [
     triton.Config({"BLOCK": block, "AHEAD": ahead}, num_warps=block // 32)
     for block in (64, 128, 256)
@@ -69,13 +70,13 @@ class _Scan(torch.autograd.Function):
             _step_stride(shift_SC),
             neuron.beta,
             neuron.threshold,
-            *_dropout_numbers(drop),
+            *_dropout_numbers(drop, currents_TBC.shape),
             STRICT=neuron.strict,
             SCALED=scale_SC is not None,
             SHIFTED=shift_SC is not None,
             DROPS=drop is not None,
             enable_fp_fusion=False,
-            **_TILE,
+            **TILE,
         )
         ctx.save_for_backward(membrane_TBC, scale_SC, None if scale_SC is None else currents_TBC)
         ctx.neuron, ctx.drop, ctx.shift_shape = neuron, drop, None if shift_SC is None else shift_SC.shape
@@ -101,11 +102,11 @@ class _Scan(torch.autograd.Function):
             ctx.neuron.beta,
             ctx.neuron.centre,
             ctx.neuron.slope,
-            *_dropout_numbers(ctx.drop),
+            *_dropout_numbers(ctx.drop, membrane_TBC.shape),
             OF_SPIKES=grad_spikes_TBC is not None,
             OF_MEMBRANE=grad_membrane_TBC is not None,
             DROPS=ctx.drop is not None,
-            **_TILE,
+            **TILE,
         )
         grad_scale_SC = None if scale_SC is None else _sum_to(grad_TBC * currents_TBC, scale_SC.shape)
         grad_shift_SC = None if ctx.shift_shape is None else _sum_to(grad_TBC, ctx.shift_shape)
@@ -131,6 +132,8 @@ def _forward(
     key,
     limit,
     keep_scale,
+    drawn_before,
+    drawn_stride,
     STRICT: tl.constexpr,
     SCALED: tl.constexpr,
     SHIFTED: tl.constexpr,
@@ -144,6 +147,7 @@ def _forward(
     membrane = tl.zeros([BLOCK], tl.float32)
     spike = tl.zeros([BLOCK], tl.float32)
     place, source = m, m  # in the spikes, and in the currents, where all steps may be one
+    drawn = m + drawn_before
     for _ in tl.range(0, steps, num_stages=AHEAD):  # pyright: ignore[reportGeneralTypeIssues]
         current = tl.load(currents_TM + source, inside, 0.0)
         if SCALED:
@@ -151,12 +155,13 @@ def _forward(
         if SHIFTED:
             current = current + tl.load(shift_SC + channel)
         if DROPS:
-            current = tl.where(_stays(place, key, limit), current * keep_scale, 0.0)
+            current = tl.where(_stays(drawn, key, limit), current * keep_scale, 0.0)
         membrane = beta * membrane + current - spike * threshold
         spike = (membrane > threshold if STRICT else membrane >= threshold).to(tl.float32)
         tl.store(spikes_TM + place, spike, inside)
         tl.store(membrane_TM + place, membrane, inside)
         place += size
+        drawn += drawn_stride
         source += step_stride
         channel += affine_stride
 
@@ -178,6 +183,8 @@ def _backward(
     key,
     limit,
     keep_scale,
+    drawn_before,
+    drawn_stride,
     OF_SPIKES: tl.constexpr,
     OF_MEMBRANE: tl.constexpr,
     DROPS: tl.constexpr,
@@ -189,6 +196,7 @@ def _backward(
     inside = m < size
     last = (steps - 1).to(tl.int64)
     place, of_spikes, of_membrane = m + last * size, m + last * spikes_stride, m + last * membrane_stride
+    drawn = m + drawn_before + last * drawn_stride
     grad = tl.zeros([BLOCK], tl.float32)
     for _ in tl.range(0, steps, num_stages=AHEAD):  # pyright: ignore[reportGeneralTypeIssues]
         grad = beta * grad
@@ -197,17 +205,18 @@ def _backward(
             grad += tl.load(grad_spikes_TM + of_spikes, inside, 0.0) / (distance * distance)
         if OF_MEMBRANE:
             grad += tl.load(grad_membrane_TM + of_membrane, inside, 0.0)
-        passed = tl.where(_stays(place, key, limit), grad * keep_scale, 0.0) if DROPS else grad
+        passed = tl.where(_stays(drawn, key, limit), grad * keep_scale, 0.0) if DROPS else grad
         tl.store(grad_TM + place, passed, inside)
         place -= size
+        drawn -= drawn_stride
         of_spikes -= spikes_stride
         of_membrane -= membrane_stride
 
 
 @triton.jit
-def _stays(place, key, limit):
+def _stays(counter, key, limit):
     """Which currents dropout leaves; see `reference.dropout_mask`."""
-    word = place.to(tl.uint32)
+    word = counter.to(tl.uint32)
     word = (word ^ (word >> 16)) * 0x7FEB352D
     word = word ^ key.to(tl.uint32, bitcast=True)
     word = (word ^ (word >> 15)) * 0x846CA68B
@@ -215,12 +224,17 @@ def _stays(place, key, limit):
     return word.to(tl.int64) >= limit
 
 
-def _dropout_numbers(drop: Dropout | None) -> tuple[int, int, float]:
-    """Key as a signed number, whose type does not depend on its value, limit of the hash, and scale of what stays."""
+def _dropout_numbers(drop: Dropout | None, shape_TBX: torch.Size) -> tuple[int, int, float, int, int]:
+    """Key as a signed number, whose type does not depend on its value, limit of the hash, and scale of what stays.
+
+    Then where in the whole minibatch, of which there may be a share, the counter begins, and its stride over time.
+    """
     if drop is None:
-        return 0, 0, 1.0
+        return 0, 0, 1.0, 0, 0
     key = drop.key - 2**32 if drop.key >= 2**31 else drop.key
-    return key, round(drop.probability * 2**32), 1 / (1 - drop.probability)
+    _, batch, *neurons = shape_TBX
+    before, whole = (samples * math.prod(neurons) for samples in (drop.share.before, batch + drop.share.others))
+    return key, round(drop.probability * 2**32), 1 / (1 - drop.probability), before, whole
 
 
 def _grid(values_TBC: Tensor) -> tuple[int, Callable]:

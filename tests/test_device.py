@@ -1,6 +1,7 @@
 """What does not depend on a device, without a GPU: PyTorch's meta device stands for one; nothing can be read there."""
 
 import zipfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,16 @@ def test_minibatches_gathered_on_a_device_are_those_of_the_host() -> None:
         assert torch.equal(ours.labels_B, theirs.labels_B)
         for name in ("indptr", "index", "time_steps", "batch", "shape"):
             assert np.array_equal(getattr(ours.inputs, name), getattr(theirs.inputs, name)), name
+
+
+@pytest.mark.parametrize("count", [256, 257])
+def test_counts_that_bf16_does_not_hold_are_refused(count: int) -> None:
+    indptr, label = np.array([0, 2, 2 + 3 + count]), np.zeros(1, np.int64)
+    index = np.array([1, 2, 0, 0, 0, *[4] * count], np.uint16)
+    binned = Binned(indptr, index, label, label, 2, "", Usage(1.0, 2.0, 1.0, 4))
+    expected = pytest.raises(UserError, match="257 events in one time step") if count > 256 else nullcontext()
+    with expected:
+        DeviceEventSplit.upload(EventSplit(binned, np.zeros(1, np.int64), 2, (5,)), META)
 
 
 @pytest.mark.parametrize("backend", ["reference", "triton"])

@@ -29,7 +29,10 @@ def test_interpreted_kernels_agree_with_the_reference(marked: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", [75, 80, 90])
 @pytest.mark.parametrize("ahead", [1, 4])
-def test_kernels_compile_for_gpus_and_the_forward_pass_fuses_no_multiply_add(architecture: int, ahead: int) -> None:
+@pytest.mark.parametrize("ones", [(), ("steps", "size", "channels")], ids=["any", "ones"])  # compiled as constants
+def test_kernels_compile_for_gpus_and_the_forward_pass_fuses_no_multiply_add(
+    architecture: int, ahead: int, ones: tuple[str, ...]
+) -> None:
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -42,7 +45,8 @@ def test_kernels_compile_for_gpus_and_the_forward_pass_fuses_no_multiply_add(arc
     }
     fused = []
     for kernel, own in flags.items():
-        constants = {**own, "DROPS": True, "BLOCK": 128, "AHEAD": ahead}
+        sizes = dict.fromkeys(set(ones) & set(kernel.arg_names), 1)
+        constants = {**own, **sizes, "DROPS": True, "BLOCK": 128, "AHEAD": ahead}
         kinds = {"TM": "*fp32", "SC": "*fp32", "beta": "fp32", "threshold": "fp32", "centre": "fp32", "slope": "fp32"}
         kinds |= {"scale": "fp32", "limit": "i64"} | dict.fromkeys(constants, "constexpr")
         names = {name: name if name in kinds else name.rpartition("_")[2] for name in kernel.arg_names}

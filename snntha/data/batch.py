@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from snntha.data.cache import Binned
+from snntha.errors import UserError
 from snntha.kernels.spec import Events, Static
+
+MOST_ON_DEVICE = 2**8  # events of an input in one step: whole numbers up to here are bf16 numbers
 
 
 @dataclass(frozen=True)
@@ -98,9 +101,16 @@ class DeviceEventSplit:
 
     @classmethod
     def upload(cls, split: EventSplit, device: torch.device) -> "DeviceEventSplit":
-        """Copy the events once."""
+        """Copy the events once; raises UserError where an input counts more in one step than products there hold."""
         binned, rows_S = split.binned, split.samples * split.binned.time_steps
         first_SR = binned.indptr[rows_S[:, None] + np.arange(split.time_steps + 1)]
+        for s, t in np.argwhere(np.diff(first_SR) > MOST_ON_DEVICE):
+            most = np.bincount(binned.index[first_SR[s, t] : first_SR[s, t + 1]]).max()
+            if most > MOST_ON_DEVICE:
+                raise UserError(
+                    f"an input has {most} events in one time step, of which a GPU takes up to {MOST_ON_DEVICE}: "
+                    f"pass a smaller dataset.bin_ms, or device=cpu"
+                )
         events_S = first_SR[:, -1] - first_SR[:, 0]
         lists = [binned.index[first : first + count] for first, count in zip(first_SR[:, 0], events_S, strict=True)]
         first_SR = first_SR - first_SR[:, :1] + (np.cumsum(events_S) - events_S)[:, None]

@@ -194,7 +194,7 @@ def _backward(
     """dL/du_t = dL/dz_t / (1 + slope |u_t - centre|)^2 + beta dL/du_{t+1} + what the loss says of u_t itself."""
     m = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = m < size
-    last = (steps - 1).to(tl.int64)
+    last = tl.full([BLOCK], steps - 1, tl.int64)  # 64 bits: steps times neurons may be more than 2^31
     place, of_spikes, of_membrane = m + last * size, m + last * spikes_stride, m + last * membrane_stride
     drawn = m + drawn_before + last * drawn_stride
     grad = tl.zeros([BLOCK], tl.float32)

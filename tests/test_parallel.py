@@ -30,7 +30,7 @@ SMALL = (
 
 
 def train(*arguments: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", "-m", "snntha"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m", "snntha"]
     return subprocess.Popen(
         [*command, "train", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

@@ -123,8 +123,9 @@ def run(
                     raise  # the other seeds could not save the mean
                 entry = {"seed": seed, "failed": str(failure)}
                 say(console, f"seed {seed} failed: {failure}", style="red")
-            except (Stopped, OSError):
-                say(console, f"stopped; go on with: {_go_on(record)}")
+            except (Stopped, OSError, SystemExit) as end:
+                gone = isinstance(end, SystemExit)  # rich raises it where whoever read standard output has gone
+                say(Console(stderr=True) if gone else console, f"stopped; go on with: {_go_on(record)}")
                 raise
             except parallel.ProcessLost as error:
                 raise parallel.ProcessLost(f"{error}; go on, with any number of them: {_go_on(record)}") from error

@@ -15,6 +15,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
+from snntha import parallel
 from snntha.arguments import COMMANDS, HELP, completions, parse, usage
 from snntha.errors import PRINTABLE, UserError, did_you_mean
 
@@ -161,6 +162,8 @@ def train(arguments: list[str]) -> None:
             path = Path(argument.removeprefix("hparams=")).expanduser()
             arguments[place] = f"hparams={configuration.add_hparams(path)}"
     arguments = configuration.as_texts(arguments, several)
+    if parallel.processes() > 1 and (several or "search" in keys):
+        raise UserError("torchrun trains one run with several processes: leave out -m and search, or torchrun")
     if {"search", "resume"} <= keys:
         raise UserError("resume= is for a single run: a search goes on where it stopped by its own command alone")
     multirun = ["-m"] if "search" in keys and not NOT_ONE_RUN & keys else []
@@ -197,7 +200,7 @@ def _run(cfg: "DictConfig") -> Any:
     from snntha.data import IMAGES
     from snntha.kernels.cpu.ahead import Compilation
 
-    compiling = config.backend != "reference" and config.device != "cuda"
+    compiling = config.backend in ("auto", "numba") and config.device != "cuda" and parallel.rank() == 0
     compilation = Compilation(layers.resolve(config), images=config.dataset.name in IMAGES)
     with compilation if compiling else nullcontext():  # PyTorch is imported meanwhile, which takes half as long
         from snntha.closing import train_and_show

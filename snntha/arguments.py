@@ -10,9 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snntha.catalog import OUTPUTS, folder_words, run_folder
-from snntha.config import CHOICES
 from snntha.errors import UserError, did_you_mean, expected
+
+
+def run_folder(text: str) -> Path:
+    """The folder that a run's name means, `catalog.run_folder`."""
+    from snntha.catalog import run_folder as named  # brings Hydra, which takes longer than a prediction
+
+    return named(text)
 
 
 @dataclass
@@ -25,19 +30,29 @@ class Argument:
     default: Any = None
     key: str = ""  # the parameter that takes the value, if not called as the argument is
     many: bool = False  # a list: with commas between, positionals as words of their own
-    choices: tuple[str, ...] = ()  # if the form does not spell them out
+    listed: tuple[str, ...] = ()  # the choices, if the form does not spell them out
+    as_key: str = ""  # or the key of the configuration whose choices they are
     at_least: float | None = None  # of a number
     required: bool = False
 
     def __post_init__(self) -> None:
         self.name, _, hint = self.form.partition("=")
         self.key = self.key or self.name.lstrip("-").rpartition(".")[2].lower()
-        self.choices = self.choices or (tuple(hint.split("|")) if "|" in hint else ())
+        self.listed = self.listed or (tuple(hint.split("|")) if "|" in hint else ())
         self.is_positional = self.name.isupper()
         self.is_switch = self.form.startswith("--") and not hint
 
     def kind_in_words(self) -> str:
         return "a whole number" if self.kind is int else "a number"
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """What is allowed; empty: anything of its kind."""
+        if not self.as_key:
+            return self.listed
+        from snntha.config import CHOICES  # brings Hydra, which takes longer than a prediction
+
+        return CHOICES[self.as_key]
 
     def read(self, text: str) -> Any:
         """The value of a text; raises UserError with what was expected. No text is as good as no argument."""
@@ -72,6 +87,7 @@ class Command:
 
 
 WIDTH, MOST_OF_FORM = 80, 32  # characters of a line of help, and of an argument's form beside what it is
+OUTPUTS = Path("outputs")  # where runs lie
 _ROOT = Argument("dataset.root=FOLDER", "where the data lie, if not where the configuration says")
 _SEED = Argument("trial=K", "which seed of the run, from 0", int, 0, at_least=0)
 _RUN = Argument("run=RUN", "a run: its folder, its short id, or last", run_folder, key="folder", required=True)
@@ -154,7 +170,8 @@ COMMANDS = {
             Argument("format=packed|c|nir|onnx", "of the file", default="packed", key="form"),
             Argument("output=FILE", "to write; none: in the run's exports/", Path),
             Argument("quantize=int8|int16", "of membrane, threshold and leak; none: float32, of C int16"),
-            Argument("profile=exact|portable", "of NIR: our reset in full, or LIF for snnTorch", default="exact"),
+            Argument("profile=exact|portable", "of NIR: our reset in full, or LIF for an importer", default="exact"),
+            Argument("target=snntorch|spikingjelly|norse|sinabs", "which importer", default="snntorch"),
             Argument("strict=weights|thresholds|multiplier_free", "refuse a network that is not"),
             Argument("golden=N", "test samples with their spikes, written beside a packed file", int, 16, at_least=0),
             _CHECKPOINT,
@@ -217,10 +234,10 @@ COMMANDS = {
         "a training step against a snnTorch loop",
         "snntha.bench.command:run_command",
         (
-            Argument("case=NAME", "networks, with commas between; none: all", default=[], many=True, choices=_CASES),
+            Argument("case=NAME", "networks, with commas between; none: all", default=[], many=True, listed=_CASES),
             Argument("run=RUN", "instead: the network of a run as it is now, on its data", run_folder),
-            Argument("mode=NAME", "as in snntha train", default="annealed", choices=CHOICES["mode.name"]),
-            Argument("backend=NAME", "as in snntha train", default="auto", choices=CHOICES["backend"]),
+            Argument("mode=NAME", "as in snntha train", default="annealed", as_key="mode.name"),
+            Argument("backend=NAME", "as in snntha train", default="auto", as_key="backend"),
             Argument("repeats=N", "steps that are timed", int, 5, at_least=1),
             Argument("threads=N", "of this machine; none: all", int, at_least=1),
             Argument("sweeps=true|false", "instead: how time grows with size, steps, batch and activity", bool, False),
@@ -233,7 +250,7 @@ COMMANDS = {
         "data",
         "data sets: present, or how to get them",
         "snntha.cli:data_table",
-        (Argument("dataset=NAME", "only this one", choices=CHOICES["dataset.name"]), _ROOT),
+        (Argument("dataset=NAME", "only this one", as_key="dataset.name"), _ROOT),
     ),
     "list": Command("list", "data sets, modes, published accuracies", "snntha.cli:published_table"),
     "help": Command(
@@ -319,6 +336,8 @@ def parse(name: str, words: Sequence[str]) -> dict[str, Any]:
 
 def completions(name: str, word: str) -> list[str]:
     """What the beginning of a sub-command's argument may become: its keys, and the choices of one."""
+    from snntha.catalog import folder_words
+
     found = []
     for argument in COMMANDS[name].arguments:
         key = argument.name if argument.is_switch else f"{argument.name}="

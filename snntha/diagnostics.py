@@ -37,7 +37,7 @@ def silenced_by_threshold(
         moved = [*before[:number], new, *before[number + 1 :]]
         fires_N = network(batch.inputs, moved, depth=number + 1).layers[number].spike_count_N > 0
         for name, kept_N in zip(names, (fires_N, *_bounds(spec, record, old, new)), strict=True):
-            shares[name][number] = ((record.spike_count_N > 0) & ~kept_N.cpu()).double().mean().item()
+            shares[name][number] = ((record.spike_count_N > 0) & ~kept_N).double().mean().item()
     return shares
 
 
@@ -84,8 +84,8 @@ def class_inputs(split: Split, classes: int, batch_size: int) -> dict[int, Tenso
 def _only_input(batch: Batch) -> Tensor:
     """Of the one sample of a batch: an image (C, H, W), or spike counts to 255, (T, *shape)."""
     if isinstance(batch.inputs, Events):
-        return reference.dense(batch.inputs)[:, 0].clamp(max=255).byte()
-    return batch.inputs.image_BX[0]
+        return reference.dense(batch.inputs)[:, 0].clamp(max=255).byte().cpu()
+    return batch.inputs.image_BX[0].cpu()
 
 
 def layer_warnings(specs: Sequence[LayerSpec], firing_rate: Sequence[float], notes: Sequence[str] = ()) -> list[str]:

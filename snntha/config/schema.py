@@ -128,7 +128,9 @@ class Config:
     epochs: int = 0  # passes over the training samples, at most
     patience: int | None = None  # stop after so many epochs without a better selection score; null: never
     device: str = "auto"  # auto | cpu | cuda
-    backend: str = "auto"  # auto | reference | numba
+    backend: str = "auto"  # auto | reference | numba | triton
+    precision: str = "float32"  # float32 | bf16: of the products of synapses
+    batch_statistics: str = "shared"  # shared | own: BatchNorm's, where several processes train a run
     threads: int | None = None  # null: all processors
     selection: str = "validation"  # validation | test
     logger: str = "none"  # whose records are written beside metrics.jsonl: none | tensorboard | mlflow | wandb

@@ -10,9 +10,9 @@ import torch
 
 from snntha import optimizer as optimizers
 from snntha import run as runs
+from snntha.binning import Usage
 from snntha.config import compose
 from snntha.data.batch import Data, DeviceEventSplit, EventSplit
-from snntha.data.binning import Usage
 from snntha.data.cache import Binned
 from snntha.errors import UserError
 from snntha.kernels.backend import fastest_for

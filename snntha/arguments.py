@@ -199,6 +199,26 @@ COMMANDS = {
         ),
         "the published networks in one run: time, peak memory, floor of this machine, an epoch, where the time goes",
     ),
+    "reproduce": Command(
+        "reproduce [CELL ...]",
+        "train cells of the paper's tables into results/; alone: which there are",
+        "snntha.reproduce.command:run_command",
+        (
+            Argument("CELL", "all, a group, or the beginning of a name", default=[], key="words", many=True),
+            Argument(
+                "dataset.root=FOLDER", "where the data lie, or several with commas between", Path, [], "roots", True
+            ),
+            Argument("epochs=N", "instead of the plan's, as the next three", int, at_least=1),
+            Argument("trials=N", "seeds", int, at_least=1),
+            Argument("fidelity=paper|code", "what is computed"),
+            Argument("selection=validation|test", "what picks the best epoch"),
+            Argument("threads=N", "of this machine; none: all", int, at_least=1),
+            Argument("run=FOLDER", "take this run over as the cell whose configuration it has", Path),
+            Argument("outputs=FOLDER", "for the runs", Path, Path("outputs/reproduce")),
+            Argument("results=FOLDER", "for their records, without weights", Path, Path("results")),
+        ),
+        "goes on where it was stopped; a cell whose data are absent is left out",
+    ),
     "data": Command(
         "data",
         "which data sets are present, and how to get the others",

@@ -23,7 +23,7 @@ ORDER = (  # each may import what stands before it, and itself
     ("logger", "folder", "records"),
     ("display", "compiled", "run"),
     ("report", "plots", "export"),
-    ("search", "bench", "closing"),
+    ("search", "bench", "closing", "reproduce"),
     ("arguments",),
     ("cli",),
     ("__main__",),

@@ -141,13 +141,13 @@ def variants(results: Path, group: str) -> str:
     """A comparison: what was changed, and what came out."""
     rows = [
         [
-            *(record.cell.title, str(record.cell.epochs), _changes(record.cell), str(len(record.seeds))),
-            *(record.selected, record.accuracy, record.thresholds, record.dead(False)),
+            *(record.cell.title, _MODES[record.cell.mode], str(record.cell.epochs), _changes(record.cell)),
+            *(str(len(record.seeds)), record.selected, record.accuracy, record.thresholds, record.dead(False)),
         ]
         for record in records(results, group)
         if record.exists
     ]
-    heads = ["data", "epochs", "changed", "seeds", "validation %", "test %", "θ of each layer", "dead, %"]
+    heads = ["data", "mode", "epochs", "changed", "seeds", "validation %", "test %", "θ of each layer", "dead, %"]
     return markdown(heads, rows)
 
 

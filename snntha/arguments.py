@@ -78,9 +78,10 @@ COMMANDS = {
     "eval": Command(
         "eval run=FOLDER",
         "test accuracy, firing rates and dead neurons of a run",
-        "snntha.run:evaluate_run",
+        "snntha.export.evaluate:run_command",
         (
-            _RUN,
+            Argument("run=FOLDER", "folder of a run", Path, key="folder"),
+            Argument("model=NAME", "instead: a packed file, or a model that comes with snntha", Path),
             _CHECKPOINT,
             _SEED,
             _ROOT,
@@ -137,7 +138,9 @@ COMMANDS = {
         "classes of images and recordings from a packed file",
         "snntha.runtime.command:run_command",
         (
-            Argument("model=FILE", "packed file of snntha export", Path, required=True),
+            Argument(
+                "model=FILE", "packed file of snntha export, or a model that comes with snntha", Path, required=True
+            ),
             Argument("INPUT", "files, folders, or - for standard input", Path, [], "inputs", many=True),
             Argument("--json", "a JSON object a line", bool, False, "as_json"),
             Argument("--stream", "answer while events come, a line each, on standard input", bool, False),
@@ -201,23 +204,21 @@ COMMANDS = {
     ),
     "reproduce": Command(
         "reproduce [CELL ...]",
-        "train cells of the paper's tables into results/; alone: which there are",
+        "train cells of the paper's tables",
         "snntha.reproduce.command:run_command",
         (
-            Argument("CELL", "all, a group, or the beginning of a name", default=[], key="words", many=True),
-            Argument(
-                "dataset.root=FOLDER", "where the data lie, or several with commas between", Path, [], "roots", True
-            ),
-            Argument("epochs=N", "instead of the plan's, as the next three", int, at_least=1),
-            Argument("trials=N", "seeds", int, at_least=1),
-            Argument("fidelity=paper|code", "what is computed"),
-            Argument("selection=validation|test", "what picks the best epoch"),
+            Argument("CELL", "all, a group, or how a name begins", default=[], key="words", many=True),
+            Argument("dataset.root=FOLDER", "of the data; several with commas between", Path, [], "roots", True),
+            Argument("epochs=N", "instead of the plan's", int, at_least=1),
+            Argument("trials=N", "seeds, instead of the plan's", int, at_least=1),
+            Argument("fidelity=paper|code", "instead of the plan's"),
+            Argument("selection=validation|test", "instead of the plan's"),
             Argument("threads=N", "of this machine; none: all", int, at_least=1),
-            Argument("run=FOLDER", "take this run over as the cell whose configuration it has", Path),
-            Argument("outputs=FOLDER", "for the runs", Path, Path("outputs/reproduce")),
-            Argument("results=FOLDER", "for their records, without weights", Path, Path("results")),
+            Argument("run=FOLDER", "take it over as the cell it is of", Path),
+            Argument("outputs=FOLDER", "for runs", Path, Path("outputs/reproduce")),
+            Argument("results=FOLDER", "for records without weights", Path, Path("results")),
         ),
-        "goes on where it was stopped; a cell whose data are absent is left out",
+        "goes on where it was stopped, leaves out cells without data; alone: lists them",
     ),
     "data": Command(
         "data",

@@ -15,6 +15,7 @@ from snntha.reproduce.plan import Cell
 
 KEPT_EPOCHS = 500  # of a seed; of a longer one every THINNING-th, the selected and the last
 THINNING = 20
+MEMBRANES = 100  # of temporal coding, whose epochs are single iterations, one in so many, the selected and the last
 
 
 def ended(folder: Path) -> int:
@@ -39,14 +40,11 @@ def keep(cell: Cell, run_folder: Path, results: Path) -> None:
 
 
 def _kept_epochs(seed: SeedFolder) -> list[dict[str, Any]]:
-    """Of temporal coding, whose epochs are single iterations, the membrane at the selected and the last one only."""
     lines, marked = seed.metrics, {seed.entry.get("best_epoch"), seed.epochs}
     if len(lines) > KEPT_EPOCHS:
         lines = [line for line in lines if line["epoch"] in marked or line["epoch"] % THINNING == 0]
-    return [
-        {key: value for key, value in line.items() if key != "output_membrane" or line["epoch"] in marked}
-        for line in lines
-    ]
+    drawn = {line["epoch"] for line in lines if line["epoch"] in marked or line["epoch"] % MEMBRANES == 0}
+    return [{key: v for key, v in line.items() if key != "output_membrane" or line["epoch"] in drawn} for line in lines]
 
 
 def _line(epoch: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ that says something else than the records is an error.
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from snntha.atomic import write_atomically
@@ -18,8 +19,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "accuracy": accuracy,
     "activity": activity,
     "figure4": figure4,
-    **{group: lambda results, group=group: variants(results, group) for group in ("learning_rate", "switches")},
-    "annealing": lambda results: variants(results, "annealing"),
+    **{group: partial(variants, group=group) for group in ("batch_norm", "learning_rate", "switches", "annealing")},
 }
 _TABLE = re.compile(r"(?<=<!-- table )(\w+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
 

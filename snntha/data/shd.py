@@ -1,5 +1,7 @@
 """Spiking Heidelberg Digits: two HDF5 files of spike times in float16 seconds and channels 0..699."""
 
+import re
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +20,7 @@ _ARCHIVES = {
 }
 _CHANNELS = 700
 TIME_UNIT = "seconds"
+_HEAP_ROW = 16  # bytes before those of a row
 _LONGEST_S = 100.0  # beyond it, times are not seconds
 
 
@@ -53,11 +56,28 @@ def read(files: FoundFiles, split: Literal["train", "test"], dataset: Dataset) -
         yield Recording(times_us, channel.astype(np.int64), int(label), int(speaker))
 
 
+def check_heaps(content: bytes) -> None:
+    """Raises ValueError where rows of an HDF5 file are damaged such that its library would read them for ever.
+
+    Rows of variable length lie in global heaps: https://docs.hdfgroup.org/hdf5/v1_14/_f_m_t3.html, III.E.
+    """
+    for heap in re.finditer(b"GCOL\x01\0\0\0", content):
+        end = heap.start() + int.from_bytes(content[heap.end() : heap.end() + 8], "little")
+        row = heap.end() + 8
+        while row + _HEAP_ROW <= min(end, len(content)):
+            index, size = struct.unpack("<H6xQ", content[row : row + _HEAP_ROW])
+            taken = _HEAP_ROW + -(-size // 8) * 8 if index else size  # index 0 is free space, its size that of all
+            if taken < _HEAP_ROW or row + taken > end:
+                raise ValueError(f"a row of {size} bytes at byte {row}, in a heap that ends at {end}")
+            row += taken
+
+
 def _read_arrays(path: Path, files: FoundFiles) -> tuple[Any, Any, Any, Any]:
     """times and units (an array of arrays each), labels, and speakers or zeros where the file names none."""
     import h5py
 
     try:
+        check_heaps(path.read_bytes())
         with h5py.File(path, "r") as file:
             missing = [name for name in ("spikes/times", "spikes/units", "labels") if name not in file]
             if missing:
@@ -65,7 +85,9 @@ def _read_arrays(path: Path, files: FoundFiles) -> tuple[Any, Any, Any, Any]:
             arrays: Any = file
             times, units, labels = (arrays[name][()] for name in ("spikes/times", "spikes/units", "labels"))
             speakers = arrays["extra/speaker"][()] if "extra/speaker" in file else np.zeros(len(labels), np.int64)
-    except (OSError, RuntimeError, KeyError, TypeError) as error:
+    except (OSError, RuntimeError, LookupError, TypeError, ValueError, MemoryError) as error:
+        if isinstance(error, DataError):
+            raise
         raise files.unreadable(path, "a complete HDF5 file", error) from None
     return times, units, labels, speakers
 

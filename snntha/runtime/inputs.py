@@ -143,6 +143,9 @@ def _hdf5(content: bytes) -> list[np.ndarray]:
     """Recordings in the layout of SHD, each (events, 2): seconds and channel."""
     import h5py
 
+    from snntha.data.shd import check_heaps
+
+    check_heaps(content)
     with h5py.File(io.BytesIO(content), "r") as file:
         arrays: Any = file
         times, units = arrays["spikes/times"], arrays["spikes/units"]

@@ -40,7 +40,7 @@ from snntha.kernels.cpu.vector import (
 from snntha.kernels.cpu.workspace import workspace
 
 TASKS = 16  # of the weight gradient, each with a kernel of its own, and at least so many of the currents
-PATTERNS_FROM = 0.4  # of the inputs and steps: where patterns cost less than events, see docs/kernels.md
+PATTERNS_FROM = 0.33  # of the inputs and steps: where patterns cost less than events, see docs/kernels.md
 TILE_STEPS = 6  # time steps that share a loaded kernel value in the input gradient; `_add_panel` is written for six
 
 

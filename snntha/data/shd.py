@@ -1,7 +1,5 @@
 """Spiking Heidelberg Digits: two HDF5 files of spike times in float16 seconds and channels 0..699."""
 
-import re
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +10,7 @@ from numpy.typing import NDArray
 from snntha.binning import Recording, microseconds
 from snntha.config.schema import Dataset
 from snntha.data.files import Archive, DataError, FoundFiles, look_for
-from snntha.plausible import UNITS_US, are_whole, is_padded, other_unit
+from snntha.plausible import UNITS_US, are_whole, check_heaps, is_padded, other_unit
 
 _ZENKELAB = "https://zenkelab.org/datasets"
 _ARCHIVES = {
@@ -21,7 +19,6 @@ _ARCHIVES = {
 }
 _CHANNELS = 700
 TIME_UNIT = "seconds"
-_HEAP_ROW = 16  # bytes before those of a row
 _LONGEST_S = 100.0  # beyond it, times are not seconds
 
 
@@ -55,22 +52,6 @@ def read(files: FoundFiles, split: Literal["train", "test"], dataset: Dataset) -
             raise files.damaged(path, problem[0], f"{problem[1]} in recording {number}")
         times_us = microseconds(times_s, UNITS_US[TIME_UNIT])
         yield Recording(times_us, channel.astype(np.int64), int(label), int(speaker))
-
-
-def check_heaps(content: bytes) -> None:
-    """Raises ValueError where rows of an HDF5 file are damaged such that its library would read them for ever.
-
-    Rows of variable length lie in global heaps: https://docs.hdfgroup.org/hdf5/v1_14/_f_m_t3.html, III.E.
-    """
-    for heap in re.finditer(b"GCOL\x01\0\0\0", content):
-        end = heap.start() + int.from_bytes(content[heap.end() : heap.end() + 8], "little")
-        row = heap.end() + 8
-        while row + _HEAP_ROW <= min(end, len(content)):
-            index, size = struct.unpack("<H6xQ", content[row : row + _HEAP_ROW])
-            taken = _HEAP_ROW + -(-size // 8) * 8 if index else size  # index 0 is free space, its size that of all
-            if taken < _HEAP_ROW or row + taken > end:
-                raise ValueError(f"a row of {size} bytes at byte {row}, in a heap that ends at {end}")
-            row += taken
 
 
 def _read_arrays(path: Path, files: FoundFiles) -> tuple[Any, Any, Any, Any]:

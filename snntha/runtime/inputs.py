@@ -18,7 +18,7 @@ import numpy as np
 
 from snntha.binning import Binning, Recording, bin_events, microseconds
 from snntha.errors import PRINTABLE, UserError
-from snntha.plausible import UNITS_US, Usage, are_whole, is_padded, other_unit, suspicion
+from snntha.plausible import UNITS_US, Usage, are_whole, check_heaps, is_padded, other_unit, suspicion
 from snntha.runtime.network import Encoding, Images, Spikes
 
 log = logging.getLogger(__name__)
@@ -144,8 +144,6 @@ def _idx(content: bytes) -> np.ndarray:
 def _hdf5(content: bytes) -> list[np.ndarray]:
     """Recordings in the layout of SHD, each (events, 2): seconds and channel."""
     import h5py
-
-    from snntha.data.shd import check_heaps
 
     check_heaps(content)
     with h5py.File(io.BytesIO(content), "r") as file:

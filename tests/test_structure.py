@@ -14,10 +14,11 @@ REPOSITORY = PACKAGE.parent
 ORDER = (  # each may import what stands before it, and itself
     ("errors", "atomic", "published", "topology", "parallel"),
     ("config",),
-    ("neuron", "threshold", "layers"),
+    ("neuron", "threshold", "layers", "binning", "plausible"),
     ("kernels",),
     ("data",),
     ("runtime",),
+    ("nir",),
     ("binarize", "network"),
     ("loss", "optimizer", "diagnostics", "progress", "train", "snntorch_loop"),
     ("logger", "folder", "records"),

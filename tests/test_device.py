@@ -12,11 +12,11 @@ from snntha import optimizer as optimizers
 from snntha import run as runs
 from snntha.config import compose
 from snntha.data.batch import Data, DeviceEventSplit, EventSplit
-from snntha.data.binning import Usage
 from snntha.data.cache import Binned
 from snntha.errors import UserError
 from snntha.kernels.backend import fastest_for
 from snntha.network import SpikingNetwork
+from snntha.plausible import Usage
 from snntha.progress import Progress, Totals
 from snntha.records import SeedRecord
 from snntha.run import evaluate_run

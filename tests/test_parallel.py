@@ -81,6 +81,7 @@ def assert_same_run(ours: Path, theirs: Path) -> None:
         torch.testing.assert_close(weights(ours)[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
     """With BatchNorm, dropout, and a last minibatch of one sample, which both take."""
     pair = train_pair(*SMALL, "epochs=2", "hparams.batch_size=9", f"output_dir={tmp_path / 'two'}")

@@ -42,9 +42,6 @@ class Argument:
         self.is_positional = self.name.isupper()
         self.is_switch = self.form.startswith("--") and not hint
 
-    def kind_in_words(self) -> str:
-        return "a whole number" if self.kind is int else "a number"
-
     @property
     def choices(self) -> tuple[str, ...]:
         """What is allowed; empty: anything of its kind."""
@@ -53,6 +50,9 @@ class Argument:
         from snntha.config import CHOICES  # brings Hydra, which takes longer than a prediction
 
         return CHOICES[self.as_key]
+
+    def kind_in_words(self) -> str:
+        return "a whole number" if self.kind is int else "a number"
 
     def read(self, text: str) -> Any:
         """The value of a text; raises UserError with what was expected. No text is as good as no argument."""
@@ -97,11 +97,12 @@ _CASES = ("mnist", "fashion_mnist", "dvs_gesture", "shd")
 COMMANDS = {
     "train": Command("train [key=value ...] [-m]", "train, and write a run folder", "snntha.cli:train"),
     "eval": Command(
-        "eval run=RUN",
+        "eval run=RUN|model=NAME",
         "test accuracy, firing rates, dead neurons",
-        "snntha.run:evaluate_run",
+        "snntha.export.evaluate:run_command",
         (
-            _RUN,
+            Argument("run=RUN", "a run: its folder, its short id, or last", run_folder, key="folder"),
+            Argument("model=NAME", "instead: a packed file, or a model that comes with snntha", Path),
             _CHECKPOINT,
             _SEED,
             _ROOT,
@@ -184,7 +185,9 @@ COMMANDS = {
         "classes of images and recordings",
         "snntha.runtime.command:run_command",
         (
-            Argument("model=FILE", "packed file of snntha export", Path, required=True),
+            Argument(
+                "model=FILE", "packed file of snntha export, or a model that comes with snntha", Path, required=True
+            ),
             Argument("INPUT", "files, folders, or - for standard input", Path, [], "inputs", many=True),
             Argument("--json", "a JSON object a line", bool, False, "as_json"),
             Argument("--stream", "answer while events come, a line each, on standard input", bool, False),
@@ -245,6 +248,24 @@ COMMANDS = {
             Argument("--json", "one JSON object instead of tables", bool, False, "as_json"),
         ),
         "the published networks in one run: time, peak memory, floor of this machine, an epoch, where the time goes",
+    ),
+    "reproduce": Command(
+        "reproduce [CELL ...]",
+        "train cells of the paper's tables",
+        "snntha.reproduce.command:run_command",
+        (
+            Argument("CELL", "all, a group, or how a name begins", default=[], key="words", many=True),
+            Argument("dataset.root=FOLDER", "of the data; several with commas between", Path, [], "roots", True),
+            Argument("epochs=N", "instead of the plan's", int, at_least=1),
+            Argument("trials=N", "seeds, instead of the plan's", int, at_least=1),
+            Argument("fidelity=paper|code", "instead of the plan's"),
+            Argument("selection=validation|test", "instead of the plan's"),
+            Argument("threads=N", "of this machine; none: all", int, at_least=1),
+            Argument("run=FOLDER", "take it over as the cell it is of", Path),
+            Argument("outputs=FOLDER", "for runs", Path, Path("outputs/reproduce")),
+            Argument("results=FOLDER", "for records without weights", Path, Path("results")),
+        ),
+        "goes on where it was stopped, leaves out cells without data; alone: lists them",
     ),
     "data": Command(
         "data",

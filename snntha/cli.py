@@ -101,9 +101,12 @@ def call(command: str, words: list[str]) -> None:
     elif {"--help", "-h"} & set(words):
         print(usage(command))
     elif (shown := resolve_name(COMMANDS[command].function)(**parse(command, words))) is not None:
-        from rich import print as show
+        if isinstance(shown, str):
+            print(shown)
+        else:
+            from rich import print as show
 
-        print(shown) if isinstance(shown, str) else show(shown)
+            show(shown)
 
 
 def explain(error: BaseException | None) -> str | None:
@@ -176,12 +179,12 @@ def train(arguments: list[str]) -> None:
         elif argument.startswith("resume=") and (text := argument.removeprefix("resume=")):
             arguments[place] = f"resume={run_folder(text)}"
     arguments = configuration.as_texts(arguments, several)
+    if parallel.processes() > 1 and (several or "search" in keys):
+        raise UserError("torchrun trains one run with several processes: leave out -m and search, or torchrun")
     sweep = next((word.partition("=")[2] for word in arguments if word.startswith(SWEEP)), None)
     if several and sweep is None:  # named here, so that its jobs can be found when they have ended
         sweep = f"outputs/multirun/{datetime.now():%Y-%m-%d_%H-%M-%S}"
         arguments.append(SWEEP + sweep)
-    if parallel.processes() > 1 and (several or "search" in keys):
-        raise UserError("torchrun trains one run with several processes: leave out -m and search, or torchrun")
     if {"search", "resume"} <= keys:
         raise UserError("resume= is for a single run: a search goes on where it stopped by its own command alone")
     multirun = ["-m"] if "search" in keys and not NOT_ONE_RUN & keys else []
@@ -191,6 +194,8 @@ def train(arguments: list[str]) -> None:
         hydra.main(config_path=str(configuration.conf_folder()), config_name="train")(job)()
     finally:
         if several and sweep:
+            from snntha.jobs import print_jobs
+
             print_jobs(Path(sweep))
 
 
@@ -222,12 +227,16 @@ def _run(cfg: "DictConfig") -> Any:
         changes = [text for text in typed if not text.startswith("resume=")]
         config = configuration.override(before, changes)
         longer = {"epochs", "patience", "trials"} & {text.partition("=")[0] for text in changes}
+        from snntha.folder import RunFolder
+
         if not longer and RunFolder(folder).state == "finished":
             eval_it = shlex.join(["snntha", "eval", f"run={folder}"])
             print(f"{folder} is finished: there is nothing to go on with; look at it with: {eval_it}")
             print("to train it for longer, raise epochs=, patience= or trials=; for another run leave out resume=")
             return None
     if HydraConfig.get().mode == RunMode.MULTIRUN:
+        from snntha.jobs import note_job
+
         note_job(HydraConfig.get().sweep.dir, config.output_dir, typed)
 
     from snntha import layers

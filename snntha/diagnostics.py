@@ -60,9 +60,10 @@ def sample_activity(network: SpikingNetwork, split: Split, thresholds: list[floa
     """Everything that the first sample of a split causes: input (T, inputs) and spikes_TN of each layer, to 255."""
     network.eval()
     batch = split.batch(torch.zeros(1, dtype=torch.int64))
+    drawn = _only_input(batch)
     spikes = [layer.spikes_TBX for layer in network(batch.inputs, thresholds, record=True).layers]
     return {
-        "input": _only_input(batch).flatten(1) if isinstance(batch.inputs, Events) else _only_input(batch),
+        "input": drawn.flatten(1) if isinstance(batch.inputs, Events) else drawn,
         "label": None if batch.labels_B is None else int(batch.labels_B[0]),
         "spikes_TN": [layer[:, 0].flatten(1).to(torch.uint8).cpu() for layer in spikes if layer is not None],
     }

@@ -65,7 +65,7 @@ def test_bare_command_prints_a_short_help(snntha, capsys):
     assert snntha() == 0
     output = capsys.readouterr().out
     assert "snntha train debug=smoke" in output
-    assert len(output.splitlines()) <= 24 and max(map(len, output.splitlines())) <= 80
+    assert len(output.splitlines()) <= 25 and max(map(len, output.splitlines())) <= 80
 
 
 def test_help_names_exactly_the_commands_that_exist():
@@ -284,7 +284,7 @@ def test_list_shows_the_published_accuracy(snntha, capsys):
         ("snntha train dataset=shd mode=b", ["mode=bsnn", "mode=bsnn_theta1"]),
         ("snntha train hparams.thr", ["hparams.threshold."]),
         ("snntha train -m dataset=shd hparams.beta=", ["hparams.beta=0.95"]),
-        ("snntha eval ", ["run=", "checkpoint=", "trial=", "dataset.root=", "--json"]),
+        ("snntha eval ", ["run=", "model=", "checkpoint=", "trial=", "dataset.root=", "--json"]),
         ("snntha eval run=x che", ["checkpoint="]),
         ("snntha eval checkpoint=", ["checkpoint=best", "checkpoint=last"]),
         ("snntha report --f", ["--format="]),

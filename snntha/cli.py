@@ -144,7 +144,6 @@ def train(arguments: list[str]) -> None:
 
     from snntha import config as configuration
     from snntha.catalog import run_folder
-    from snntha.jobs import print_jobs
     from snntha.search.sweeper import StudySweeper
 
     command_line = sys.argv
@@ -205,8 +204,6 @@ def _run(cfg: "DictConfig") -> Any:
     from hydra.types import RunMode
 
     from snntha import config as configuration
-    from snntha.folder import RunFolder
-    from snntha.jobs import note_job
 
     if cfg.search is not None:
         from snntha.search.trial_job import run_trial

@@ -50,7 +50,7 @@ def spike_counts(runs: Runs, options: Options, *, when: str = "end") -> Figure:
 
 def confusion(runs: Runs, options: Options) -> Figure:
     """Test set, best epoch, all seeds together: percent of each class (row) that was taken for each class (column)."""
-    found = runs.having(lambda run: sum(counts.numpy() for counts in run.activities("end", "confusion")))
+    found = runs.having(lambda run: np.sum([counts.numpy() for counts in run.activities("end", "confusion")], axis=0))
     columns = min(len(found), 2)
     rows = -(-len(found) // columns)
     figure = Figure(figsize=(3.8 * columns + 0.4, 3.6 * rows))

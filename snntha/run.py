@@ -110,8 +110,9 @@ def run(
                 compilation.wait()
             parallel.of_first()  # the others find what the first has compiled
             seed_record = record.seed(number)
-            settings = {**asdict(config), "seed": seed}
-            seed_record.log = open_log(config.logger, seed_record.folder, settings) if writes else None
+            if writes:
+                settings = {**asdict(config), "seed": seed}
+                seed_record.log = open_log(config.logger, seed_record.folder, settings)
             scores = [entry["best_score"] for entry in seeds if "best_score" in entry]
 
             def on_epoch(progress: Progress, scores: list[float] = scores) -> None:

@@ -18,7 +18,7 @@ ORDER = (  # each may import what stands before it, and itself
     ("kernels",),
     ("data",),
     ("runtime",),
-    ("binarize", "network"),
+    ("binarize", "network", "nn"),
     ("loss", "optimizer", "diagnostics", "progress", "train", "snntorch_loop"),
     ("logger", "folder", "records"),
     ("display", "compiled", "run"),

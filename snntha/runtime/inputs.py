@@ -52,10 +52,15 @@ def read_all(paths: list[Path], encoding: Encoding) -> Iterator[Sample]:
 def to_samples(samples: Any, encoding: Encoding) -> Iterator[Sample]:
     """The samples of an array, or of a list of them, as `Model` is called with."""
     if encoding.kind == "image":
-        yield from _images("the array", np.asarray(samples), encoding)
+        yield from _images("the array", as_array(samples), encoding)
     else:
         for number, events in enumerate(samples if isinstance(samples, list) else [samples]):
-            yield Sample(f"recording {number}", to_events(f"recording {number}", np.asarray(events), encoding))
+            yield Sample(f"recording {number}", to_events(f"recording {number}", as_array(events), encoding))
+
+
+def as_array(values: Any) -> np.ndarray:
+    """An array of an array, a list, a picture, or a tensor, wherever it lies; PyTorch is not imported for it."""
+    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
 
 
 def to_batches(samples: Any, encoding: Encoding) -> Iterator[Images | Spikes]:

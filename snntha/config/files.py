@@ -102,6 +102,18 @@ def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield f"{prefix}{key}", value
 
 
+def nested(values: dict[str, Any]) -> dict[str, Any]:
+    """The other way round: `{"hparams.slope": 1}` as `{"hparams": {"slope": 1}}`."""
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        *groups, name = key.split(".")
+        inner = result
+        for group in groups:
+            inner = inner.setdefault(group, {})
+        inner[name] = value
+    return result
+
+
 _SWITCHES = {key for key, value in flatten(asdict(Config())) if isinstance(value, bool)}
 
 

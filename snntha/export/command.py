@@ -7,10 +7,11 @@ from snntha import config as configuration
 from snntha import data as datasets
 from snntha.atomic import replacing
 from snntha.data.batch import Split
+from snntha.data.encoding import encoding
 from snntha.errors import UserError
 from snntha.export import c, nir, onnx
 from snntha.export import golden as goldens
-from snntha.export.freeze import encoding, freeze, load_network
+from snntha.export.freeze import freeze, load_network
 from snntha.export.strict import Strictness, require
 from snntha.export.strict import describe as how_strict
 from snntha.folder import RunFolder
@@ -112,7 +113,7 @@ def _write_golden(folder: Path, trial: int, checkpoint: str, root: str | None, o
     network, thresholds = load_network(folder, trial, checkpoint)
     batch = split.batch(goldens.spread(split, samples))
     path = goldens.path_beside(output)
-    _write(path, goldens.to_bytes(goldens.record(network, thresholds, batch, encoding(network.config))))
+    _write(path, goldens.to_bytes(goldens.record(network, thresholds, batch, encoding(network.config.dataset))))
     print(f"{path}: {batch.inputs.batch} test samples and their spikes, for snntha verify")
 
 

@@ -12,19 +12,23 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from snntha.errors import UserError
 from snntha.runtime.network import Encoding, Images, Spikes
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 AT_ONCE = 64  # samples of a batch
 _LARGEST = 1 << 30  # bytes of a file, unpacked
 _RECORDINGS = 1 << 20  # of an HDF5 file
-_GZIP, _PNG, _NPY, _HDF5 = b"\x1f\x8b", b"\x89PNG", b"\x93NUMPY", b"\x89HDF"
+_GZIP, _NPY, _HDF5 = b"\x1f\x8b", b"\x93NUMPY", b"\x89HDF"
+_PICTURES = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG"}
 _IDX, _AEDAT = b"\0\0\x08\x03", b"#!AER-DAT"
-_FORMATS = "PNG, IDX and .npy images; .npy, HDF5 and AEDAT recordings"
+_FORMATS = "PNG, JPEG, IDX and .npy images; .npy, HDF5 and AEDAT recordings"
 
 
 class Sample(NamedTuple):
@@ -52,7 +56,7 @@ def read_all(paths: list[Path], encoding: Encoding) -> Iterator[Sample]:
 def to_samples(samples: Any, encoding: Encoding) -> Iterator[Sample]:
     """The samples of an array, or of a list of them, as `Model` is called with."""
     if encoding.kind == "image":
-        yield from _images("the array", as_array(samples), encoding)
+        yield from to_images("the array", as_array(samples), encoding)
     else:
         for number, events in enumerate(samples if isinstance(samples, list) else [samples]):
             yield Sample(f"recording {number}", to_events(f"recording {number}", as_array(events), encoding))
@@ -107,11 +111,12 @@ def _read_file(source: str, content: bytes, encoding: Encoding) -> Iterator[Samp
         if content.startswith(_NPY):
             values = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
             if encoding.kind == "image":
-                yield from _images(source, values, encoding)
+                yield from to_images(source, values, encoding)
             else:
                 yield Sample(source, to_events(source, values, encoding))
-        elif content.startswith((_PNG, _IDX)) and encoding.kind == "image":
-            yield from _images(source, _png(content) if content.startswith(_PNG) else _idx(content), encoding)
+        elif content.startswith((*_PICTURES, _IDX)) and encoding.kind == "image":
+            values = _idx(content) if content.startswith(_IDX) else grey(decode(content), encoding)
+            yield from to_images(source, values, encoding)
         elif content.startswith((_HDF5, _AEDAT)) and encoding.kind == "events":
             recordings = _hdf5(content) if content.startswith(_HDF5) else [_aedat(content)]
             for number, events in enumerate(recordings):
@@ -126,14 +131,27 @@ def _read_file(source: str, content: bytes, encoding: Encoding) -> Iterator[Samp
         raise UserError(f"{source} is damaged: {' '.join(str(error).split())[:200]}") from error
 
 
-def _png(content: bytes) -> np.ndarray:
-    """Grey values 0.0 to 1.0, (H, W); colours are turned grey."""
+def decode(content: bytes) -> "Image":
+    """The picture in a PNG or JPEG file."""
     from PIL import Image
 
-    with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+    with Image.open(io.BytesIO(content), formats=list(_PICTURES.values())) as image:
         if image.width * image.height > 1 << 24:
             raise ValueError(f"a picture of {image.width} x {image.height}")
-        return np.asarray(image.convert("L")) / 255
+        image.load()
+        return image
+
+
+def grey(image: "Image", encoding: Encoding) -> np.ndarray:
+    """Values 0.0 to 1.0, (1, C, H, W), of a picture in as many colours as the network takes, and scaled if it says so."""
+    channels, height, width = encoding.shape
+    if channels not in (1, 3):
+        raise UserError(f"a picture has 1 or 3 colours, the network takes {channels} channels: pass arrays")
+    image = image.convert("L" if channels == 1 else "RGB")
+    if encoding.resize:
+        image = image.resize((width, height), resample=2)  # bilinear
+    values = np.asarray(image) / 255
+    return (values[None] if channels == 1 else values.transpose(2, 0, 1))[None]
 
 
 def _idx(content: bytes) -> np.ndarray:
@@ -181,7 +199,7 @@ def _aedat(content: bytes) -> np.ndarray:
     return tonic_io.make_structured_array(x, y, events["timeStamp"], polarity)
 
 
-def _images(source: str, values: np.ndarray, encoding: Encoding) -> Iterator[Sample]:
+def to_images(source: str, values: np.ndarray, encoding: Encoding) -> Iterator[Sample]:
     """Checked grey values of one or several images."""
     channels, height, width = encoding.shape
     wanted = (height, width)
@@ -225,14 +243,15 @@ def to_events(source: str, values: np.ndarray, encoding: Encoding) -> np.ndarray
     else:
         wanted = f"expected events as fields or columns {', '.join(columns)}"
         raise UserError(f"{source}: {values.dtype} of shape {values.shape}; {wanted}")
-    limits = {"x": encoding.sensor or encoding.inputs, "y": encoding.sensor, "p": 2, "t": 2**62 // unit_us}
+    rows = encoding.shape[-2] * encoding.pixel if encoding.sensor else 0
+    limits = {"x": encoding.sensor or encoding.inputs, "y": rows, "p": 2, "t": 2**62 // unit_us}
     for name, part in parts.items():
         if not (part.min(initial=0) >= 0 and part.max(initial=0) < limits[name]):  # also where a value is NaN
             found = f"{name} goes from {part.min()} to {part.max()}"
             raise UserError(f"{source}: {found}; expected 0 to below {limits[name]}")
     index = parts["x"].astype(np.int64)
     if encoding.sensor:
-        pixel = encoding.sensor // encoding.shape[1]
+        pixel = encoding.pixel
         rows = parts["y"].astype(np.int64) // pixel
         index = (rows * encoding.shape[2] + index // pixel) * encoding.shape[0] + parts["p"].astype(np.int64)
     return np.stack([microseconds(parts["t"], unit_us), index])

@@ -68,6 +68,9 @@ class Command:
 
 
 _ROOT = Argument("dataset.root=FOLDER", "where the data lie, if not where the configuration says")
+_TARGET = Argument(
+    "dataset._target_=MODULE:CLASS", "of your own data: no run's folder is trusted with it", key="target"
+)
 _SEED = Argument("trial=K", "which seed of the run, from 0", int, 0, at_least=0)
 _RUN = Argument("run=FOLDER", "folder of a run", Path, key="folder", required=True)
 _CHECKPOINT = Argument("checkpoint=best|last", "which weights", default="best")
@@ -84,6 +87,7 @@ COMMANDS = {
             _CHECKPOINT,
             _SEED,
             _ROOT,
+            _TARGET,
         ),
     ),
     "report": Command(
@@ -130,6 +134,7 @@ COMMANDS = {
             _CHECKPOINT,
             _SEED,
             _ROOT,
+            _TARGET,
         ),
     ),
     "predict": Command(
@@ -154,6 +159,7 @@ COMMANDS = {
             _CHECKPOINT,
             _SEED,
             _ROOT,
+            _TARGET,
         ),
     ),
     "verify": Command(
@@ -167,6 +173,7 @@ COMMANDS = {
             _CHECKPOINT,
             _SEED,
             _ROOT,
+            _TARGET,
         ),
         "runtime, integers, C, ONNX and NIR where installed; exit status 1 if one differs that must not",
     ),

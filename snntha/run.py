@@ -15,19 +15,20 @@ from rich.text import Text
 from snntha import compiled
 from snntha import data as datasets
 from snntha import optimizer as optimizers
-from snntha.config import Config, override
+from snntha.config import Config, located
 from snntha.data.batch import Data
 from snntha.diagnostics import sample_activity
 from snntha.display import Display, layer_table, say
 from snntha.errors import UserError
 from snntha.folder import RunFolder, spread
+from snntha.follow import follow
 from snntha.kernels.backend import fastest_for
 from snntha.kernels.cpu.ahead import Compilation
 from snntha.logger import open_log, require
 from snntha.network import SpikingNetwork
 from snntha.neuron import fires
 from snntha.progress import Progress
-from snntha.published import PUBLISHED_SAMPLES
+from snntha.published import PUBLISHED_SAMPLES, are_published
 from snntha.records import Run, SeedRecord
 from snntha.train import SeedFailed, Stopped, evaluate, fit
 
@@ -40,6 +41,7 @@ class Outcome:
     folder: Path
     selected_on: str  # validation, test or training
     tested: bool  # whether there is a test set
+    published_data: bool  # whether the data are the paper's
     seeds: list[dict[str, Any]]  # "trials" of summary.json
 
     @property
@@ -76,12 +78,13 @@ def run(
         Stopped: Ctrl-C, after a checkpoint was written.
     """
     console = console or Console()
+    config = follow(config) if resume is None else config
     require(config.logger)
     compiled.prepare(config.threads, config.backend)
     device = resolve_device(config.device)
     data = datasets.load(config.dataset, selection=config.selection, seed=config.seed)
     if resume is None:
-        record = Run.create(config, data.fingerprint)
+        record = Run.create(config, data.fingerprint, data.samples)
     else:
         record = Run.open(resume, data.fingerprint)
         for number in range(config.trials):
@@ -136,7 +139,8 @@ def run(
             record.write_summary(summary)
         if config.search is not None and display.stop_requested:
             raise Stopped(display.stop_requested)  # in the last epoch: else the search would begin its next trial
-    return Outcome(config, record.folder, data.selected_on, data.test is not None, seeds)
+    published_data = are_published(config.dataset.name, data.samples, data.fingerprint)
+    return Outcome(config, record.folder, data.selected_on, data.test is not None, published_data, seeds)
 
 
 def _finish(network: SpikingNetwork, data: Data, record: SeedRecord, progress: Progress) -> dict[str, Any]:
@@ -164,7 +168,9 @@ def _finish(network: SpikingNetwork, data: Data, record: SeedRecord, progress: P
     }
 
 
-def evaluate_run(folder: Path, trial: int, checkpoint: str, root: str | None = None) -> Group:
+def evaluate_run(
+    folder: Path, trial: int, checkpoint: str, root: str | None = None, target: str | None = None
+) -> Group:
     """Evaluate a trial's checkpoint on the test set (on the training sample where there is no test set).
 
     Args:
@@ -172,15 +178,14 @@ def evaluate_run(folder: Path, trial: int, checkpoint: str, root: str | None = N
         trial: its number, from 0.
         checkpoint: best or last.
         root: folder of the data, where they lie elsewhere now.
+        target: the user's class whose samples they are, with dataset=own.
 
     Raises:
         UserError: no such run, trial or checkpoint, or the data are not those of the run.
     """
     record = RunFolder(folder)
-    config = record.load_config()
+    config = located(record.load_config(), root, target)
     seed_record = SeedRecord(record.seed(trial).folder)
-    if root is not None:
-        config = override(config, [f"dataset.root={root}"])
     compiled.prepare(config.threads, config.backend)
     data = datasets.load(config.dataset, selection=config.selection, seed=config.seed)
     record.check_data(data.fingerprint)
@@ -199,7 +204,7 @@ def evaluate_run(folder: Path, trial: int, checkpoint: str, root: str | None = N
         "dead neurons": [f"{round(share * spec.neurons)} ({share:.1%})" for share, spec in dead],
     }
     samples = f"{len(data.test)} test samples" if data.test else "training sample"
-    head = f"{config.dataset.name} {config.mode.name}, {checkpoint} checkpoint (epoch {progress.epoch}), {samples}"
+    head = f"{config.dataset.title or config.dataset.name} {config.mode.name}, {checkpoint} checkpoint (epoch {progress.epoch}), {samples}"
     return Group(Text(head), Text(outcome), layer_table(specs, thetas, found.firing_rate, columns))
 
 
@@ -216,16 +221,20 @@ def _headline(config: Config, data: Data, device: torch.device, backend: str) ->
     splits = {"training": data.train, "validation": data.validation, "test": data.test}
     sizes = ", ".join(f"{len(split)} {name}" for name, split in splits.items() if split)
     return (
-        f"{config.dataset.name} {config.mode.name}: {config.model.topology}, {sizes} samples, selection on "
+        f"{config.dataset.title or config.dataset.name} {config.mode.name}: {config.model.topology}, {sizes} samples, selection on "
         f"{data.selected_on}, {device.type} ({backend} kernels, {torch.get_num_threads()} threads)"
     )
 
 
 def _notes(config: Config, data: Data) -> list[str]:
-    """What is odd about the data, and whether they are only a part of the published ones, or others."""
+    """What is odd about the data, and that they are others than those that were published under their name."""
     notes = [f"note: {note}" for note in data.notes]
-    name, found = config.dataset.name, (len(data.train) + len(data.validation or ()), len(data.test or ()))
-    expected = PUBLISHED_SAMPLES.get(name, found)
-    if config.dataset.limit is not None or found == expected:
+    name, samples = config.dataset.name, PUBLISHED_SAMPLES.get(config.dataset.name)
+    if samples is None or are_published(name, data.samples, data.fingerprint):
         return notes
-    return [*notes, f"note: the published {name} has {expected[0]} training and {expected[1]} test samples"]
+    named = "" if config.dataset.title else "; dataset.title=... names them"
+    return [
+        *notes,
+        f"note: other data than the published {name}, of {samples[0]} training and {samples[1]} test samples: no "
+        f"published figure stands beside theirs{named}",
+    ]

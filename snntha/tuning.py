@@ -1,7 +1,7 @@
 """hparams=auto: numbers for data that nobody has tuned, from one minibatch through the untrained network.
 
-Thresholds are set layer by layer, from the input on, so that each layer fires at the rate that is wanted of it: from the
-first minibatch no layer is silent and none saturated. docs/data.md compares the outcome with tuned sets.
+Thresholds are set layer by layer, from the input on, so that each layer fires at the rate that is wanted of it: from
+the first minibatch no layer is silent and none saturated. docs/data.md compares the outcome with tuned sets.
 """
 
 import math

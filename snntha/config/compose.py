@@ -165,6 +165,12 @@ def override(config: Config, overrides: Sequence[str]) -> Config:
     return changed(config, overrides)
 
 
+def located(config: Config, root: str | None, target: str | None) -> Config:
+    """A run's configuration with its data where they lie now, and the class of the user's own data."""
+    given = {"dataset.root": root, "dataset._target_": target}
+    return override(config, [f"{key}={value}" for key, value in given.items() if value is not None])
+
+
 def changed(config: Config, overrides: Sequence[str]) -> Config:
     """A checked copy with some `key=value` changed, read as on the command line; groups cannot be chosen."""
     changes = OmegaConf.create()

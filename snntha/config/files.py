@@ -1,5 +1,6 @@
 """The YAML files of runs and of hyperparameters, read as plain values; also those that earlier versions wrote."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -112,6 +113,12 @@ def nested(values: dict[str, Any]) -> dict[str, Any]:
             inner = inner.setdefault(group, {})
         inner[name] = value
     return result
+
+
+def differing(before: Config, after: Config) -> list[str]:
+    """Overrides that make the one configuration the other."""
+    old, new = (dict(flatten(asdict(config))) for config in (before, after))
+    return [f"{key}={json.dumps(value)}" for key, value in new.items() if key not in old or old[key] != value]
 
 
 _SWITCHES = {key for key, value in flatten(asdict(Config())) if isinstance(value, bool)}

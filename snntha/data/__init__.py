@@ -53,7 +53,8 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     if dataset.name in OPEN:
         from snntha.data.offers import describe
 
-        return describe(offer(dataset), dataset)
+        said = dataset.kind and dataset.input_shape and dataset.classes
+        return {} if said else describe(offer(dataset), dataset)
     if FILE_SETS.get(dataset.name) is shd and not dataset.class_names and (found := status(dataset)).present:
         return {"class_names": shd.class_names(found)}
     return {}

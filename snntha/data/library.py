@@ -64,8 +64,8 @@ def _own_class(dataset: Dataset) -> Callable[..., Samples]:
     if target is None or not re.fullmatch(r"[\w.]+:[\w.]+", target):
         given = "is missing" if target is None else f"={target}"
         raise DataError(
-            f"dataset._target_ {given}: name the class of your data, dataset._target_=my.module:Mine; it is code, which "
-            f"is run at your word alone and never because the folder of a run names it"
+            f"dataset._target_ {given}: name the class of your data, dataset._target_=my.module:Mine; it is code, "
+            f"which is run at your word alone and never because the folder of a run names it"
         )
     here = str(Path.cwd())
     if here not in sys.path:

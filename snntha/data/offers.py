@@ -1,7 +1,7 @@
 """Data that describe themselves: samples with labels from a folder, a library or a user's class, and what they are.
 
-`folder` and `library` make an `Offer` of them. What a configuration leaves open follows from it (`describe`), and `read`
-turns its samples into arrays as `snntha predict` would turn the same files.
+`folder` and `library` make an `Offer` of them. What a configuration leaves open follows from it (`describe`), and its
+samples are read as `snntha predict` reads the same files.
 """
 
 import hashlib

@@ -71,6 +71,7 @@ def prepare(dataset: Dataset, selection: str, seed: int) -> Data:
         validation=None if chosen.validation is None else split(train, chosen.validation, test_steps),
         test=split(test, chosen.test, test_steps),
         fingerprint=fingerprint,
+        samples=(len(train.labels), len(test.labels)),
         notes=tuple(notes),
     )
 

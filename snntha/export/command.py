@@ -32,6 +32,7 @@ def run_command(
     checkpoint: str,
     trial: int,
     root: str | None,
+    target: str | None,
 ) -> None:
     """Write the file, and say what it holds.
 
@@ -50,7 +51,7 @@ def run_command(
         _write(output, packed.to_bytes(network))
         print(f"{output}: {describe(network, output.stat().st_size)}; {how_strict(network)}")
         if golden:
-            _write_golden(folder, trial, checkpoint, root, output, golden)
+            _write_golden(folder, trial, checkpoint, output, golden, root, target)
     elif form in ("nir", "onnx") and quantize:
         raise UserError(f"quantize={quantize}: format={form} holds float32; leave it out")
     elif form == "onnx":
@@ -92,20 +93,20 @@ def describe(network: FrozenNetwork, size: int) -> str:
     )
 
 
-def open_test_set(folder: Path, root: str | None) -> Split | None:
+def open_test_set(folder: Path, root: str | None, target: str | None) -> Split | None:
     """The test set of a run, as training evaluates it; raises UserError where it is not there or another one."""
     record = RunFolder(folder)
-    config = record.load_config()
-    if root is not None:
-        config = configuration.override(config, [f"dataset.root={root}"])
+    config = configuration.located(record.load_config(), root, target)
     data = datasets.load(config.dataset, selection=config.selection, seed=config.seed)
     record.check_data(data.fingerprint)
     return data.test
 
 
-def _write_golden(folder: Path, trial: int, checkpoint: str, root: str | None, output: Path, samples: int) -> None:
+def _write_golden(
+    folder: Path, trial: int, checkpoint: str, output: Path, samples: int, root: str | None, target: str | None
+) -> None:
     try:
-        split = open_test_set(folder, root)
+        split = open_test_set(folder, root, target)
     except UserError as error:
         print(f"no golden inputs for snntha verify: {error}")
         return

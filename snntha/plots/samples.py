@@ -80,11 +80,11 @@ def draw_spikes(ax: Axes, spikes_TN: np.ndarray, colour: str) -> None:
 
 def samples(runs: Runs, options: Options) -> Figure:
     """A sample of each data set among the runs: an image, an event recording in four frames, or a raster."""
-    found = {run.dataset: (run.config.dataset, sample) for run, sample in runs.having(Sample.read)}
+    found = {run.title: (run.config.dataset, sample) for run, sample in runs.having(Sample.read)}
     figure = Figure(figsize=(WIDTH, 0.3 + 1.9 * len(found)))
     rows = figure.subfigures(len(found), 1, squeeze=False).flat
     for row, (dataset, sample) in zip(rows, found.values(), strict=True):
-        row.suptitle(f"{dataset.name}{sample.text}", fontsize=9)
+        row.suptitle(f"{dataset.title or dataset.name}{sample.text}", fontsize=9)
         if len(dataset.input_shape) == 3 and sample.input.ndim == 2:
             _draw_event_frames(row.subplots(1, FRAMES_OF_EVENTS), sample.input.reshape(-1, *dataset.input_shape))
             continue

@@ -143,7 +143,7 @@ def decode(content: bytes) -> "Image":
 
 
 def grey(image: "Image", encoding: Encoding) -> np.ndarray:
-    """Values 0.0 to 1.0, (1, C, H, W), of a picture in as many colours as the network takes, and scaled if it says so."""
+    """Values 0.0 to 1.0, (1, C, H, W), of a picture, in the network's colours and scaled if its encoding says so."""
     channels, height, width = encoding.shape
     if channels not in (1, 3):
         raise UserError(f"a picture has 1 or 3 colours, the network takes {channels} channels: pass arrays")

@@ -117,17 +117,17 @@ def test_an_archive_of_arrays(tmp_path, names):
 
 @pytest.mark.parametrize("suffix", ["npy", "h5"])
 def test_folders_of_recordings(tmp_path, suffix):
-    rng = np.random.default_rng(0)
+    rng, root = np.random.default_rng(0), tmp_path / "data"
     for label, name in enumerate(("left", "right")):
-        (tmp_path / name).mkdir()
+        (root / name).mkdir(parents=True)
         for number in range(5):
             times, channels = np.sort(rng.uniform(0, 0.2, 40)), rng.integers(10 * label, 10 * label + 10, 40)
             if suffix == "npy":
-                np.save(tmp_path / name / f"{number}.npy", np.stack([np.rint(times * 1e6), channels], 1))
+                np.save(root / name / f"{number}.npy", np.stack([np.rint(times * 1e6), channels], 1))
             else:
-                with h5py.File(tmp_path / name / f"{number}.h5", "w") as file:
+                with h5py.File(root / name / f"{number}.h5", "w") as file:
                     file["spikes/times"], file["spikes/units"] = times, channels
-    config = opened("dataset=folder", f"dataset.root={tmp_path}", f"dataset.cache={tmp_path / 'cache'}")
+    config = opened("dataset=folder", f"dataset.root={root}", f"dataset.cache={tmp_path / 'cache'}")
     dataset = config.dataset
     assert (dataset.kind, dataset.input_shape, dataset.sensor) == ("events", [20], 0)
     assert dataset.bin_ms == pytest.approx(200 / 8, rel=0.1)

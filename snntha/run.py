@@ -204,7 +204,8 @@ def evaluate_run(
         "dead neurons": [f"{round(share * spec.neurons)} ({share:.1%})" for share, spec in dead],
     }
     samples = f"{len(data.test)} test samples" if data.test else "training sample"
-    head = f"{config.dataset.title or config.dataset.name} {config.mode.name}, {checkpoint} checkpoint (epoch {progress.epoch}), {samples}"
+    title = config.dataset.title or config.dataset.name
+    head = f"{title} {config.mode.name}, {checkpoint} checkpoint (epoch {progress.epoch}), {samples}"
     return Group(Text(head), Text(outcome), layer_table(specs, thetas, found.firing_rate, columns))
 
 
@@ -221,8 +222,8 @@ def _headline(config: Config, data: Data, device: torch.device, backend: str) ->
     splits = {"training": data.train, "validation": data.validation, "test": data.test}
     sizes = ", ".join(f"{len(split)} {name}" for name, split in splits.items() if split)
     return (
-        f"{config.dataset.title or config.dataset.name} {config.mode.name}: {config.model.topology}, {sizes} samples, selection on "
-        f"{data.selected_on}, {device.type} ({backend} kernels, {torch.get_num_threads()} threads)"
+        f"{config.dataset.title or config.dataset.name} {config.mode.name}: {config.model.topology}, {sizes} samples, "
+        f"selection on {data.selected_on}, {device.type} ({backend} kernels, {torch.get_num_threads()} threads)"
     )
 
 

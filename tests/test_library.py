@@ -1,7 +1,11 @@
 """import snntha: what it costs, what it offers, and a run's network as a model."""
 
+import doctest
+import json
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +20,8 @@ from snntha.folder import RunFolder
 from snntha.records import SeedRecord
 from snntha.run import SpikingNetwork
 from snntha.train import evaluate
+
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +85,25 @@ def test_a_mistake_says_what_was_expected(digits_run, tmp_path):
 def test_fitting_returns_the_folder_of_the_run(tmp_path):
     folder = snntha.fit("debug=smoke", f"output_dir={tmp_path / 'run'}", "dataset.time_steps=5", "backend=reference")
     assert folder == tmp_path / "run" and RunFolder(folder).entries[0]["epochs"] == 1
+
+
+def test_the_examples_of_the_document_are_true(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    failed, tried = doctest.testfile(str(DOCS / "library.md"), module_relative=False)
+    assert not failed and tried > 15
+
+
+@pytest.mark.parametrize("name", ["digits", pytest.param("inside", marks=pytest.mark.slow)])
+def test_notebooks_run_from_top_to_bottom(name, tmp_path, monkeypatch):
+    """Their cells are plain Python: they run here one after the other in one namespace, as in a kernel."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    cells = json.loads((DOCS / "notebooks" / f"{name}.ipynb").read_text())["cells"]
+    found: dict[str, Any] = {}
+    for number, cell in enumerate(cell for cell in cells if cell["cell_type"] == "code"):
+        assert not cell["outputs"], "a notebook is kept without its outputs"
+        exec(compile("".join(cell["source"]), f"{name}.ipynb, code cell {number}", "exec"), found)
+    if name == "digits":
+        assert found["accuracy"] > 60 and found["confusion"].sum() == len(found["labels"])
+    else:
+        assert found["fired"].sum() > 2 and len(found["epochs"]) == 2

@@ -271,8 +271,8 @@ def test_auto_makes_every_layer_fire_from_the_first_minibatch(mode):
     batch = data.train.batch(torch.arange(64))
     layers = network(batch.inputs, config.hparams.threshold.start).layers
     rates = [float(layer.spike_count_N.double().mean()) / (64 * 20) for layer in layers]
-    wanted = [0.15, 0.26] if mode != "bsnn_theta1" else rates
-    assert rates == pytest.approx(wanted, abs=0.06) and all(0.01 < rate < 0.7 for rate in rates)
+    assert all(0.05 < rate < 0.5 for rate in rates) or mode == "bsnn_theta1"
+    assert rates[0] == pytest.approx(0.15, abs=0.03) or mode == "bsnn_theta1"
     assert all(config.hparams.threshold.rise) is (mode == "annealed")
     assert follow(config) == config
 
@@ -284,6 +284,7 @@ def test_what_is_given_stands_beside_auto():
     assert len(config.hparams.threshold.rise) == 2
 
 
+@pytest.mark.slow
 def test_a_search_on_data_that_nobody_has_tuned(tmp_path):
     data = pictures(tmp_path / "data")
     study = (f"search.dir={tmp_path / 'search'}", "search=tpe", "search.n_trials=2", "search.pruner=none")

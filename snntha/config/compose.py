@@ -101,6 +101,7 @@ def as_texts(overrides: Sequence[str], several: bool = False) -> list[str]:
     Raises ConfigError where a text is empty or a key is one of an earlier version.
     """
     overrides = [re.sub(r"^(\+*dataset\.class)=", r"\1_=", override) for override in overrides]  # Python has the word
+    overrides = [re.sub(r"^dataset\.arguments(?=[.=])", "+dataset.arguments", override) for override in overrides]
     check_names(overrides)
     return [_as_text(override, several) for override in overrides]
 

@@ -52,9 +52,9 @@ def _library_class(dataset: Dataset) -> Callable[..., Samples]:
         if isinstance(kind := getattr(module, name), type) and issubclass(kind, base) and kind is not base
     }
     if dataset.class_ not in known:
-        given = "is missing" if dataset.class_ is None else f"={dataset.class_}: unknown"
+        given = " is missing" if dataset.class_ is None else f"={dataset.class_} is unknown"
         near = did_you_mean(dataset.class_ or "", known)
-        raise DataError(f"dataset.class {given}; {dataset.name} has {', '.join(sorted(known))}{near}")
+        raise DataError(f"dataset.class{given}; {dataset.name} has {', '.join(sorted(known))}{near}")
     return known[dataset.class_]
 
 
@@ -62,9 +62,9 @@ def _own_class(dataset: Dataset) -> Callable[..., Samples]:
     """The class that the user names; its module may lie in the current folder."""
     target = dataset._target_
     if target is None or not re.fullmatch(r"[\w.]+:[\w.]+", target):
-        given = "is missing" if target is None else f"={target}"
+        given = " is missing" if target is None else f"={target}"
         raise DataError(
-            f"dataset._target_ {given}: name the class of your data, dataset._target_=my.module:Mine; it is code, "
+            f"dataset._target_{given}: name the class of your data, dataset._target_=my.module:Mine; it is code, "
             f"which is run at your word alone and never because the folder of a run names it"
         )
     here = str(Path.cwd())

@@ -203,7 +203,7 @@ def recordings(part: Part, dataset: Dataset) -> Iterator[Recording]:
     for position, label in zip(part.positions, part.labels, strict=True):
         values = np.asarray(part.samples[int(position)][0])
         try:
-            times_us, index = to_events(f"sample {position}", values, wanted)
+            times_us, index = to_events(f"sample {position}", values, wanted, check_window=False)
         except UserError as error:
             raise DataError(f"dataset={dataset.name}: {error}") from None
         yield Recording(times_us, index, int(label), 0)

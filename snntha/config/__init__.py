@@ -17,6 +17,7 @@ from snntha.config.compose import (
     register,
 )
 from snntha.config.files import differing, flatten, nested, read_recorded, to_yaml, tuned
-from snntha.config.rules import CHOICES, OPEN, READY, TUNED, is_open, open_numbers
+from snntha.config.opened import open_numbers
+from snntha.config.rules import CHOICES, OPEN, READY, TUNED
 from snntha.config.schema import Config
 from snntha.errors import ConfigError, did_you_mean

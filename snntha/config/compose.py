@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from snntha.config.files import read_hparams, read_recorded
+from snntha.config.opened import is_open
 from snntha.config.rules import (
     CHOICES,
     OPEN,
@@ -27,7 +28,6 @@ from snntha.config.rules import (
     check_names,
     check_resumed,
     check_targets,
-    is_open,
     validate,
 )
 from snntha.config.schema import Config

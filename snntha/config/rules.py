@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import Any
 
 from snntha.config.files import REPLACED, check_switch
+from snntha.config.opened import is_open, open_numbers
 from snntha.config.schema import Config
 from snntha.errors import ConfigError, expected
 from snntha.topology import parse
@@ -158,22 +159,6 @@ def _match(config: Config) -> Iterator[str]:
     for key, of_mode in (("binarize", mode != "flt32"), ("anneal", mode == "annealed")):
         if (value := getattr(config.mode, key)) is not of_mode:
             yield f"mode.{key}={str(value).lower()}: this is not mode={mode}; choose another mode instead"
-
-
-def is_open(config: Config) -> bool:
-    """Whether something is left for the data to say, which `follow` asks them: their shape, the network, or numbers."""
-    return not config.dataset.input_shape or config.model.topology == "auto" or bool(open_numbers(config))
-
-
-def open_numbers(config: Config) -> list[str]:
-    """Keys that hparams=auto leaves to the data."""
-    hparams = config.hparams
-    numbers = {"optimizer.lr": config.optimizer.lr, "hparams.slope": hparams.slope}
-    if hparams.name != "auto":
-        return []
-    if config.mode.anneal:
-        numbers |= {"hparams.threshold.rise": hparams.threshold.rise, "hparams.threshold.rate": hparams.threshold.rate}
-    return [key for key, value in {**numbers, "hparams.threshold.start": hparams.threshold.start}.items() if not value]
 
 
 def _layers(config: Config) -> Iterator[str]:

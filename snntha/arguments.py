@@ -42,6 +42,9 @@ class Argument:
         self.is_positional = self.name.isupper()
         self.is_switch = self.form.startswith("--") and not hint
 
+    def kind_in_words(self) -> str:
+        return "a whole number" if self.kind is int else "a number"
+
     @property
     def choices(self) -> tuple[str, ...]:
         """What is allowed; empty: anything of its kind."""
@@ -50,9 +53,6 @@ class Argument:
         from snntha.config import CHOICES  # brings Hydra, which takes longer than a prediction
 
         return CHOICES[self.as_key]
-
-    def kind_in_words(self) -> str:
-        return "a whole number" if self.kind is int else "a number"
 
     def read(self, text: str) -> Any:
         """The value of a text; raises UserError with what was expected. No text is as good as no argument."""
@@ -89,6 +89,9 @@ class Command:
 WIDTH, MOST_OF_FORM = 80, 32  # characters of a line of help, and of an argument's form beside what it is
 OUTPUTS = Path("outputs")  # where runs lie
 _ROOT = Argument("dataset.root=FOLDER", "where the data lie, if not where the configuration says")
+_TARGET = Argument(
+    "dataset._target_=MODULE:CLASS", "of your own data: no run's folder is trusted with it", key="own_class"
+)
 _SEED = Argument("trial=K", "which seed of the run, from 0", int, 0, at_least=0)
 _RUN = Argument("run=RUN", "a run: its folder, its short id, or last", run_folder, key="folder", required=True)
 _CHECKPOINT = Argument("checkpoint=best|last", "which weights", default="best")
@@ -107,6 +110,7 @@ COMMANDS = {
             _SEED,
             _ROOT,
             Argument("--json", "one JSON object instead of tables", bool, False, "as_json"),
+            _TARGET,
         ),
     ),
     "compare": Command(
@@ -178,6 +182,7 @@ COMMANDS = {
             _CHECKPOINT,
             _SEED,
             _ROOT,
+            _TARGET,
         ),
     ),
     "predict": Command(
@@ -204,6 +209,7 @@ COMMANDS = {
             _CHECKPOINT,
             _SEED,
             _ROOT,
+            _TARGET,
         ),
     ),
     "verify": Command(
@@ -217,6 +223,7 @@ COMMANDS = {
             _CHECKPOINT,
             _SEED,
             _ROOT,
+            _TARGET,
         ),
         "runtime, integers, C, ONNX and NIR where installed; exit status 1 if one differs that must not",
     ),

@@ -101,12 +101,9 @@ def call(command: str, words: list[str]) -> None:
     elif {"--help", "-h"} & set(words):
         print(usage(command))
     elif (shown := resolve_name(COMMANDS[command].function)(**parse(command, words))) is not None:
-        if isinstance(shown, str):
-            print(shown)
-        else:
-            from rich import print as show
+        from rich import print as show
 
-            show(shown)
+        print(shown) if isinstance(shown, str) else show(shown)
 
 
 def explain(error: BaseException | None) -> str | None:
@@ -144,6 +141,7 @@ def train(arguments: list[str]) -> None:
 
     from snntha import config as configuration
     from snntha.catalog import run_folder
+    from snntha.jobs import print_jobs
     from snntha.search.sweeper import StudySweeper
 
     command_line = sys.argv
@@ -178,12 +176,12 @@ def train(arguments: list[str]) -> None:
         elif argument.startswith("resume=") and (text := argument.removeprefix("resume=")):
             arguments[place] = f"resume={run_folder(text)}"
     arguments = configuration.as_texts(arguments, several)
-    if parallel.processes() > 1 and (several or "search" in keys):
-        raise UserError("torchrun trains one run with several processes: leave out -m and search, or torchrun")
     sweep = next((word.partition("=")[2] for word in arguments if word.startswith(SWEEP)), None)
     if several and sweep is None:  # named here, so that its jobs can be found when they have ended
         sweep = f"outputs/multirun/{datetime.now():%Y-%m-%d_%H-%M-%S}"
         arguments.append(SWEEP + sweep)
+    if parallel.processes() > 1 and (several or "search" in keys):
+        raise UserError("torchrun trains one run with several processes: leave out -m and search, or torchrun")
     if {"search", "resume"} <= keys:
         raise UserError("resume= is for a single run: a search goes on where it stopped by its own command alone")
     multirun = ["-m"] if "search" in keys and not NOT_ONE_RUN & keys else []
@@ -193,8 +191,6 @@ def train(arguments: list[str]) -> None:
         hydra.main(config_path=str(configuration.conf_folder()), config_name="train")(job)()
     finally:
         if several and sweep:
-            from snntha.jobs import print_jobs
-
             print_jobs(Path(sweep))
 
 
@@ -204,15 +200,19 @@ def _run(cfg: "DictConfig") -> Any:
     from hydra.types import RunMode
 
     from snntha import config as configuration
+    from snntha.folder import RunFolder
+    from snntha.jobs import note_job
 
     if cfg.search is not None:
         from snntha.search.trial_job import run_trial
 
         return run_trial(cfg)
 
+    from snntha.follow import follow
+
     typed = HydraConfig.get().overrides.task
     if cfg.resume is None:
-        config, folder = configuration.load(cfg, typed), None
+        config, folder = follow(configuration.load(cfg, typed)), None
     else:
         folder = Path(cfg.resume)
         before = configuration.from_yaml(folder / "config.yaml")
@@ -224,24 +224,20 @@ def _run(cfg: "DictConfig") -> Any:
         changes = [text for text in typed if not text.startswith("resume=")]
         config = configuration.override(before, changes)
         longer = {"epochs", "patience", "trials"} & {text.partition("=")[0] for text in changes}
-        from snntha.folder import RunFolder
-
         if not longer and RunFolder(folder).state == "finished":
             eval_it = shlex.join(["snntha", "eval", f"run={folder}"])
             print(f"{folder} is finished: there is nothing to go on with; look at it with: {eval_it}")
             print("to train it for longer, raise epochs=, patience= or trials=; for another run leave out resume=")
             return None
     if HydraConfig.get().mode == RunMode.MULTIRUN:
-        from snntha.jobs import note_job
-
         note_job(HydraConfig.get().sweep.dir, config.output_dir, typed)
 
     from snntha import layers
-    from snntha.data import IMAGES
+    from snntha.data.encoding import is_images
     from snntha.kernels.cpu.ahead import Compilation
 
     compiling = config.backend in ("auto", "numba") and config.device != "cuda" and parallel.rank() == 0
-    compilation = Compilation(layers.resolve(config), images=config.dataset.name in IMAGES)
+    compilation = Compilation(layers.resolve(config), images=is_images(config.dataset))
     with compilation if compiling else nullcontext():  # PyTorch is imported meanwhile, which takes half as long
         from snntha.closing import train_and_show
 
@@ -253,7 +249,7 @@ def data_table(dataset: str | None, root: str | None) -> "Table":
     from snntha import config as configuration
     from snntha.data import status_table
 
-    names = [dataset] if dataset else configuration.CHOICES["dataset.name"]
+    names = [dataset] if dataset else configuration.READY
     roots = [f"dataset.root={root}"] if root else []
     return status_table([configuration.compose([f"dataset={name}", *roots]).dataset for name in names])
 
@@ -262,13 +258,13 @@ def published_table() -> "Table":
     """Data sets x modes; a row is also the two choices that `snntha train` needs."""
     from rich.table import Column, Table
 
-    from snntha.config import CHOICES
+    from snntha.config import CHOICES, TUNED
     from snntha.published import published
 
     numbers = [Column(name, justify="right") for name in ("best", "mean", "sigma")]
     title, caption = "published test accuracy, percent", "5 trials, selected on the test set"
     table = Table("dataset", "mode", *numbers, title=title, caption=caption)
-    for dataset in CHOICES["dataset.name"]:
+    for dataset in TUNED:
         for mode in CHOICES["mode.name"]:
             accuracy = published(dataset, mode)
             table.add_row(dataset, mode, *([f"{value:.2f}" for value in accuracy] if accuracy else ["-"] * 3))

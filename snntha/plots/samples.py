@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from itertools import zip_longest
 
 import numpy as np
 from matplotlib import colormaps
@@ -90,7 +89,7 @@ def samples(runs: Runs, options: Options) -> Figure:
     for part, number, (dataset, inputs) in zip(parts, rows, found.values(), strict=True):
         part.suptitle(f"{dataset.title or dataset.name}: one sample of each class", fontsize=9)
         axes = part.subplots(number, min(len(inputs), IN_A_ROW), squeeze=False).flat
-        for ax, (name, values) in zip_longest(axes, inputs.items(), fillvalue=("", None)):
+        for ax, (name, values) in zip(axes, [*inputs.items(), *[("", None)] * IN_A_ROW], strict=False):
             if values is None:
                 ax.set_axis_off()
             elif values.ndim == 3:

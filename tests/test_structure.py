@@ -14,7 +14,7 @@ REPOSITORY = PACKAGE.parent
 ORDER = (  # each may import what stands before it, and itself
     ("errors", "atomic", "published", "topology", "parallel"),
     ("config",),
-    ("neuron", "threshold", "layers", "binning", "plausible"),
+    ("neuron", "threshold", "layers", "binning", "plausible", "hdf5"),
     ("kernels",),
     ("data",),
     ("runtime",),

@@ -18,7 +18,8 @@ import numpy as np
 
 from snntha.binning import Binning, Recording, bin_events, microseconds
 from snntha.errors import PRINTABLE, UserError
-from snntha.plausible import UNITS_US, Usage, are_whole, check_heaps, is_padded, other_unit, suspicion
+from snntha.hdf5 import read_twice
+from snntha.plausible import UNITS_US, Usage, are_whole, is_padded, other_unit, suspicion
 from snntha.runtime.network import Encoding, Images, Spikes
 
 log = logging.getLogger(__name__)
@@ -145,13 +146,17 @@ def _hdf5(content: bytes) -> list[np.ndarray]:
     """Recordings in the layout of SHD, each (events, 2): seconds and channel."""
     import h5py
 
-    check_heaps(content)
-    with h5py.File(io.BytesIO(content), "r") as file:
-        arrays: Any = file
-        times, units = arrays["spikes/times"], arrays["spikes/units"]
-        if times.shape != units.shape or len(times) > _RECORDINGS or max(times.nbytes, units.nbytes) > _LARGEST:
-            raise ValueError(f"{times.shape} times, {units.shape} units; expected one of each for up to {_RECORDINGS}")
-        times, units = times[()], units[()]
+    def read() -> tuple[Any, Any]:
+        with h5py.File(io.BytesIO(content), "r") as file:
+            arrays: Any = file
+            times, units = arrays["spikes/times"], arrays["spikes/units"]
+            if times.shape != units.shape or len(times) > _RECORDINGS or max(times.nbytes, units.nbytes) > _LARGEST:
+                raise ValueError(
+                    f"{times.shape} times, {units.shape} units; expected one of each, at most {_RECORDINGS}"
+                )
+            return times[()], units[()]
+
+    times, units = read_twice(read, len(content))
     return [np.stack([t.astype(np.float64), u.astype(np.float64)], 1) for t, u in zip(times, units, strict=True)]
 
 

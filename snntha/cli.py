@@ -1,35 +1,33 @@
 """The command `snntha` and its sub-commands, and what their errors mean.
 
-Nothing here imports torch before the work itself starts, so that help, completion and a refused key are immediate.
+Nothing here imports torch before the work itself starts, so that help, completion and a refused key are immediate; and
+nothing imports Hydra but what reads a configuration, so that `snntha predict` answers at once.
 """
 
 import io
 import os
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from datetime import datetime
+from importlib import metadata
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
-from hydra.types import RunMode
-from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
-from rich import print as show
-from rich.table import Column, Table
-
-from snntha import config as configuration
+from snntha import parallel
 from snntha.arguments import COMMANDS, HELP, completions, parse, usage
+from snntha.catalog import folder_words, run_folder
 from snntha.errors import PRINTABLE, UserError, did_you_mean
-from snntha.published import published
-from snntha.search.sweeper import StudySweeper
 
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+    from rich.table import Table
+
+SWEEP = "hydra.sweep.dir="  # of a multirun
 # Hydra's flags for many runs, and for a look without any.
 NOT_ONE_RUN = {"-m", "--multirun", "--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help"}
 
@@ -93,6 +91,8 @@ def call(command: str, words: list[str]) -> None:
     """Carry out a sub-command with its arguments, or print help."""
     if command in ("--help", "-h"):
         print(HELP)
+    elif command in ("--version", "-V"):
+        print(f"snntha {metadata.version('snntha')}")
     elif command in ("-sc", "--shell-completion"):
         complete(words)
     elif command not in COMMANDS:
@@ -102,14 +102,21 @@ def call(command: str, words: list[str]) -> None:
     elif {"--help", "-h"} & set(words):
         print(usage(command))
     elif (shown := resolve_name(COMMANDS[command].function)(**parse(command, words))) is not None:
-        show(shown)
+        if isinstance(shown, str):
+            print(shown)
+        else:
+            from rich import print as show
+
+            show(shown)
 
 
 def explain(error: BaseException | None) -> str | None:
     """What to tell of an error that the user, or the machine's owner, can mend; None of one that is ours."""
     if isinstance(error, UserError):
         text = str(error)
-    elif isinstance(error, HydraException | OmegaConfBaseException):
+    elif isinstance(error, Exception) and _comes_from(error, "hydra", "omegaconf"):
+        from snntha import config as configuration
+
         text = configuration.explain(error)
     elif isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate memory" in str(error)):
         text = "not enough memory: make hparams.batch_size, dataset.time_steps or model.topology smaller"
@@ -120,15 +127,28 @@ def explain(error: BaseException | None) -> str | None:
     return text.translate(PRINTABLE)
 
 
+def _comes_from(error: Exception, *packages: str) -> bool:
+    """Whether one of these defines the error, or what it is a kind of; asked so, none of them has to be imported."""
+    return any(kind.__module__.partition(".")[0] in packages for kind in type(error).__mro__)
+
+
 class _JobFailed(BaseException):
     """Carries a job's error, its cause, past Hydra, which would print the overrides first."""
 
 
 def train(arguments: list[str]) -> None:
     """Hand the arguments to Hydra, which composes the configuration and calls the job, once or (`-m`) several times."""
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.core.plugins import Plugins
+    from hydra.types import RunMode
+
+    from snntha import config as configuration
+    from snntha.search.sweeper import StudySweeper
+
     command_line = sys.argv
 
-    def job(cfg: DictConfig) -> Any:
+    def job(cfg: "DictConfig") -> Any:
         configuration.register()  # a launcher may have brought the job into a process of its own
         sys.argv = command_line  # what the run's record shows
         try:
@@ -141,6 +161,10 @@ def train(arguments: list[str]) -> None:
             print(f"snntha train: {message}", file=sys.stderr)
             raise UserError("some of the jobs failed") from error  # Hydra raises it when the others have ended
 
+    help_wanted = bool({"--help", "-h"} & set(arguments))
+    if help_wanted and (asked := [word for word in arguments if "=" not in word and not word.startswith("-")]):
+        print(configuration.meaning(asked, [word for word in arguments if "=" in word]))
+        return
     configuration.register()
     Plugins.instance().register(StudySweeper)
     keys = {argument.partition("=")[0] for argument in arguments}
@@ -151,17 +175,36 @@ def train(arguments: list[str]) -> None:
         if argument.startswith("hparams=") and argument.endswith(".yaml"):  # a file, such as a search's best.yaml
             path = Path(argument.removeprefix("hparams=")).expanduser()
             arguments[place] = f"hparams={configuration.add_hparams(path)}"
+        elif argument.startswith("resume=") and (text := argument.removeprefix("resume=")):
+            arguments[place] = f"resume={run_folder(text)}"
     arguments = configuration.as_texts(arguments, several)
+    if parallel.processes() > 1 and (several or "search" in keys):
+        raise UserError("torchrun trains one run with several processes: leave out -m and search, or torchrun")
+    sweep = next((word.partition("=")[2] for word in arguments if word.startswith(SWEEP)), None)
+    if several and sweep is None:  # named here, so that its jobs can be found when they have ended
+        sweep = f"outputs/multirun/{datetime.now():%Y-%m-%d_%H-%M-%S}"
+        arguments.append(SWEEP + sweep)
     if {"search", "resume"} <= keys:
         raise UserError("resume= is for a single run: a search goes on where it stopped by its own command alone")
     multirun = ["-m"] if "search" in keys and not NOT_ONE_RUN & keys else []
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra shall raise its errors, not print them: main() does
     sys.argv = [command_line[0], *arguments, *multirun]
-    hydra.main(config_path=str(configuration.conf_folder()), config_name="train")(job)()
+    try:
+        hydra.main(config_path=str(configuration.conf_folder()), config_name="train")(job)()
+    finally:
+        if several and sweep:
+            from snntha.jobs import print_jobs
+
+            print_jobs(Path(sweep))
 
 
-def _run(cfg: DictConfig) -> Any:
+def _run(cfg: "DictConfig") -> Any:
     """What Hydra hands to the sweeper: a run's score, or what became of a trial of a search."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from snntha import config as configuration
+
     if cfg.search is not None:
         from snntha.search.trial_job import run_trial
 
@@ -180,13 +223,26 @@ def _run(cfg: DictConfig) -> Any:
                 f"resume={folder} is trial {before.search.trial} of a search: start the search's command again, "
                 f"or train with hparams=best.yaml of its folder"
             )
-        config = configuration.override(before, [text for text in typed if not text.startswith("resume=")])
+        changes = [text for text in typed if not text.startswith("resume=")]
+        config = configuration.override(before, changes)
+        longer = {"epochs", "patience", "trials"} & {text.partition("=")[0] for text in changes}
+        from snntha.folder import RunFolder
+
+        if not longer and RunFolder(folder).state == "finished":
+            eval_it = shlex.join(["snntha", "eval", f"run={folder}"])
+            print(f"{folder} is finished: there is nothing to go on with; look at it with: {eval_it}")
+            print("to train it for longer, raise epochs=, patience= or trials=; for another run leave out resume=")
+            return None
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        from snntha.jobs import note_job
+
+        note_job(HydraConfig.get().sweep.dir, config.output_dir, typed)
 
     from snntha import layers
     from snntha.data.encoding import is_images
     from snntha.kernels.cpu.ahead import Compilation
 
-    compiling = config.backend != "reference" and config.device != "cuda"
+    compiling = config.backend in ("auto", "numba") and config.device != "cuda" and parallel.rank() == 0
     compilation = Compilation(layers.resolve(config), images=is_images(config.dataset))
     with compilation if compiling else nullcontext():  # PyTorch is imported meanwhile, which takes half as long
         from snntha.closing import train_and_show
@@ -194,8 +250,9 @@ def _run(cfg: DictConfig) -> Any:
         return train_and_show(config, resume=folder, compilation=compilation)
 
 
-def data_table(dataset: str | None, root: str | None) -> Table:
+def data_table(dataset: str | None, root: str | None) -> "Table":
     """Which data sets are present, looked for in `root` instead of where the configuration says."""
+    from snntha import config as configuration
     from snntha.data import status_table
 
     names = [dataset] if dataset else configuration.READY
@@ -203,13 +260,18 @@ def data_table(dataset: str | None, root: str | None) -> Table:
     return status_table([configuration.compose([f"dataset={name}", *roots]).dataset for name in names])
 
 
-def published_table() -> Table:
+def published_table() -> "Table":
     """Data sets x modes; a row is also the two choices that `snntha train` needs."""
+    from rich.table import Column, Table
+
+    from snntha.config import CHOICES, TUNED
+    from snntha.published import published
+
     numbers = [Column(name, justify="right") for name in ("best", "mean", "sigma")]
     title, caption = "published test accuracy, percent", "5 trials, selected on the test set"
     table = Table("dataset", "mode", *numbers, title=title, caption=caption)
-    for dataset in configuration.TUNED:
-        for mode in configuration.CHOICES["mode.name"]:
+    for dataset in TUNED:
+        for mode in CHOICES["mode.name"]:
             accuracy = published(dataset, mode)
             table.add_row(dataset, mode, *([f"{value:.2f}" for value in accuracy] if accuracy else ["-"] * 3))
         table.add_section()
@@ -227,6 +289,8 @@ def complete(arguments: list[str]) -> None:
         train(["-sc", *arguments])
     elif len(words) < 2 or (len(words) == 2 and not line.endswith(" ")):
         print("\n".join(name for name in COMMANDS if name.startswith("".join(words[1:]))))
+    elif words[1] == "train" and words[-1].startswith("resume=") and not line.endswith(" "):
+        print("\n".join(f"resume={word}" for word in folder_words(words[-1].removeprefix("resume="))))
     elif words[1] == "train":
         os.environ["COMP_LINE"] = re.sub(r"^\s*(\S+)\s+train", r"\1", line)
         train(["-sc", *arguments])

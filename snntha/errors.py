@@ -23,6 +23,10 @@ class Damaged(Missing):
         super().__init__(f"{path} is damaged: {' '.join(reason.split())}")
 
 
+class NotInstalled(UserError):
+    """A package or program that only this command needs; says how to get it."""
+
+
 class ConfigError(UserError):
     """A configuration that cannot run: names the key, its value and what is allowed."""
 
@@ -36,3 +40,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def expected(word: str, allowed: Iterable[str]) -> str:
     """What was expected in place of a word that is not allowed, and which of it may have been meant."""
     return f"expected {' | '.join(allowed)}{did_you_mean(word, allowed)}"
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """`1 seed`, `2 seeds`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

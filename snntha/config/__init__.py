@@ -17,6 +17,7 @@ from snntha.config.compose import (
     register,
 )
 from snntha.config.files import differing, flatten, nested, read_recorded, to_yaml, tuned
+from snntha.config.meaning import meaning
 from snntha.config.opened import open_numbers
 from snntha.config.rules import CHOICES, OPEN, READY, TUNED
 from snntha.config.schema import Config

@@ -166,9 +166,9 @@ def override(config: Config, overrides: Sequence[str]) -> Config:
     return changed(config, overrides)
 
 
-def located(config: Config, root: str | None, target: str | None) -> Config:
+def located(config: Config, root: str | None, own_class: str | None) -> Config:
     """A run's configuration with its data where they lie now, and the class of the user's own data."""
-    given = {"dataset.root": root, "dataset._target_": target}
+    given = {"dataset.root": root, "dataset._target_": own_class}
     return override(config, [f"{key}={value}" for key, value in given.items() if value is not None])
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from snntha.config.files import REPLACED, check_switch
 from snntha.config.opened import is_open, open_numbers
 from snntha.config.schema import Config
-from snntha.errors import ConfigError, expected
+from snntha.errors import ConfigError, counted, expected
 from snntha.topology import parse
 
 TUNED = ("digits", "mnist", "fashion_mnist", "dvs_gesture", "shd", "temporal_coding")  # with sets of hyperparameters
@@ -20,9 +20,11 @@ OPEN = ("folder", "torchvision", "tonic", "own")  # data that describe themselve
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "device": ("auto", "cpu", "cuda"),
-    "backend": ("auto", "reference", "numba"),
+    "backend": ("auto", "reference", "numba", "triton"),
+    "precision": ("float32", "bf16"),
+    "batch_statistics": ("shared", "own"),
     "selection": ("validation", "test"),
-    "logger": ("none", "tensorboard"),
+    "logger": ("none", "tensorboard", "mlflow", "wandb"),
     "dataset.name": (*READY, *OPEN),
     "dataset.window": ("full", "first_T_ms"),
     "mode.name": ("flt32", "bsnn_theta1", "bsnn", "annealed"),
@@ -173,20 +175,16 @@ def _layers(config: Config) -> Iterator[str]:
         values = attrgetter(key)(hparams)
         if len(values) != number:
             yield (
-                f"hparams.{key}={values} has {_count(len(values), 'entry', 'entries')}, but model.topology={topology} "
-                f"has {_count(number, f'{kind} layer', f'{kind} layers')}: pass one entry per {kind} layer"
+                f"hparams.{key}={values} has {counted(len(values), 'entry', 'entries')}, but model.topology={topology} "
+                f"has {counted(number, f'{kind} layer', f'{kind} layers')}: pass one entry per {kind} layer"
             )
     if layers[-1].neurons != config.dataset.classes:
         yield (
-            f"model.topology={topology} ends with {_count(layers[-1].neurons, 'neuron', 'neurons')}, "
+            f"model.topology={topology} ends with {counted(layers[-1].neurons, 'neuron', 'neurons')}, "
             f"but dataset={config.dataset.name} needs {config.dataset.classes}"
         )
     if hparams.batch_norm and dense == len(layers):
         yield f"hparams.batch_norm=true needs a convolution, but model.topology={topology} has none: pass false"
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
 
 
 def _numbers(config: Config) -> Iterator[str]:

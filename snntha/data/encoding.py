@@ -1,7 +1,7 @@
 """How a sample of a data set becomes the network's input: what an exported network carries with it."""
 
+from snntha.binning import Binning
 from snntha.config.schema import Dataset
-from snntha.data.binning import Binning
 from snntha.runtime.network import Encoding
 
 _ENGLISH = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

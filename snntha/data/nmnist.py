@@ -6,8 +6,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from snntha.binning import Recording
 from snntha.config.schema import Dataset
-from snntha.data.binning import Recording
 from snntha.data.files import Archive, DataError, FoundFiles, look_for, recordings
 
 SIDE = 34

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from snntha.binning import Recording
 from snntha.config.schema import Dataset
-from snntha.data.binning import Recording
 from snntha.data.encoding import encoding
 from snntha.data.files import DataError
 from snntha.data.idx import Images

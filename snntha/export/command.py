@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from snntha import config as configuration
 from snntha import data as datasets
@@ -28,12 +27,13 @@ def run_command(
     output: Path | None,
     quantize: str | None,
     golden: int,
-    profile: nir.Profile,
+    profile: str,
+    target: str,
     strict: Strictness | None,
     checkpoint: str,
     trial: int,
     root: str | None,
-    target: str | None,
+    own_class: str | None,
 ) -> None:
     """Write the file, and say what it holds.
 
@@ -45,24 +45,24 @@ def run_command(
     network = replace(freeze(folder, trial, checkpoint), quantize=quantize)
     if strict is not None:
         require(network, strict)
+    reader = target if profile == "portable" else None
     if output is None:
-        name = "_".join(filter(None, (network.trained["dataset"], network.trained["mode"], quantize)))
+        about = (quantize, (reader or profile) if form == "nir" else None)
+        name = "_".join(filter(None, (network.trained["dataset"], network.trained["mode"], *about)))
         output = folder / "exports" / f"{name}{_SUFFIX[form]}"
     if form == "packed":
         size = _write(output, packed.to_bytes(network))
         print(f"{output}: {describe(network, size)}; {how_strict(network)}")
         if golden and output.is_file():  # no device or pipe
-            _write_golden(folder, trial, checkpoint, output, golden, root, target)
+            _write_golden(folder, trial, checkpoint, output, golden, root, own_class)
     elif form in ("nir", "onnx") and quantize:
         raise UserError(f"quantize={quantize}: format={form} holds float32; leave it out")
     elif form == "onnx":
         size = _write(output, onnx.build(network).SerializeToString())
         print(f"{output}: {size:,} bytes, ONNX, one time step")
     elif form == "nir":
-        with TemporaryDirectory() as temporary:
-            nir.write(network, profile, graph := Path(temporary, "network.nir"))
-            size = _write(output, graph.read_bytes())
-        print(f"{output}: {size:,} bytes, NIR, profile {profile}")
+        size = _write(output, nir.to_bytes(network, reader))
+        print(f"{output}: {size:,} bytes, NIR, {reader or profile}")
     else:
         text = c.source(network)
         _write(output, text.encode())
@@ -95,20 +95,20 @@ def describe(network: FrozenNetwork, size: int) -> str:
     )
 
 
-def open_test_set(folder: Path, root: str | None, target: str | None) -> Split | None:
+def open_test_set(folder: Path, root: str | None, own_class: str | None) -> Split | None:
     """The test set of a run, as training evaluates it; raises UserError where it is not there or another one."""
     record = RunFolder(folder)
-    config = configuration.located(record.load_config(), root, target)
+    config = configuration.located(record.load_config(), root, own_class)
     data = datasets.load(config.dataset, selection=config.selection, seed=config.seed)
     record.check_data(data.fingerprint)
     return data.test
 
 
 def _write_golden(
-    folder: Path, trial: int, checkpoint: str, output: Path, samples: int, root: str | None, target: str | None
+    folder: Path, trial: int, checkpoint: str, output: Path, samples: int, root: str | None, own_class: str | None
 ) -> None:
     try:
-        split = open_test_set(folder, root, target)
+        split = open_test_set(folder, root, own_class)
     except UserError as error:
         print(f"no golden inputs for snntha verify: {error}")
         return

@@ -5,18 +5,18 @@ from typing import Literal
 import numpy as np
 
 from snntha.errors import UserError
-from snntha.runtime.integer import representable
+from snntha.runtime.integer import BITS, SHIFTS, representable
 from snntha.runtime.network import FrozenNetwork
 
 Strictness = Literal["weights", "thresholds", "multiplier_free"]
-_SHIFT_BITS = 16
 
 
 def breaches(network: FrozenNetwork) -> dict[Strictness, list[str]]:
     """What breaks each property; an empty list where the network has it.
 
     weights: every weight is +1 or -1. thresholds: BatchNorm folds into one threshold a layer, which it does if its
-    scales differ in sign alone. multiplier_free: no float scale is left, and beta is 1 minus at most two powers of two.
+    scales differ in sign alone. multiplier_free: no float scale is left, and beta is 1 minus at most
+    SHIFTS powers of two.
     """
     found: dict[Strictness, list[str]] = {"weights": [], "thresholds": [], "multiplier_free": []}
     for number, layer in enumerate(network.layers, start=1):
@@ -27,8 +27,10 @@ def breaches(network: FrozenNetwork) -> dict[Strictness, list[str]]:
             found["thresholds"].append(f"{name} has BatchNorm scales that need a threshold for each channel")
         if not layer.binary or layer.scale_C is not None:
             found["multiplier_free"].append(f"{name} multiplies by float {'scales' if layer.binary else 'weights'}")
-        if np.float32(representable(_SHIFT_BITS, float(layer.beta)).beta) != layer.beta:
-            found["multiplier_free"].append(f"{name} has beta {layer.beta:g}, which is no sum of two shifts")
+        if np.float32(representable(BITS["int16"], float(layer.beta)).beta) != layer.beta:
+            found["multiplier_free"].append(
+                f"{name} has beta {layer.beta:g}, which is not 1 minus {SHIFTS} powers of two"
+            )
     return found
 
 

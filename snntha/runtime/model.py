@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from snntha import models
 from snntha.errors import UserError
 from snntha.runtime import packed, plain
 from snntha.runtime.inputs import as_array, to_batches
 from snntha.runtime.network import FrozenNetwork, Images, Spikes
 
-AT_ONCE = 64  # samples that are run together
-_FEW = 4  # samples up to which compiled kernels are not worth their loading
+FEW = 4  # samples up to which compiled kernels are not worth their loading
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Model:
     def _uses_kernels(self, inputs: Images | Spikes) -> bool:
         """Few samples are sooner done in numpy; float weights need the kernels' order of additions."""
         binary = all(layer.binary for layer in self.network.layers)
-        return self.network.quantize is None and (inputs.batch > _FEW or not binary)
+        return self.network.quantize is None and (inputs.batch > FEW or not binary)
 
     def _kernels(self) -> Any:
         if self._compiled is None:
@@ -119,7 +119,7 @@ class Model:
 class Stream:
     """Feeds the network step by step. Events come in order of time; a step runs when a later one has begun.
 
-    The first event begins the first step, as `data.binning` counts, and events after the last step are dropped.
+    The first event begins the first step, as `snntha.binning` counts, and events after the last step are dropped.
     """
 
     def __init__(self, model: Model):
@@ -184,5 +184,5 @@ def answer(count_N: np.ndarray, network: FrozenNetwork, steps: int | None = None
 
 
 def load(path: str | Path) -> Model:
-    """The model in a packed file; raises UserError where it is none, or damaged."""
-    return Model(packed.read(Path(path)))
+    """The model in a packed file, or the one of this name that comes with snntha; raises UserError where it is none."""
+    return Model(packed.read(models.path_of(Path(path))))

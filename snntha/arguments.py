@@ -10,8 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snntha.catalog import OUTPUTS, folder_words, run_folder
 from snntha.errors import UserError, did_you_mean, expected
+
+
+def run_folder(text: str) -> Path:
+    """The folder that a run's name means, `catalog.run_folder`."""
+    from snntha.catalog import run_folder as named  # brings Hydra, which takes longer than a prediction
+
+    return named(text)
 
 
 @dataclass
@@ -36,6 +42,9 @@ class Argument:
         self.is_positional = self.name.isupper()
         self.is_switch = self.form.startswith("--") and not hint
 
+    def kind_in_words(self) -> str:
+        return "a whole number" if self.kind is int else "a number"
+
     @property
     def choices(self) -> tuple[str, ...]:
         """What is allowed; empty: anything of its kind."""
@@ -44,9 +53,6 @@ class Argument:
         from snntha.config import CHOICES  # brings Hydra, which takes longer than a prediction
 
         return CHOICES[self.as_key]
-
-    def kind_in_words(self) -> str:
-        return "a whole number" if self.kind is int else "a number"
 
     def read(self, text: str) -> Any:
         """The value of a text; raises UserError with what was expected. No text is as good as no argument."""
@@ -81,6 +87,7 @@ class Command:
 
 
 WIDTH, MOST_OF_FORM = 80, 32  # characters of a line of help, and of an argument's form beside what it is
+OUTPUTS = Path("outputs")  # where runs lie
 _ROOT = Argument("dataset.root=FOLDER", "where the data lie, if not where the configuration says")
 _TARGET = Argument(
     "dataset._target_=MODULE:CLASS", "of your own data: no run's folder is trusted with it", key="own_class"
@@ -102,8 +109,8 @@ COMMANDS = {
             _CHECKPOINT,
             _SEED,
             _ROOT,
-            _TARGET,
             Argument("--json", "one JSON object instead of tables", bool, False, "as_json"),
+            _TARGET,
         ),
     ),
     "compare": Command(
@@ -357,6 +364,8 @@ def parse(name: str, words: Sequence[str]) -> dict[str, Any]:
 
 def completions(name: str, word: str) -> list[str]:
     """What the beginning of a sub-command's argument may become: its keys, and the choices of one."""
+    from snntha.catalog import folder_words
+
     found = []
     for argument in COMMANDS[name].arguments:
         key = argument.name if argument.is_switch else f"{argument.name}="

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 from snntha import parallel
 from snntha.arguments import COMMANDS, HELP, completions, parse, usage
-from snntha.catalog import folder_words, run_folder
 from snntha.errors import PRINTABLE, UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -102,12 +101,9 @@ def call(command: str, words: list[str]) -> None:
     elif {"--help", "-h"} & set(words):
         print(usage(command))
     elif (shown := resolve_name(COMMANDS[command].function)(**parse(command, words))) is not None:
-        if isinstance(shown, str):
-            print(shown)
-        else:
-            from rich import print as show
+        from rich import print as show
 
-            show(shown)
+        print(shown) if isinstance(shown, str) else show(shown)
 
 
 def explain(error: BaseException | None) -> str | None:
@@ -144,6 +140,8 @@ def train(arguments: list[str]) -> None:
     from hydra.types import RunMode
 
     from snntha import config as configuration
+    from snntha.catalog import run_folder
+    from snntha.jobs import print_jobs
     from snntha.search.sweeper import StudySweeper
 
     command_line = sys.argv
@@ -178,12 +176,12 @@ def train(arguments: list[str]) -> None:
         elif argument.startswith("resume=") and (text := argument.removeprefix("resume=")):
             arguments[place] = f"resume={run_folder(text)}"
     arguments = configuration.as_texts(arguments, several)
-    if parallel.processes() > 1 and (several or "search" in keys):
-        raise UserError("torchrun trains one run with several processes: leave out -m and search, or torchrun")
     sweep = next((word.partition("=")[2] for word in arguments if word.startswith(SWEEP)), None)
     if several and sweep is None:  # named here, so that its jobs can be found when they have ended
         sweep = f"outputs/multirun/{datetime.now():%Y-%m-%d_%H-%M-%S}"
         arguments.append(SWEEP + sweep)
+    if parallel.processes() > 1 and (several or "search" in keys):
+        raise UserError("torchrun trains one run with several processes: leave out -m and search, or torchrun")
     if {"search", "resume"} <= keys:
         raise UserError("resume= is for a single run: a search goes on where it stopped by its own command alone")
     multirun = ["-m"] if "search" in keys and not NOT_ONE_RUN & keys else []
@@ -193,8 +191,6 @@ def train(arguments: list[str]) -> None:
         hydra.main(config_path=str(configuration.conf_folder()), config_name="train")(job)()
     finally:
         if several and sweep:
-            from snntha.jobs import print_jobs
-
             print_jobs(Path(sweep))
 
 
@@ -204,6 +200,8 @@ def _run(cfg: "DictConfig") -> Any:
     from hydra.types import RunMode
 
     from snntha import config as configuration
+    from snntha.folder import RunFolder
+    from snntha.jobs import note_job
 
     if cfg.search is not None:
         from snntha.search.trial_job import run_trial
@@ -226,16 +224,12 @@ def _run(cfg: "DictConfig") -> Any:
         changes = [text for text in typed if not text.startswith("resume=")]
         config = configuration.override(before, changes)
         longer = {"epochs", "patience", "trials"} & {text.partition("=")[0] for text in changes}
-        from snntha.folder import RunFolder
-
         if not longer and RunFolder(folder).state == "finished":
             eval_it = shlex.join(["snntha", "eval", f"run={folder}"])
             print(f"{folder} is finished: there is nothing to go on with; look at it with: {eval_it}")
             print("to train it for longer, raise epochs=, patience= or trials=; for another run leave out resume=")
             return None
     if HydraConfig.get().mode == RunMode.MULTIRUN:
-        from snntha.jobs import note_job
-
         note_job(HydraConfig.get().sweep.dir, config.output_dir, typed)
 
     from snntha import layers
@@ -283,6 +277,8 @@ def complete(arguments: list[str]) -> None:
 
     The sub-command is completed here; after `train`, Hydra answers as if that word were not there.
     """
+    from snntha.catalog import folder_words
+
     line = os.environ.get("COMP_LINE", "")
     words = line.split()
     if not arguments or not arguments[0].startswith("query="):

@@ -3,7 +3,7 @@
 import json
 import shlex
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -114,8 +114,9 @@ def run(
                 compilation.wait()
             parallel.of_first()  # the others find what the first has compiled
             seed_record = record.seed(number)
-            settings = {**asdict(config), "seed": seed}
-            seed_record.log = open_log(config.logger, seed_record.folder, settings) if writes else None
+            if writes:
+                settings = {**asdict(config), "seed": seed}
+                seed_record.log = open_log(config.logger, seed_record.folder, settings)
             scores = [entry["best_score"] for entry in seeds if "best_score" in entry]
 
             def on_epoch(progress: Progress, scores: list[float] = scores) -> None:
@@ -269,8 +270,8 @@ def _class_accuracy(confusion: torch.Tensor) -> list[float | None]:
     return [100 * right / samples if samples else None for right, samples in pairs]
 
 
-def _by_class(found: Evaluation, names: tuple[str, ...]) -> list[Columns]:
-    """The accuracy of each class with samples, and for what it is taken most often, as many as the terminal is wide."""
+def _by_class(found: Evaluation, names: Sequence[str]) -> list[Columns]:
+    """The accuracy of each class with samples, and for what it is taken most often, side by side in the terminal."""
     if found.confusion is None:
         return []
     cells, width = [], max(map(len, names))
@@ -302,8 +303,9 @@ def on_cpu(config: Config) -> Config:
 def _headline(config: Config, data: Data, device: torch.device, backend: str) -> str:
     splits = {"training": data.train, "validation": data.validation, "test": data.test}
     sizes = ", ".join(f"{len(split)} {name}" for name, split in splits.items() if split)
+    title = config.dataset.title or config.dataset.name
     return (
-        f"{config.dataset.title or config.dataset.name} {config.mode.name}: {config.model.topology}, {sizes} samples, "
+        f"{title} {config.mode.name}: {config.model.topology}, {sizes} samples, "
         f"selection on {data.selected_on}, {device.type} ({backend} kernels, "
         f"{counted(torch.get_num_threads(), 'thread')}"
         f"{f', {parallel.processes()} processes' * (parallel.processes() > 1)})"

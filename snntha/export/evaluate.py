@@ -24,8 +24,8 @@ def run_command(
     checkpoint: str,
     trial: int,
     root: str | None,
-    own_class: str | None,
     as_json: bool,
+    own_class: str | None,
 ) -> Group | str:
     """The accuracy on the test set, with what the layers do, in words or as one JSON object.
 

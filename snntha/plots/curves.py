@@ -44,13 +44,15 @@ def curves(runs: Runs, options: Options) -> Figure:
         selection = run.config.selection if run.has_classes else "evaluation"
         steps, epochs = run.config.dataset.test_time_steps, max((seed.column("epoch") for seed in run.seeds), key=len)
         for part, name, style in (("train", "training", "-"), ("validation", selection, "--")):
+            key = Line2D([], [], color=GREY, ls=style)
             if part == "validation" and steps not in (None, run.config.dataset.time_steps):  # the loss grows with them
                 runs.notes.append(f"{run.folder}: loss of {steps} validation steps, not drawn beside that of training")
             else:
                 _draw(panels["loss"], epochs, run.curves(f"{part}_loss"), ls=style, color=run.colour)
+                legend.setdefault(name, key)
             if run.has_classes:
                 _draw(panels["accuracy (%)"], epochs, run.curves(f"{part}_accuracy"), ls=style, color=run.colour)
-            legend.setdefault(name, Line2D([], [], color=GREY, ls=style))
+                legend.setdefault(name, key)
     for run in annealed:
         last = len(run.layers) - 1
         for layer in [last] if several else range(last + 1):

@@ -67,8 +67,10 @@ function overlay() {
     layout = { ...layout, xaxis: own.xaxis, yaxis: own.yaxis };
     const color = COLOURS[place % COLOURS.length];
     for (const trace of shown) {
-      const name = shown.length > 1 ? `${box.parentElement.textContent.trim()}, ${trace.name}` : box.parentElement.textContent.trim();
-      traces.push({ ...trace, name: name.replace(/</g, "&lt;"), legendgroup: name, line: { color, dash: trace.line.dash } });
+      const several = shown.length > 1;
+      const name = box.parentElement.textContent.trim() + (several ? `, ${trace.name}` : "");
+      const line = { color, dash: several ? trace.line.dash : "solid" };
+      traces.push({ ...trace, name: name.replace(/</g, "&lt;"), legendgroup: name, line });
     }
   }
   Plotly.react(chosen, traces, layout, { responsive: true, displayModeBar: false });

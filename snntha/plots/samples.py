@@ -114,9 +114,11 @@ def _of_every_class(run: ShownRun) -> dict[str, np.ndarray]:
 
 
 def _draw_picture(ax: Axes, values_CHW: np.ndarray) -> None:
-    """Grey values; of a camera's two polarities the second minus the first."""
+    """Grey values, or three colours; of a camera's two polarities the second minus the first."""
     if len(values_CHW) == 1:
         ax.imshow(values_CHW[0], cmap="gray_r", vmin=0)
+    elif len(values_CHW) == 3:
+        ax.imshow(values_CHW.transpose(1, 2, 0))
     else:
         signed_HW = values_CHW[-1] - values_CHW[0]
         bound = float(np.percentile(np.abs(signed_HW), 99.5)) or 1.0

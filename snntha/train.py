@@ -76,19 +76,21 @@ def train_step(
     loss, result = forward(network, batch, progress.thresholds, progress.iteration)
     loss.backward()
 
-    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
-    norm = nn.utils.get_total_norm(gradients)
-    if not (torch.isfinite(loss) and torch.isfinite(norm)):
+    clipped = network.clipped()
+    norm = nn.utils.get_total_norm([parameter.grad for parameter in clipped if parameter.grad is not None])
+    others = [parameter.grad for parameter in network.timing() if parameter.grad is not None]
+    if not (torch.isfinite(loss) and torch.isfinite(norm) and all(grad.isfinite().all() for grad in others)):
         raise _failed(network, batch, progress)
     if config.hparams.grad_clip is not None:
-        nn.utils.clip_grads_with_norm_(network.parameters(), config.hparams.grad_clip, norm)
+        nn.utils.clip_grads_with_norm_(clipped, config.hparams.grad_clip, norm)
 
     for group in optimizer.param_groups:
         group["lr"] = optimizers.learning_rate(config.optimizer.lr, progress.iteration, half_period)
     clip = config.hparams.weight_clip
     if clip is not None and config.fidelity.weight_clip == "all_before_step":
-        _clamp(list(network.parameters()), clip)
+        _clamp(network.clipped(), clip)
     optimizer.step()
+    network.keep_in_range()
     if clip is not None and config.fidelity.weight_clip == "weights_after_step":
         _clamp(network.latent_weights(), clip)
 

@@ -72,6 +72,7 @@ class Case:
     dropout: float = 0.0
     neuron: Neuron = NEURON
     bias: bool = True
+    delay: int = 0  # the longest, in every dense layer that receives spikes
 
     def inputs(self) -> Events | Static:
         if self.static:
@@ -84,7 +85,7 @@ class Case:
         generator = torch.Generator().manual_seed(2)
         layers, shape = [], self.input_shape
         for number, size in enumerate(self.topology):
-            bias = norm = drop = None
+            bias = norm = drop = delay = None
             kernel, pool = 0, 1
             if isinstance(size, tuple):
                 channels, kernel, pool = size
@@ -98,6 +99,9 @@ class Case:
                     bias = (torch.rand(size, generator=generator) - 0.3).requires_grad_()
                 if self.dropout and self.training:
                     drop = Dropout(self.dropout, key=0xC0FFEE11 * (number + 1) & 0xFFFFFFFF)
+                if self.delay and not (self.static and number == 0):
+                    steps = torch.rand(weight.shape[1], generator=generator) * self.delay
+                    delay = steps.round().requires_grad_()
                 out_shape = (size,)
             weight = torch.where(weight >= 0, 1.0, -1.0) if self.binary else (weight * 8).round() / 8
             weight.requires_grad_()
@@ -116,7 +120,7 @@ class Case:
                 clamped=True,
                 threshold=Annealing(self.neuron.threshold, 0.0, 0.0),
             )
-            layers.append(Layer(spec, weight, bias, norm, drop, self.neuron))
+            layers.append(Layer(spec, weight, bias, norm, drop, self.neuron, delay))
             shape = out_shape
         return layers
 
@@ -147,6 +151,8 @@ def run(backend: Backend, case: Case, *, membrane_loss: bool = True) -> Outcome:
         gradients[f"weight {number}"] = layer.weight.grad
         if layer.bias_N is not None:
             gradients[f"bias {number}"] = layer.bias_N.grad
+        if layer.delay_I is not None:
+            gradients[f"delay {number}"] = layer.delay_I.grad
         if layer.batch_norm is not None:
             gradients[f"scale {number}"] = layer.batch_norm.scale_C.grad
             gradients[f"shift {number}"] = layer.batch_norm.shift_C.grad
@@ -205,6 +211,13 @@ CASES = {
     "silent-conv": replace(CONV, density=0.0),
     "saturated": replace(DENSE, density=1.0, double=0.0),
     "long-rows": Case((300,), (65, 3), density=0.9),
+    "delays": replace(DENSE, delay=5),
+    "delays-three": Case((30,), (70, 130, 5), dropout=0.2, delay=3),
+    "delays-on-conv": replace(CONV, delay=4),
+    "delays-static": replace(STATIC, topology=((5, 3, 2), 70, 11), delay=4),
+    "delays-past-the-end": replace(DENSE, delay=60, density=0.5),
+    "delays-one-step": replace(DENSE, delay=2, time_steps=1),
+    "delays-silent": replace(DENSE, delay=2, density=0.0),
 }
 
 

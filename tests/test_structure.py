@@ -18,7 +18,7 @@ ORDER = (  # each may import what stands before it, and itself
     ("kernels",),
     ("data",),
     ("runtime",),
-    ("binarize", "network"),
+    ("binarize", "delays", "network"),
     ("loss", "optimizer", "diagnostics", "progress", "train", "snntorch_loop"),
     ("logger", "folder", "records"),
     ("display", "compiled", "run"),

@@ -77,6 +77,8 @@ class Hparams:
     slope: float = MISSING
     batch_size: int = MISSING
     dropout: list[float] = field(default_factory=list)  # one per dense layer, input to output; empty: none
+    delays: list[int] = field(default_factory=list)  # largest, in steps; one per dense layer; empty or 0: none
+    delays_trainable: bool = True  # false: they stay as drawn
     batch_norm: bool = False
     grad_clip: float | None = None  # global norm
     weight_clip: float | None = None

@@ -90,6 +90,8 @@ def run_layers(
             current_BX = static_current(inputs, layer, synapse)
             currents_TBX = current_BX.expand(inputs.time_steps, *current_BX.shape)
         else:
+            if layer.delay_I is not None:
+                spikes_TBX = reference.delayed(spikes_TBX, layer.delay_I)
             currents_TBX = _normalised(synapse(spikes_TBX, layer), layer.batch_norm)
         spikes_TBX, membrane_TBX = scan(currents_TBX, layer.neuron, layer.dropout)
         records.append(

@@ -1,6 +1,6 @@
 """The definition: plain PyTorch, a loop over time steps, gradients by autograd.
 
-A layer is `synapse`, `batch_norm` where it has one, then `scan`. Every faster kernel takes the same arguments as the
+A layer is `delayed` where it has delays, `synapse`, `batch_norm` where it has one, then `scan`. Every faster kernel takes the same arguments as the
 function of the same name here and must agree with it: bit for bit in the spikes of binary layers, within float rounding
 in gradients.
 """
@@ -28,6 +28,40 @@ def dense(events: Events, device: torch.device | None = None) -> Tensor:
         return counts.view(events.time_steps, events.batch, -1)
     channels, height, width = events.shape
     return counts.view(events.time_steps, events.batch, height, width, channels).permute(0, 1, 4, 2, 3)
+
+
+def delayed(spikes_TBX: Tensor, delay_I: Tensor) -> Tensor:
+    """Spikes as they arrive, (T, B, I): those of input i round(delay_I[i]) steps later, none after the last step.
+
+    The gradient of a delay is that of moving each arrival by a step, a central difference of what the loss says of a
+    spike at the steps around it: dL/dd_i = sum over t, b of z_{t,b,i} (e_{t+1,b,i} - e_{t-1,b,i}) / 2, with the arrived
+    spikes z and e = dL/dz, 0 outside the window. It is SLAYER's dL/dd = -sum e dz/dt (Shrestha and Orchard, 2018,
+    Eq. 15), summed by parts.
+    """
+    return _Delay.apply(spikes_TBX.flatten(2), delay_I)
+
+
+class _Delay(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, spikes_TBI: Tensor, delay_I: Tensor) -> Tensor:
+        arrived_TBI = _moved(spikes_TBI, -delay_I)
+        ctx.save_for_backward(arrived_TBI, delay_I)
+        return arrived_TBI
+
+    @staticmethod
+    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor, Tensor]:
+        arrived_TBI, delay_I = ctx.saved_tensors
+        padded = F.pad(grad_outputs[0], (0, 0, 0, 0, 1, 1))
+        return _moved(grad_outputs[0], delay_I), (arrived_TBI * (padded[2:] - padded[:-2]) / 2).sum((0, 1))
+
+
+def _moved(values_TBI: Tensor, ahead_I: Tensor) -> Tensor:
+    """values[t + ahead] at t, 0 where that is outside."""
+    steps = len(values_TBI)
+    source_TI = torch.arange(steps, device=ahead_I.device)[:, None] + ahead_I.round().long()
+    inside_TI = (source_TI >= 0) & (source_TI < steps)
+    source_TBI = source_TI.clamp(0, steps - 1)[:, None].expand(values_TBI.shape)
+    return values_TBI.gather(0, source_TBI) * inside_TI[:, None]
 
 
 def synapse(spikes_TBX: Tensor, layer: Layer) -> Tensor:

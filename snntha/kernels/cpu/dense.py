@@ -198,6 +198,7 @@ class DenseLayer:
         neurons, inputs = weight_NI.shape
         self.neurons = neurons
         self.number = number
+        self.keeps_currents = number > 0  # their gradients, for the layer below
         self.order_I = channels_last_order(spec.input_shape)
         self.neuron, self.drop = NeuronConstants.of(neuron), DropoutConstants.of(drop)
         self.weight_NI = np.ascontiguousarray(weight_NI)
@@ -229,13 +230,13 @@ class DenseLayer:
         return fired
 
     def backward(self, source: GradientSource) -> dict[str, np.ndarray]:
-        """Gradients of weight and bias; those of the currents are kept unless this is the first layer."""
+        """Gradients of weight and bias; those of the currents are kept where `keeps_currents`."""
         spikes, neurons, inputs = self.spikes, self.neurons, len(self.order_I)
         events = spikes.by_input()
         blocks = max(1, min(spikes.batch, BACKWARD_TASKS // strip_count(neurons)))
         grad_weight_ANI = np.empty((blocks, neurons, inputs), np.float32)
         grad_bias_AN = np.empty((blocks, neurons), np.float32)
-        kept_samples = 0 if self.number == 0 else spikes.batch
+        kept_samples = spikes.batch if self.keeps_currents else 0
         self.grad_BTN = np.empty((kept_samples, spikes.time_steps, neurons), np.float32)
         run(
             _backward,

@@ -35,7 +35,7 @@ class LayerSpec(LayerShape):
 
     @property
     def footprint_bits(self) -> int:
-        """Bits when deployed: 1 a weight (32 as float), 32 each bias, scale and shift of BatchNorm, and theta; delays."""
+        """Bits when deployed: 1 a weight (32 as float), 32 each bias, scale, shift and theta, and those of delays."""
         floats = 1 + (self.neurons if self.kind == "dense" else 0) + 2 * self.output_shape[0] * self.batch_norm
         return self.weights * (1 if self.binary else FLOAT_BITS) + floats * FLOAT_BITS + self.delay_bits
 

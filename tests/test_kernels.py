@@ -392,7 +392,7 @@ def test_compiled_ahead_is_remembered_also_if_it_ended_before_it_was_waited_for(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["conv-norm", "static-norm", "dense"])
+@pytest.mark.parametrize("name", ["conv-norm", "static-norm", "dense", "delays"])
 def test_what_is_compiled_ahead_is_all_that_is_needed(name: str, tmp_path: Path) -> None:
     """In a folder of its own: a step finds every kernel, and says so by compiling none."""
     code = f"""

@@ -36,7 +36,7 @@ POSITIVE: Rule = (lambda value: 0 < value < math.inf, "more than 0")
 FRACTION: Rule = (lambda value: 0 <= value <= 1, "0 to 1")
 BELOW_1: Rule = (lambda value: 0 <= value < 1, "0 to less than 1")
 
-LONGEST = 63  # steps of a delay, which is deployed in 6 bits at most
+LONGEST = 2**6 - 1  # steps of a delay, which is deployed in at most 6 bits
 
 # Keys by the rule of their number; null passes where the type allows it; of a list, every entry must pass.
 _KEYS: tuple[tuple[Rule, str], ...] = (
@@ -64,6 +64,7 @@ RULES = {key: rule for rule, keys in _KEYS for key in keys.split()}
 PATHS = ("output_dir", "resume", "dataset.root", "dataset.cache", "search.dir")
 TEXTS = (*PATHS, "search.study_name", "search.storage", "model.topology", "hparams.name")  # any text, not one of a few
 CHANGEABLE = ("epochs", "patience", "trials", "threads", "device", "backend", "dataset.root", "dataset.cache")
+_IMAGES = ("digits", "mnist", "fashion_mnist")  # the same input at every step
 _READ_BY = {  # keys that some data sets alone read
     "dataset.bin_ms": ("dvs_gesture", "shd"),
     "dataset.window": ("dvs_gesture", "shd"),
@@ -166,10 +167,10 @@ def _layers(config: Config) -> Iterator[str]:
             f"model.topology={topology} ends with {_count(layers[-1].neurons, 'neuron', 'neurons')}, "
             f"but dataset={config.dataset.name} needs {config.dataset.classes}"
         )
-    if dense == len(layers) and hparams.delays[0] > 0 and config.dataset.bin_ms is None:
+    if dense == len(layers) and hparams.delays[0] > 0 and config.dataset.name in _IMAGES:
         yield (
-            f"hparams.delays={hparams.delays}: dataset={config.dataset.name} is the same at every step, and a delay of "
-            f"the first layer moves nothing: pass 0 as its first entry"
+            f"hparams.delays={hparams.delays}: an image of dataset={config.dataset.name} is the same at every step, so "
+            f"a delay of the first layer moves nothing: pass 0 as the first entry"
         )
     if hparams.batch_norm and dense == len(layers):
         yield f"hparams.batch_norm=true needs a convolution, but model.topology={topology} has none: pass false"

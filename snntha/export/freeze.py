@@ -81,7 +81,7 @@ def encoding(config: Config) -> Encoding:
 
 
 def _freeze_layer(shape: LayerShape, layer: Layer) -> FrozenLayer:
-    norm = layer.batch_norm
+    norm, delay_I = layer.batch_norm, layer.delay_I
     scale_C = shift_C = None
     if norm is not None:
         affine = reference.affine(norm, norm.running_mean_C.double(), norm.running_var_C.double())
@@ -95,6 +95,7 @@ def _freeze_layer(shape: LayerShape, layer: Layer) -> FrozenLayer:
         beta=np.float32(layer.neuron.beta),
         threshold=np.float32(layer.neuron.threshold),
         strict=layer.neuron.strict,
+        delay_I=None if delay_I is None or not delay_I.any() else delay_I.numpy().astype(np.uint8),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from snntha.errors import UserError
+from snntha.export.strict import refuse_delays
 from snntha.runtime.network import FrozenLayer, FrozenNetwork, Images, Spikes
 
 Profile = Literal["exact", "portable"]
@@ -22,6 +23,8 @@ DT = 1e-4  # of snnTorch and SpikingJelly
 def build(network: FrozenNetwork, profile: Profile) -> Any:
     """The NIRGraph of a network; raises UserError where `nir` is not installed, or a beta of 1 has no tau."""
     nir = _import("nir")
+    if profile == "portable":
+        refuse_delays(network, "nir profile=portable")
     if any(layer.beta == 1 for layer in network.layers):
         raise UserError("format=nir: beta is 1, which is no finite time constant")
     nodes: dict[str, Any] = {"input": nir.Input(np.array(network.encoding.shape))}
@@ -38,6 +41,8 @@ def build(network: FrozenNetwork, profile: Profile) -> Any:
         shape = layer.shape
         if shape.kind == "dense" and len(shape.input_shape) > 1:
             add(f"{number}_flatten", nir.Flatten({"input": np.array(shape.input_shape)}, start_dim=0))
+        if layer.delay_I is not None:
+            add(f"{number}_delay", nir.Delay(layer.delay_I * DT))
         for name, node in _synapse(nir, layer, profile).items():
             add(f"{number}_{name}", node)
         if profile == "portable":
@@ -198,6 +203,17 @@ def _node_map(nir: Any) -> dict[Any, Any]:
             membrane = driven if state is None else self.beta * state + driven
             return membrane, membrane
 
+    class Delay(torch.nn.Module):
+        def __init__(self, node: Any):
+            super().__init__()
+            self.steps = torch.from_numpy(np.rint(node.delay / DT).astype(np.int64))
+
+        def forward(self, values: torch.Tensor, past: Any = None) -> tuple[torch.Tensor, torch.Tensor]:
+            if past is None:
+                past = torch.zeros(int(self.steps.max()) + 1, *values.shape)
+            past = torch.cat([values[None], past[:-1]])
+            return past.gather(0, self.steps.expand(1, *values.shape))[0], past
+
     class Apply(torch.nn.Module):
         def __init__(self, function: Any):
             super().__init__()
@@ -227,6 +243,7 @@ def _node_map(nir: Any) -> dict[Any, Any]:
 
     return {
         nir.LI: Integrator,
+        nir.Delay: Delay,
         nir.Affine: affine,
         nir.Conv2d: convolution,
         nir.Threshold: threshold,

@@ -38,6 +38,16 @@ def require(network: FrozenNetwork, strict: Strictness) -> None:
         raise UserError(f"strict={strict}: {'; '.join(broken)}: train another configuration, or leave strict out")
 
 
+def refuse_delays(network: FrozenNetwork, form: str) -> None:
+    """Raises UserError where a network has delays, for a format that cannot say them."""
+    late = [str(number) for number, layer in enumerate(network.layers, start=1) if layer.delay_I is not None]
+    if late:
+        raise UserError(
+            f"format={form} has no delays, and layer {', '.join(late)} has: export format=packed, or format=nir with "
+            f"profile=exact, or train without hparams.delays"
+        )
+
+
 def describe(network: FrozenNetwork) -> str:
     """`strict: weights; not thresholds, multiplier_free`, for a line beside a network."""
     broken = breaches(network)

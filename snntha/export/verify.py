@@ -123,14 +123,11 @@ def _nir_ways(network: FrozenNetwork, folder: Path) -> Iterator[Way]:
     exact, portable = folder / "exact.nir", folder / "portable.nir"
     try:
         nir.write(network, "exact", exact)
+        yield Way("NIR exact, nirtorch", partial(nir.simulate, network, nir.read(exact)), allowed=_LAST_BIT)
         nir.write(network, "portable", portable)
-        graph = nir.read(exact)
+        yield Way("NIR portable, snnTorch", partial(nir.simulate_snntorch, network, portable), allowed=_LAST_BIT)
     except UserError as error:
         print(f"NIR left out: {error}")
-        return
-    in_nirtorch = partial(nir.simulate, network, graph)
-    yield Way("NIR exact, nirtorch", in_nirtorch, allowed=_LAST_BIT)
-    yield Way("NIR portable, snnTorch", partial(nir.simulate_snntorch, network, portable), allowed=_LAST_BIT)
 
 
 def compare(wanted: list[np.ndarray], own: list[np.ndarray]) -> Found:

@@ -107,6 +107,7 @@ def run_layers(
 
 def static_current(static: Static, layer: Layer, synapse: Synapse = reference.synapse) -> Tensor:
     """The first layer's current_BX for images, computed once; BatchNorm still makes its T running updates."""
+    assert layer.delay_I is None, "a delay of an input that stays the same"
     current_BX = synapse(static.image_BX.unsqueeze(0), layer)
     return _normalised(current_BX, layer.batch_norm, updates_per_step=static.time_steps)[0]
 

@@ -101,10 +101,10 @@ def _fuse(inputs: Events | Static, layer: Layer, number: int) -> tuple[FusedLaye
     if layer.spec.kind == "dense":
         bias_N = None if layer.bias_N is None else layer.bias_N.detach().numpy()
         weight_NI = layer.weight.detach().numpy()
-        dense = layer.spec, weight_NI, bias_N, layer.neuron, layer.dropout, number
+        dense = DenseLayer(layer.spec, weight_NI, bias_N, layer.neuron, layer.dropout, number)
         if layer.delay_I is None:
-            return DenseLayer(*dense), trained
-        return DelayedLayer(*dense, layer.delay_I.detach().numpy(), learns="delay_I" in trained), trained
+            return dense, trained
+        return DelayedLayer(dense, layer.delay_I.detach().numpy(), learns="delay_I" in trained), trained
     del trained["weight"]
     kernel_KKIO = fold_pooling(layer.weight, layer.spec.pool)
     return ConvLayer(layer, kernel_KKIO, number), {"kernel_KKIO": kernel_KKIO, **trained}

@@ -1,8 +1,8 @@
 """The definition: plain PyTorch, a loop over time steps, gradients by autograd.
 
-A layer is `delayed` where it has delays, `synapse`, `batch_norm` where it has one, then `scan`. Every faster kernel takes the same arguments as the
-function of the same name here and must agree with it: bit for bit in the spikes of binary layers, within float rounding
-in gradients.
+A layer is `delayed` where it has delays, `synapse`, `batch_norm` where it has one, then `scan`. Every faster kernel
+takes the same arguments as the function of the same name here and must agree with it: bit for bit in the spikes of
+binary layers, within float rounding in gradients.
 """
 
 import math

@@ -9,6 +9,7 @@ import numpy as np
 
 from snntha.kernels.cpu import conv
 from snntha.kernels.cpu import events as event_lists
+from snntha.kernels.cpu.delays import DelayedLayer
 from snntha.kernels.cpu.dense import DenseLayer
 from snntha.kernels.cpu.scan import Currents, scan
 from snntha.kernels.cpu.strip import DropoutConstants, LayerOutput, NeuronConstants, channels_last_order, empty_kept
@@ -52,6 +53,8 @@ class Compiled:
             elif layer.shape.kind == "dense":
                 neuron = spec.neuron(float(layer.threshold))
                 dense = DenseLayer(spec, layer.weight.astype(np.float32), layer.bias_N, neuron, None, number)
+                if layer.delay_I is not None:
+                    dense = DelayedLayer(dense, layer.delay_I, learns=False)
                 output = dense.forward(spikes, membrane=False)
                 spikes.release_events()
                 dense.release()

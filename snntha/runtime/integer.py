@@ -51,6 +51,7 @@ class IntegerLayer:
     leak: Leak
     strict: bool
     bits: int  # of the membrane
+    delay_I: np.ndarray | None  # uint8, steps
 
     @property
     def limits(self) -> tuple[int, int]:
@@ -126,4 +127,4 @@ def _quantize(number: int, layer: FrozenLayer, divisor: int, largest: int, bits:
         raise UserError(f"quantize=: layer {number + 1} has numbers that do not fit into 32 bits")
     left_C, right_C, bias_C, threshold_C = (array.astype(np.int32) for array in (left_C, right_C, bias_C, threshold_C))
     leak = representable(bits, float(layer.beta))
-    return IntegerLayer(shape, weight, left_C, right_C, bias_C, threshold_C, leak, layer.strict, bits)
+    return IntegerLayer(shape, weight, left_C, right_C, bias_C, threshold_C, leak, layer.strict, bits, layer.delay_I)

@@ -46,6 +46,12 @@ class FrozenLayer:
     beta: np.float32
     threshold: np.float32
     strict: bool  # fires above the threshold, not at it
+    delay_I: np.ndarray | None = None  # uint8, steps after which spikes of each input arrive; dense
+
+    @property
+    def delay_bits(self) -> int:
+        """Of one delay."""
+        return 0 if self.delay_I is None else int(self.delay_I.max()).bit_length()
 
     @property
     def binary(self) -> bool:

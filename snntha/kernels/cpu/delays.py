@@ -18,69 +18,60 @@ from snntha.kernels.cpu.sums import add_steps
 from snntha.kernels.cpu.threads import run
 from snntha.kernels.cpu.vector import PAIR, at, load_pair, store
 from snntha.kernels.cpu.workspace import workspace
-from snntha.kernels.spec import Dropout
-from snntha.layers import LayerSpec
-from snntha.neuron import Neuron
 
 
-class DelayedLayer(DenseLayer):
+class DelayedLayer:
     """A dense layer with a delay for each input.
 
     Args:
+        layer: what receives the delayed spikes.
         delay_I: whole steps, inputs ordered as PyTorch flattens (C, H, W).
         learns: whether the delays get a gradient.
     """
 
-    def __init__(
-        self,
-        spec: LayerSpec,
-        weight_NI: np.ndarray,
-        bias_N: np.ndarray | None,
-        neuron: Neuron,
-        drop: Dropout | None,
-        number: int,
-        delay_I: np.ndarray,
-        *,
-        learns: bool,
-    ):
-        super().__init__(spec, weight_NI, bias_N, neuron, drop, number)
-        self.delay_I = np.rint(delay_I[self.order_I]).astype(np.int64)
+    def __init__(self, layer: DenseLayer, delay_I: np.ndarray, *, learns: bool):
+        self.layer = layer
+        self.neurons = layer.neurons
+        self.delay_I = np.rint(delay_I[layer.order_I]).astype(np.int64)
         self.learns = learns
-        self.keeps_currents |= learns
+        layer.keeps_currents |= learns
 
     def forward(self, spikes: Spikes, *, membrane: bool) -> LayerOutput:
         """Integrate the events when they arrive, and fire."""
-        arrived = delayed(spikes, self.delay_I, self.number)
+        arrived = delayed(spikes, self.delay_I, f"{self.layer.number} arrived")
         spikes.release()
-        return super().forward(arrived, membrane=membrane)
+        return self.layer.forward(arrived, membrane=membrane)
 
     def backward(self, source: GradientSource) -> dict[str, np.ndarray]:
-        """Gradients of weight, bias and delays."""
-        gradients = super().backward(source)
+        """Gradients of the layer, and of the delays."""
+        gradients = self.layer.backward(source)
         if self.learns:
             gradients["delay_I"] = self._delay_gradient()
         return gradients
 
     def _delay_gradient(self) -> np.ndarray:
-        events = self.spikes.by_input()
-        parts_AI = np.empty((-(-self.neurons // PAIR), len(self.order_I)), np.float32)
-        run(_delay_gradient, len(parts_AI), events, self.grad_BTN, self.weight_NI, self.order_I, parts_AI)
+        layer, events = self.layer, self.layer.spikes.by_input()
+        parts_AI = np.empty((-(-self.neurons // PAIR), len(layer.order_I)), np.float32)
+        run(_delay_gradient, len(parts_AI), events, layer.grad_BTN, layer.weight_NI, layer.order_I, parts_AI)
         workspace.give("steps", events.step)
-        grad_I = np.empty(len(self.order_I), np.float32)
-        grad_I[self.order_I] = parts_AI.sum(0)
+        grad_I = np.empty(len(layer.order_I), np.float32)
+        grad_I[layer.order_I] = parts_AI.sum(0)
         return grad_I
 
     def gradient_source(self) -> GradientSource:
         """As without delays, and by how much each spike of the layer below arrived later."""
-        return super().gradient_source()._replace(delay_P=pad_to_tiles(self.delay_I).astype(np.int64))
+        delay_P = pad_to_tiles(self.delay_I).astype(np.int64)
+        return self.layer.gradient_source()._replace(delay_P=delay_P)
+
+    def release(self) -> None:
+        self.layer.release()
 
 
-def delayed(spikes: Spikes, delay_I: np.ndarray, number: int) -> Spikes:
-    """The spikes that layer `number` receives as they arrive; delay_I is int64, inputs in the order of the events."""
+def delayed(spikes: Spikes, delay_I: np.ndarray, name: str) -> Spikes:
+    """The spikes as they arrive, under a name of their own; delay_I is int64, inputs in the order of the events."""
     count_BT = np.zeros((spikes.batch, spikes.time_steps), np.int64)
     run(_count_arrivals, spikes.batch, spikes.events, delay_I, count_BT)
     first_BT = list_bounds(count_BT, spare=0)
-    name = f"{number} arrived"
     inputs = workspace.take(f"{name} events", (int(first_BT[-1, -1]),), spikes.events.inputs.dtype)
     run(_list_arrivals, spikes.batch, spikes.events, delay_I, first_BT, inputs)
     return Spikes(spikes.time_steps, spikes.batch, spikes.inputs, BySample(first_BT, inputs), None, None, name)

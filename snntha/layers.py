@@ -26,6 +26,7 @@ class LayerSpec(LayerShape):
     binary: bool  # weights are sign(w), +1 or -1
     batch_norm: bool  # of the current, convolutions only
     dropout: float  # of the current, dense layers only
+    recurrent_dropout: bool = False  # also of what a recurrent layer adds to it
     delay: int = 0  # the longest of its inputs, in steps, dense layers only; 0: they arrive at once
     beta: float
     slope: float
@@ -62,6 +63,7 @@ def resolve(config: Config) -> tuple[LayerSpec, ...]:
             binary=config.mode.binarize,
             batch_norm=hparams.batch_norm and shape.kind == "conv",
             dropout=next(dropouts) if shape.kind == "dense" else 0.0,
+            recurrent_dropout=hparams.recurrent_dropout,
             delay=next(delays) if shape.kind == "dense" else 0,
             beta=hparams.beta,
             slope=hparams.slope,

@@ -29,11 +29,14 @@ class Synapse(nn.Module):
         super().__init__()
         self.spec = spec
         self.delay: nn.Parameter | None = None
+        self.recurrent: nn.Parameter | None = None  # (neurons, neurons)
         self.bias: nn.Parameter | None = None
         self.norm: nn.BatchNorm2d | None = None
         if spec.kind == "dense":
             self.weight = nn.Parameter(torch.empty(spec.neurons, spec.inputs))
             self.bias = nn.Parameter(torch.empty(spec.neurons))
+            if spec.recurrent:
+                self.recurrent = nn.Parameter(torch.empty(spec.neurons, spec.neurons))
             if spec.delay > 0:
                 self.delay = nn.Parameter(torch.empty(spec.inputs), requires_grad=delays_trainable)
         else:
@@ -54,6 +57,10 @@ class Synapse(nn.Module):
                 self.bias.zero_()
             else:
                 self.bias.uniform_(-bound, bound, generator=generator)
+
+    def deployed(self, latent: Tensor) -> Tensor:
+        """Weights as the kernels use them."""
+        return binarize(latent) if self.spec.binary else latent
 
     def batch_norm(self) -> BatchNorm | None:
         """The normalisation as a kernel takes it; its running statistics are updated in place while training."""
@@ -92,8 +99,13 @@ class SpikingNetwork(nn.Module):
         glorot = config.fidelity.init == "glorot" and config.mode.binarize
         for synapse in self.synapses:
             synapse.initialise(generator, glorot=glorot, zero_bias=config.model.zero_bias)
-        for delay in self.timing():  # last, so that the weights are those of the same network without
-            nn.init.uniform_(delay, generator=generator)
+        # What is beyond the paper comes last, so that the weights are those of the same network without.
+        for synapse in self.synapses:
+            if synapse.recurrent is not None:
+                bound = math.sqrt(1 / synapse.spec.neurons)
+                nn.init.uniform_(synapse.recurrent, -bound, bound, generator)
+            if synapse.delay is not None:
+                nn.init.uniform_(synapse.delay, generator=generator)
 
     def forward(
         self,
@@ -125,11 +137,12 @@ class SpikingNetwork(nn.Module):
         return [
             Layer(
                 spec=synapse.spec,
-                weight=binarize(synapse.weight) if synapse.spec.binary else synapse.weight,
+                weight=synapse.deployed(synapse.weight),
                 bias_N=synapse.bias,
                 batch_norm=synapse.batch_norm(),
                 dropout=self._dropout(synapse.spec, step, number),
                 neuron=synapse.spec.neuron(theta),
+                recurrent_NM=None if synapse.recurrent is None else synapse.deployed(synapse.recurrent),
                 delay_I=None if synapse.delay is None else whole_delays(synapse.delay, synapse.spec.delay),
             )
             for number, (synapse, theta) in enumerate(zip(self.synapses, thresholds, strict=True))
@@ -150,7 +163,8 @@ class SpikingNetwork(nn.Module):
 
     def latent_weights(self) -> list[Tensor]:
         """The weights that binarization reads, without biases and BatchNorm."""
-        return [synapse.weight for synapse in self.synapses]
+        latent = [(synapse.weight, synapse.recurrent) for synapse in self.synapses]
+        return [weight for of_layer in latent for weight in of_layer if weight is not None]
 
     def timing(self) -> list[Tensor]:
         """The parameters that say when: delays. No clip bounds their gradients or their values."""

@@ -1,7 +1,8 @@
 """Topologies in the paper's notation: `16Conv5-AP2-64Conv5-AP2-1024Dense10`, `700Dense3000Dense20`.
 
 `16Conv5` is a convolution with 16 filters of 5x5, `AP2` an average pooling of 2x2 on its current, and
-`1024Dense300Dense10` two dense layers from 1024 inputs over 300 neurons to 10.
+`1024Dense300Dense10` two dense layers from 1024 inputs over 300 neurons to 10. An R behind its neurons makes a dense
+layer recurrent, `700Dense512R-Dense20`; the inputs of a dense layer may be left out where a layer stands before it.
 """
 
 import math
@@ -13,7 +14,7 @@ from snntha.errors import UserError
 
 _CONV = re.compile(r"(\d{1,9})Conv(\d{1,9})")
 _POOL = re.compile(r"AP(\d{1,9})")
-_DENSE = re.compile(r"\d{1,9}(Dense\d{1,9})+")
+_DENSE = re.compile(r"(\d{1,9})?(Dense\d{1,9}R?)+")
 MOST_WEIGHTS = 2**31  # an index of 32 bits counts no more; as float32 they need 8 GB
 
 
@@ -26,6 +27,7 @@ class LayerShape:
     output_shape: tuple[int, ...]
     kernel: int = 0  # conv only
     pool: int = 1  # conv only
+    recurrent: bool = False  # dense only: its spikes of the step before are inputs, too, with weights of their own
 
     @property
     def inputs(self) -> int:
@@ -39,7 +41,7 @@ class LayerShape:
     def weights(self) -> int:
         """Number of weights, biases not counted."""
         if self.kind == "dense":
-            return self.inputs * self.neurons
+            return (self.inputs + self.neurons * self.recurrent) * self.neurons
         return self.output_shape[0] * self.input_shape[0] * self.kernel**2
 
 
@@ -61,9 +63,11 @@ def parse(topology: str, input_shape: tuple[int, ...]) -> list[LayerShape]:
         elif pool := _POOL.fullmatch(token):
             shape = _pool(layers, shape, pool=int(pool[1]), fail=fail)
         elif _DENSE.fullmatch(token):
-            shape = _dense(layers, shape, sizes=[int(size) for size in token.split("Dense")], fail=fail)
+            shape = _dense(layers, shape, *token.split("Dense"), fail=fail)
         else:
-            raise fail("unknown token; expected <filters>Conv<kernel>, AP<size> or <inputs>Dense<neurons> below 10^9")
+            raise fail(
+                "unknown token; expected <filters>Conv<kernel>, AP<size> or <inputs>Dense<neurons>[R]; below 10^9"
+            )
         if sum(layer.weights + layer.neurons for layer in layers) > MOST_WEIGHTS:
             raise fail("the network has more than 2^31 weights and neurons")
         position += len(token) + 1
@@ -99,12 +103,15 @@ def _pool(layers: list[LayerShape], shape: tuple[int, ...], pool: int, fail) -> 
     return output
 
 
-def _dense(layers: list[LayerShape], shape: tuple[int, ...], sizes: list[int], fail) -> tuple[int, ...]:
-    if sizes[0] != math.prod(shape):
-        raise fail(f"{sizes[0]} inputs do not fit: the layer before has {math.prod(shape)} outputs {shape}")
-    if min(sizes) < 1:
-        raise fail("every layer needs at least one neuron")
-    for neurons in sizes[1:]:
-        layers.append(LayerShape("dense", shape, (neurons,)))
+def _dense(layers: list[LayerShape], shape: tuple[int, ...], inputs: str, *sizes: str, fail) -> tuple[int, ...]:
+    if not inputs and not layers:
+        raise fail(f"the first layer needs its inputs before Dense, here {math.prod(shape)}")
+    if inputs and int(inputs) != math.prod(shape):
+        raise fail(f"{int(inputs)} inputs do not fit: the layer before has {math.prod(shape)} outputs {shape}")
+    for size in sizes:
+        neurons = int(size.removesuffix("R"))
+        if neurons < 1:
+            raise fail("every layer needs at least one neuron")
+        layers.append(LayerShape("dense", shape, (neurons,), recurrent=size.endswith("R")))
         shape = (neurons,)
     return shape

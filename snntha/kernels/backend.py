@@ -93,7 +93,10 @@ def run_layers(
             if layer.delay_I is not None:
                 spikes_TBX = reference.delayed(spikes_TBX, layer.delay_I)
             currents_TBX = _normalised(synapse(spikes_TBX, layer), layer.batch_norm)
-        spikes_TBX, membrane_TBX = scan(currents_TBX, layer.neuron, layer.dropout)
+        if layer.recurrent_NM is None:
+            spikes_TBX, membrane_TBX = scan(currents_TBX, layer.neuron, layer.dropout)
+        else:
+            spikes_TBX, membrane_TBX = reference.recurrent_scan(currents_TBX, layer)
         records.append(
             LayerRecord(
                 spike_count_N=spikes_TBX.detach().sum((0, 1)).flatten().long(),

@@ -14,6 +14,7 @@ from torch import Tensor
 from snntha.kernels.cpu.delays import DelayedLayer
 from snntha.kernels.cpu.dense import DenseLayer
 from snntha.kernels.cpu.events import Spikes
+from snntha.kernels.cpu.recurrent import RecurrentLayer
 from snntha.kernels.cpu.strip import GradientSource, LayerOutput, channels_last_order, pad_to_tiles
 from snntha.kernels.cpu.vector import TILE
 from snntha.kernels.cpu.workspace import workspace
@@ -101,7 +102,11 @@ def _fuse(inputs: Events | Static, layer: Layer, number: int) -> tuple[FusedLaye
     if layer.spec.kind == "dense":
         bias_N = None if layer.bias_N is None else layer.bias_N.detach().numpy()
         weight_NI = layer.weight.detach().numpy()
-        dense = DenseLayer(layer.spec, weight_NI, bias_N, layer.neuron, layer.dropout, number)
+        row = layer.spec, weight_NI, bias_N, layer.neuron, layer.dropout, number
+        if layer.recurrent_NM is None:
+            dense = DenseLayer(*row)
+        else:
+            dense = RecurrentLayer(*row, layer.recurrent_NM.detach().numpy())
         if layer.delay_I is None:
             return dense, trained
         return DelayedLayer(dense, layer.delay_I.detach().numpy(), learns="delay_I" in trained), trained

@@ -153,6 +153,33 @@ def scan(currents_TBX: Tensor, neuron: Neuron, drop: Dropout | None = None) -> t
     return torch.stack(all_spikes), torch.stack(all_membranes)
 
 
+def recurrent_scan(currents_TBN: Tensor, layer: Layer) -> tuple[Tensor, Tensor]:
+    """`scan` of a layer that also receives its own spikes of the step before: I_t + recurrent z_{t-1}.
+
+    The gradient passes through these spikes, though not through the reset. Dropout is of I_t, or of the whole current
+    where `spec.recurrent_dropout`.
+    """
+    neuron, drop, whole = layer.neuron, layer.dropout, layer.spec.recurrent_dropout
+    assert layer.recurrent_NM is not None
+    factor_TBN = None
+    if drop is not None and whole:
+        factor_TBN = dropout(torch.ones_like(currents_TBN), drop)
+    elif drop is not None:
+        currents_TBN = dropout(currents_TBN, drop)
+    membrane = torch.zeros_like(currents_TBN[0])
+    spikes = torch.zeros_like(membrane)
+    all_spikes, all_membranes = [], []
+    for t, current in enumerate(currents_TBN):
+        current = current + spikes @ layer.recurrent_NM.T
+        if factor_TBN is not None:
+            current = current * factor_TBN[t]
+        membrane = integrate(membrane, current, spikes.detach(), neuron.beta, neuron.threshold)
+        spikes = _Spike.apply(membrane, neuron)
+        all_spikes.append(spikes)
+        all_membranes.append(membrane)
+    return torch.stack(all_spikes), torch.stack(all_membranes)
+
+
 class _Spike(torch.autograd.Function):
     """Heaviside step forward (Eq. 2), fast sigmoid backward (Eq. 8)."""
 

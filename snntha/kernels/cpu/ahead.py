@@ -26,7 +26,7 @@ from snntha.neuron import Neuron
 from snntha.threshold import Annealing
 
 HALVES = {  # that take about as long as each other
-    "first": ("_scan", "_forward", "_backward", "_pack", "_copy_rows", "_count_inputs", "_sort_steps", "_count_steps"),
+    "first": ("_scan", "_forward", "_backward", "pack", "_copy_rows", "_count_inputs", "_sort_steps", "_count_steps"),
     "second": ("_scan_back", "_currents", "_weight_gradient", "_list_events", "_list_steps", "_statistics")
     + ("_gradient_sums", "_pass_statistics", "_count_arrivals", "_list_arrivals", "_delay_gradient"),
 }

@@ -109,7 +109,7 @@ def test_exports_say_delays_or_refuse(tmp_path: Path, capsys: pytest.CaptureFixt
     for form, name in (("c", "c"), ("onnx", "onnx"), ("nir", "nir profile=portable")):
         profile = ("profile=portable",) if form == "nir" else ()
         assert call("export", f"run={run}", f"format={form}", *profile) == 1
-        assert f"format={name} has no delays, and layer 1, 2 has" in capsys.readouterr().err
+        assert f"format={name} cannot say delays, which layer 1, 2 has" in capsys.readouterr().err
     network, thresholds = load_network(run, 0, "best")
     recorded = golden.record(network, thresholds, some_batch(frozen, 3), frozen.encoding)
     counted = cost.count(frozen.layers, recorded.inputs, recorded.spikes)

@@ -167,6 +167,11 @@ def _layers(config: Config) -> Iterator[str]:
             f"model.topology={topology} ends with {_count(layers[-1].neurons, 'neuron', 'neurons')}, "
             f"but dataset={config.dataset.name} needs {config.dataset.classes}"
         )
+    if layers[0].recurrent and config.dataset.name in _IMAGES:
+        yield (
+            f"model.topology={topology}: a first layer that sees an image of dataset={config.dataset.name} is not "
+            f"recurrent: leave its R out, or let another layer be recurrent"
+        )
     if dense == len(layers) and hparams.delays[0] > 0 and config.dataset.name in _IMAGES:
         yield (
             f"hparams.delays={hparams.delays}: an image of dataset={config.dataset.name} is the same at every step, so "

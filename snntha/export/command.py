@@ -75,7 +75,7 @@ def _c_sizes(found: dict[str, int]) -> str:
 
 def describe(network: FrozenNetwork, size: int) -> str:
     """Bytes of the file, and what they are used for."""
-    weights = sum(layer.weight.size for layer in network.layers)
+    weights = sum(layer.shape.weights for layer in network.layers)
     bits = weights * (1 if network.layers[0].binary else 32)
     numbers = sum(
         array.size

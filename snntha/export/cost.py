@@ -78,6 +78,7 @@ def count(layers: tuple[FrozenLayer, ...], inputs: Images | Spikes, spikes: list
     for number, (layer, spikes_TBN) in enumerate(zip(layers, spikes, strict=True)):
         shape = layer.shape
         reach_N = reach(layer)
+        own_reach = shape.neurons * shape.recurrent  # weights that a spike of the layer itself reaches
         runs = steps
         if number == 0 and isinstance(inputs, Images):
             events_N, runs = np.count_nonzero(inputs.grey_BX, 0).ravel(), 1  # a current that stays, computed once
@@ -88,11 +89,11 @@ def count(layers: tuple[FrozenLayer, ...], inputs: Images | Spikes, spikes: list
         numbers = [array for array in (layer.bias_N, layer.scale_C, layer.shift_C) if array is not None]
         costs.append(
             Cost(
-                weight_bits=layer.weight.size * (1 if layer.binary else FLOAT_BITS),
+                weight_bits=shape.weights * (1 if layer.binary else FLOAT_BITS),
                 other_bits=FLOAT_BITS * (2 + sum(array.size for array in numbers)) + layer.delay_bits * shape.inputs,
                 zero_weights=float((layer.weight == 0).mean()),
-                dense=float(reach_N.sum()) * runs,
-                effective=float(events_N @ reach_N) / batch,
+                dense=float(reach_N.sum()) * runs + own_reach * shape.neurons * steps,
+                effective=float(events_N @ reach_N + own_reach * spikes_TBN[:-1].sum()) / batch,
                 updates=shape.neurons * steps,
                 normalised=shape.neurons * runs if layer.scale_C is not None else 0,
                 silent=1 - float(spikes_TBN.mean()),
@@ -132,7 +133,7 @@ def _tables(layers: tuple[FrozenLayer, ...], costs: list[Cost]) -> list[Table]:
     stored = _right_aligned("weights", "bits", "32-bit", "other bits", "zeros")
     done = _right_aligned("dense ops", "effective", "updates", "scaled", "silent", "ops nJ", "fetch nJ")
     for number, (layer, cost) in enumerate(zip(layers, costs, strict=True), start=1):
-        size = layer.weight.size
+        size = layer.shape.weights
         name = f"{number} {layer.shape.kind}"
         stored.add_row(
             name,

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from snntha.errors import UserError
-from snntha.export.strict import refuse_delays
+from snntha.export.strict import refuse_beyond
 from snntha.runtime.network import FrozenLayer, FrozenNetwork, Images, Spikes
 
 Profile = Literal["exact", "portable"]
@@ -24,7 +24,7 @@ def build(network: FrozenNetwork, profile: Profile) -> Any:
     """The NIRGraph of a network; raises UserError where `nir` is not installed, or a beta of 1 has no tau."""
     nir = _import("nir")
     if profile == "portable":
-        refuse_delays(network, "nir profile=portable")
+        refuse_beyond(network, "nir profile=portable")
     if any(layer.beta == 1 for layer in network.layers):
         raise UserError("format=nir: beta is 1, which is no finite time constant")
     nodes: dict[str, Any] = {"input": nir.Input(np.array(network.encoding.shape))}
@@ -53,6 +53,10 @@ def build(network: FrozenNetwork, profile: Profile) -> Any:
         add(f"{number}_spike", nir.Threshold(_full(layer, _level(layer))))
         nodes[reset] = nir.Scale(_full(layer, -layer.threshold))
         edges += [(last, reset), (reset, membrane)]
+        if layer.recurrent_NM is not None:
+            recurrent = f"{number}_recurrent"
+            nodes[recurrent] = nir.Linear(layer.recurrent_NM.astype(np.float32))
+            edges += [(last, recurrent), (recurrent, membrane)]
     nodes["output"] = nir.Output(np.array(network.layers[-1].shape.output_shape))
     edges.append((last, "output"))
     return nir.NIRGraph(nodes, edges, metadata=_metadata(network, profile))
@@ -208,9 +212,8 @@ def _node_map(nir: Any) -> dict[Any, Any]:
             super().__init__()
             self.steps = torch.from_numpy(np.rint(node.delay / DT).astype(np.int64))
 
-        def forward(self, values: torch.Tensor, past: Any = None) -> tuple[torch.Tensor, torch.Tensor]:
-            if past is None:
-                past = torch.zeros(int(self.steps.max()) + 1, *values.shape)
+        def forward(self, values: torch.Tensor, state: Any = None) -> tuple[torch.Tensor, torch.Tensor]:
+            past = torch.zeros(int(self.steps.max()) + 1, *values.shape) if state is None else state
             past = torch.cat([values[None], past[:-1]])
             return past.gather(0, self.steps.expand(1, *values.shape))[0], past
 
@@ -229,6 +232,10 @@ def _node_map(nir: Any) -> dict[Any, Any]:
         weight, bias = tensor(node.weight), tensor(node.bias)
         return Apply(lambda values: values @ weight.T + bias)
 
+    def linear(node: Any) -> torch.nn.Module:
+        weight = tensor(node.weight)
+        return Apply(lambda values: values @ weight.T)
+
     def convolution(node: Any) -> torch.nn.Module:
         weight, bias = tensor(node.weight), tensor(node.bias)
         return Apply(lambda values: torch.nn.functional.conv2d(values, weight) + bias[:, None, None])
@@ -245,6 +252,7 @@ def _node_map(nir: Any) -> dict[Any, Any]:
         nir.LI: Integrator,
         nir.Delay: Delay,
         nir.Affine: affine,
+        nir.Linear: linear,
         nir.Conv2d: convolution,
         nir.Threshold: threshold,
         nir.Scale: scale,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from snntha.errors import UserError
-from snntha.export.strict import refuse_delays
+from snntha.export.strict import refuse_beyond
 from snntha.runtime.network import FrozenLayer, FrozenNetwork, Images, Spikes
 
 _OPSET = 18
@@ -18,7 +18,7 @@ _IR_VERSION = 10  # what onnxruntime of the last years reads
 
 def build(network: FrozenNetwork) -> Any:
     """The model; raises UserError where `onnx` is not installed."""
-    refuse_delays(network, "onnx")
+    refuse_beyond(network, "onnx")
     onnx = _import("onnx")
     helper, tensor_type = onnx.helper, onnx.TensorProto.FLOAT
     nodes: list[Any] = []

@@ -38,14 +38,17 @@ def require(network: FrozenNetwork, strict: Strictness) -> None:
         raise UserError(f"strict={strict}: {'; '.join(broken)}: train another configuration, or leave strict out")
 
 
-def refuse_delays(network: FrozenNetwork, form: str) -> None:
-    """Raises UserError where a network has delays, for a format that cannot say them."""
-    late = [str(number) for number, layer in enumerate(network.layers, start=1) if layer.delay_I is not None]
-    if late:
-        raise UserError(
-            f"format={form} has no delays, and layer {', '.join(late)} has: export format=packed, or format=nir with "
-            f"profile=exact, or train without hparams.delays"
-        )
+def refuse_beyond(network: FrozenNetwork, form: str) -> None:
+    """Raises UserError where layers have delays or recurrent weights, for a format that cannot say them."""
+    for what, key in (("delays", "delay_I"), ("recurrent weights", "recurrent_NM")):
+        layers = [
+            str(number) for number, layer in enumerate(network.layers, start=1) if getattr(layer, key) is not None
+        ]
+        if layers:
+            raise UserError(
+                f"format={form} cannot say {what}, which layer {', '.join(layers)} has: export format=packed, or "
+                f"format=nir with profile=exact"
+            )
 
 
 def describe(network: FrozenNetwork) -> str:

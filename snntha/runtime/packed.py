@@ -49,6 +49,9 @@ def to_bytes(network: FrozenNetwork) -> bytes:
         tensors[f"{number}.weight"] = pack_signs(layer.weight) if layer.binary else layer.weight
         arrays = {"bias": layer.bias_N, "scale": layer.scale_C, "shift": layer.shift_C}
         tensors |= {f"{number}.{name}": array for name, array in arrays.items() if array is not None}
+        if layer.recurrent_NM is not None:
+            own = layer.recurrent_NM
+            tensors[f"{number}.recurrent"] = pack_signs(own) if layer.binary else own
         if layer.delay_I is not None:
             tensors[f"{number}.delay"] = _pack_delays(layer.delay_I, layer.delay_bits)
     about = {
@@ -217,6 +220,8 @@ def _delay_bits(about: dict[str, Any], shapes: list[LayerShape], encoding: Encod
 
 
 def _check_sizes(shapes: list[LayerShape], encoding: Encoding) -> None:
+    if shapes[0].recurrent and encoding.kind == "image":
+        raise ValueError("a recurrent layer that sees an image")
     white = encoding.white or 1
     for shape in shapes:
         fan_in = shape.weights // shape.output_shape[0] * shape.pool**2
@@ -234,7 +239,11 @@ def _tensors(
         if bits:
             expected[f"{number}.delay"] = "U8", (-(-shape.inputs * bits // 8),)
         expected[f"{number}.neuron"] = "F32", (2,)
-        expected[f"{number}.weight"] = ("U8", (-(-shape.weights // 8),)) if binary else ("F32", weight_shape(shape))
+        arrays = {"weight": weight_shape(shape)}
+        if shape.recurrent:
+            arrays["recurrent"] = shape.neurons, shape.neurons
+        for name, size in arrays.items():
+            expected[f"{number}.{name}"] = ("U8", (-(-math.prod(size) // 8),)) if binary else ("F32", size)
         if shape.kind == "dense":
             expected[f"{number}.bias"] = "F32", (shape.neurons,)
         elif f"{number}.scale" in names:
@@ -258,11 +267,12 @@ def _layer(
     beta, threshold = tensors[f"{number}.neuron"]
     if not (0 <= beta <= 1 and np.isfinite(threshold)):
         raise ValueError(f"layer {number} has beta {beta} and threshold {threshold}")
-    weight = tensors[f"{number}.weight"]
-    if not all(np.isfinite(array).all() for array in (*own.values(), weight)):
+    weight, recurrent = tensors[f"{number}.weight"], tensors.get(f"{number}.recurrent")
+    if not all(np.isfinite(array).all() for array in (*own.values(), weight, recurrent) if array is not None):
         raise ValueError(f"layer {number} has numbers that are not finite")
     if weight.dtype == np.uint8:
         weight = _unpack_signs(weight, weight_shape(shape))
+        recurrent = None if recurrent is None else _unpack_signs(recurrent, (shape.neurons, shape.neurons))
     return FrozenLayer(
         shape,
         weight,
@@ -273,4 +283,5 @@ def _layer(
         np.float32(threshold),
         strict,
         _unpack_delays(tensors[f"{number}.delay"], shape.inputs, delay_bits) if delay_bits else None,
+        recurrent,
     )

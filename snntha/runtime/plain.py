@@ -124,8 +124,15 @@ class FloatLayer:
 
     def fire(self, state: State, current_BN: np.ndarray) -> None:
         layer = self.layer
+        if layer.recurrent_NM is not None:
+            current_BN = current_BN + own_sums(layer.recurrent_NM, state)
         state.membrane_BN = integrate(state.membrane_BN, current_BN, state.fired_BN, layer.beta, layer.threshold)
         state.fired_BN = fires(state.membrane_BN, layer.threshold, layer.strict)
+
+
+def own_sums(recurrent_NM: np.ndarray, state: State) -> np.ndarray:
+    """Sums_BN of the recurrent weights of what fired in the step before, float32."""
+    return state.fired_BN.astype(np.float32) @ recurrent_NM.T.astype(np.float32)
 
 
 def weight_sums(shape: LayerShape, weight: np.ndarray, values_RX: np.ndarray) -> np.ndarray:

@@ -19,15 +19,11 @@ from snntha.records import SeedRecord
 from snntha.topology import parse
 
 DIGITS = (
-    "dataset=digits",
-    "model.topology=4Conv3-AP2-36Dense12R-Dense10",
-    "dataset.limit=60",
-    "epochs=2",
-    "plots=false",
-)
-HPARAMS = ("hparams.dropout=[0,0]", "hparams.threshold.start=[1,2,2]", "hparams.threshold.rise=[1,1,1]") + (
+    *("dataset=digits", "model.topology=4Conv3-AP2-36Dense12R-Dense10", "dataset.limit=60", "epochs=2", "plots=false"),
+    *("hparams.dropout=[0,0]", "hparams.threshold.start=[1,2,2]", "hparams.threshold.rise=[1,1,1]"),
     "hparams.threshold.rate=[0.01,0.01,0.01]",
 )
+WEIGHTS = 700 * 24 + 24 * 24 + 24 * 20
 
 
 def test_an_r_makes_a_dense_layer_recurrent() -> None:
@@ -57,7 +53,7 @@ def test_weights_begin_as_without_recurrence() -> None:
 def test_training_is_the_same_bits_and_moves_the_recurrent_weights(tmp_path: Path) -> None:
     found = []
     for name in ("one", "other"):
-        assert call("train", *DIGITS, *HPARAMS, "hparams.weight_clip=0.25", f"output_dir={tmp_path / name}") == 0
+        assert call("train", *DIGITS, "hparams.weight_clip=0.25", f"output_dir={tmp_path / name}") == 0
         checkpoint = SeedRecord(RunFolder(tmp_path / name).seed(0).folder).read_checkpoint("last")
         found.append(checkpoint["network"]["synapses.1.recurrent"])
     drawn = SpikingNetwork(RunFolder(tmp_path / "one").load_config(), seed=0).state_dict()["synapses.1.recurrent"]
@@ -69,9 +65,7 @@ def test_exports_say_recurrence_or_refuse(tmp_path: Path, capsys: pytest.Capture
     run = write_run(tmp_path / "run", *RECURRENT[:-1])
     frozen = freeze(run)
     assert call("export", f"run={run}", "golden=0", f"output={tmp_path / 'model.safetensors'}") == 0
-    assert (
-        f"{700 * 24 + 24 * 24 + 24 * 20:,} weights in {700 * 24 + 24 * 24 + 24 * 20:,} bits" in capsys.readouterr().out
-    )
+    assert f"{WEIGHTS:,} weights in {WEIGHTS:,} bits" in capsys.readouterr().out
     for form in ("c", "onnx"):
         assert call("export", f"run={run}", f"format={form}") == 1
         assert f"format={form} cannot say recurrent weights, which layer 1 has" in capsys.readouterr().err

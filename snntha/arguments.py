@@ -248,7 +248,9 @@ def parse(name: str, words: Sequence[str]) -> dict[str, Any]:
         typed, equals, text = word.partition("=")
         argument = arguments.get(typed)
         is_option = word.startswith("-") and word != "-"  # which stands for standard input
-        if argument is None and positional and not is_option and (not equals or "/" in typed):
+        if not word and positional:
+            raise UserError(f"{positional.name} is empty, perhaps by an unset variable: leave it out or name one")
+        elif argument is None and positional and not is_option and (not equals or "/" in typed):
             texts.append(positional.kind(os.path.expanduser(word)))
         elif argument is None:
             raise UserError(f"unknown argument {word!r}{did_you_mean(typed, arguments)}\n{usage(name)}")

@@ -15,10 +15,17 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the old one's place once it is written; an OSError names it and leaves no part behind."""
-    path.parent.mkdir(exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
+    """A file that takes the old one's place once it is written; an OSError names it and leaves no part behind.
+
+    What is there and no file, such as /dev/null, is written to, not replaced.
+    """
+    partial = path.parent / f"{path.name}.partial"
     try:
+        if path.exists() and not path.is_file():
+            with path.open("wb") as file:
+                yield file
+            return
+        path.parent.mkdir(exist_ok=True)
         with partial.open("wb") as file:
             yield file
             file.flush()

@@ -36,9 +36,11 @@ NOT_ONE_RUN = {"-m", "--multirun", "--cfg", "-c", "--info", "-i", "--help", "-h"
 
 def main() -> int:
     """Entry point; returns the exit status: 0, 1 after one message on stderr, 128 + n for signal n (Ctrl-C: 130)."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # for a terminal that knows ASCII only
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed, as by `>&-`
+            setattr(sys, name, open(os.devnull, mode))
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # for what is not UTF-8, and a terminal that knows ASCII only
     command = (sys.argv[1:] or ["--help"])[0]
     try:
         with _ended_by(signal.SIGTERM, signal.SIGHUP):
@@ -46,8 +48,13 @@ def main() -> int:
             sys.stdout.flush()
     except KeyboardInterrupt as error:
         return 128 + (error.args or (signal.SIGINT,))[0]
-    except BrokenPipeError:  # the reader, such as head, has seen enough
+    except (BrokenPipeError, SystemExit) as end:
+        if isinstance(end, SystemExit) and not isinstance(end.__context__, BrokenPipeError):
+            raise
+        with suppress(OSError):  # the reader, such as head, has seen enough
+            print(f"snntha {command}: stopped, nobody reads its output any more", file=sys.stderr)
         _discard_output()
+        return 128 + signal.SIGPIPE
     except (Exception, _JobFailed) as raised:
         error = raised.__cause__ if isinstance(raised, _JobFailed) else raised
         if (message := explain(error)) is None:

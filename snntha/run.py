@@ -120,8 +120,10 @@ def run(
                     raise  # the other seeds could not save the mean
                 entry = {"seed": seed, "failed": str(failure)}
                 say(console, f"seed {seed} failed: {failure}", style="red")
-            except (Stopped, OSError):
-                say(console, f"stopped; go on with: {shlex.join(['snntha', 'train', f'resume={record.folder}'])}")
+            except (Stopped, OSError, SystemExit) as end:
+                gone = isinstance(end, SystemExit)  # rich raises it where whoever read standard output has gone
+                go_on = shlex.join(["snntha", "train", f"resume={record.folder}"])
+                say(Console(stderr=True) if gone else console, f"stopped; go on with: {go_on}")
                 raise
             seeds.append(entry)
             summary = {

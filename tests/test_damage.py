@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -295,6 +296,17 @@ def test_an_atomic_write_leaves_the_old_file_and_no_part(tmp_path, monkeypatch):
     assert (path.read_text(), os.listdir(tmp_path)) == ("old", ["x"])
 
 
+def test_a_device_is_written_to_and_a_folder_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit((tmp_path / "pipe").read_bytes)
+        write_atomically(tmp_path / "pipe", "new")
+        assert read.result() == b"new"
+    with pytest.raises(IsADirectoryError) as caught:
+        write_atomically(tmp_path, "new")
+    assert caught.value.filename == str(tmp_path) and os.listdir(tmp_path) == ["pipe"]
+
+
 @pytest.mark.parametrize(
     "error", [RuntimeError("no font"), OSError(30, "Read-only file system", "plots"), MemoryError()]
 )
@@ -401,12 +413,28 @@ def test_a_signal_in_training_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path
     resume(folder, epochs=2)
 
 
-def test_a_reader_that_has_seen_enough_ends_the_command_in_silence(tmp_path):
-    code = "import sys; from snntha.cli import main; sys.exit(main())"
-    command = f'{sys.executable} -c "{code}" list | head -1'
+def test_a_reader_that_has_seen_enough_ends_the_run_with_a_word(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    code = "import sys; from snntha.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "train", *TINY, "epochs=2000", "output_dir=run"]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, **streams) as run:
+        while "epoch 1/" not in run.stdout.readline():
+            pass
+        run.stdout.close()
+        told = run.stderr.read().splitlines()
+    assert run.returncode == 128 + signal.SIGPIPE
+    assert told[-2] == "stopped; go on with: snntha train resume=run"
+    assert told[-1] == "snntha train: stopped, nobody reads its output any more"
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&-"])
+def test_a_closed_stream_is_as_if_it_went_nowhere(closed):
+    code = "import sys; from snntha.cli import main; sys.exit(main())"
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    command = f'{sys.executable} -c "{code}" list {closed}'
     done = subprocess.run(command, shell=True, env=environment, capture_output=True, text=True)
-    assert (done.stderr, len(done.stdout.splitlines())) == ("", 1)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_output_that_is_not_utf_8_is_written_in_what_it_has():

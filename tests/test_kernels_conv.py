@@ -1,5 +1,6 @@
 """The event-driven convolution against PyTorch's conv2d and avg_pool2d on the densified input."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -36,6 +37,7 @@ class Case:
     rate: float = 0.1
     binary: bool = True
     bits: bool = False  # the spikes of a layer, at most one a step, which the kernels keep as bits
+    patterns: bool = False  # these are handed over four at a time, whatever the rate, where that is possible at all
 
     @property
     def geometry(self) -> conv.Geometry:
@@ -92,24 +94,27 @@ def folded(weight_OIkk: Tensor, case: Case) -> np.ndarray:
 def currents(events: Events, weight_OIkk: Tensor, case: Case) -> Tensor:
     """currents_TBCHW of the kernel under test."""
     out = np.full_like(pixels_first(reference_currents(reference.dense(events), weight_OIkk, case)), np.nan)
-    conv.conv_currents(spikes(events, case), folded(weight_OIkk, case), case.geometry, out)
+    kernel_KKIO = folded(weight_OIkk, case)
+    conv.conv_currents(spikes(events, kernel_KKIO, case), kernel_KKIO, case.geometry, out)
     return torch.from_numpy(out).permute(3, 0, 4, 1, 2)
 
 
-def spikes(events: Events, case: Case) -> Spikes:
+def spikes(events: Events, kernel_KKIO: np.ndarray, case: Case) -> Spikes:
     """The events as the kernels take them."""
     inputs = int(np.prod(events.shape))
     if case.bits:
         counts_TBN = reference.dense(events).movedim(2, -1).flatten(2)
-        return Spikes.of_layer(*packed(counts_TBN), inputs, number=0)
+        limit = 0.0 if case.patterns and conv.patterns_from(kernel_KKIO) < 1 else math.inf
+        return Spikes.of_layer(*packed(counts_TBN), inputs, number=0, patterns_from=limit)
     return Spikes.of_input(events.indptr.numpy(), events.index.numpy(), events.time_steps, events.batch, inputs)
 
 
-def kernel_gradient(events: Events, grad_TBCHW: Tensor, case: Case) -> Tensor:
+def kernel_gradient(events: Events, weight_OIkk: Tensor, grad_TBCHW: Tensor, case: Case) -> Tensor:
     """grad_kernel_KKIO of the kernel under test."""
     size = case.geometry.taps
     out = np.full((size, size, case.inputs, case.outputs), np.nan, np.float32)
-    conv.conv_weight_gradient(spikes(events, case).by_input(), pixels_first(grad_TBCHW), case.geometry, out)
+    received = spikes(events, folded(weight_OIkk, case), case)
+    conv.conv_weight_gradient(received, pixels_first(grad_TBCHW), case.geometry, out)
     return torch.from_numpy(out)
 
 
@@ -156,7 +161,7 @@ def check(case: Case) -> None:
         assert_close(found, expected.detach())
     assert_close(spike_gradient(weight.detach(), grad, case), grad_spikes)
     kernel = fold_pooling(weight, case.pool)
-    (found_grad_weight,) = torch.autograd.grad(kernel, weight, kernel_gradient(events, grad, case))
+    (found_grad_weight,) = torch.autograd.grad(kernel, weight, kernel_gradient(events, weight.detach(), grad, case))
     assert_close(found_grad_weight, grad_weight)
 
 
@@ -173,22 +178,41 @@ def test_currents_and_gradients_agree_with_pytorch(case: Case):
         pool=st.integers(1, 4),
         height=st.integers(8, 15),
         width=st.integers(8, 15),
-        inputs=st.integers(1, 5),
+        inputs=st.integers(1, 5) | st.sampled_from([8, 12]),
         outputs=st.integers(1, 40),
         time_steps=st.integers(1, 14),
         batch=st.integers(1, 3),
         rate=st.sampled_from([0.0, 0.001, 0.1, 0.5, 1.0]),
         binary=st.booleans(),
         bits=st.booleans(),
+        patterns=st.booleans(),
     )
 )
 def test_any_shape_agrees_with_pytorch(case: Case):
     check(case)
 
 
+@pytest.mark.parametrize("patterns", [False, True])
 @pytest.mark.parametrize("rate", [0.0, 0.001, 0.1, 0.5, 1.0])
-def test_any_activity_agrees_with_pytorch(rate: float):
-    check(Case(inputs=16, outputs=64, time_steps=20, rate=rate, bits=True))
+def test_any_activity_agrees_with_pytorch(rate: float, patterns: bool):
+    check(Case(inputs=16, outputs=64, time_steps=21, rate=rate, bits=True, patterns=patterns))
+
+
+@pytest.mark.parametrize(("rate", "patterns"), [(0.2, False), (0.6, True)])
+def test_what_fires_often_is_handed_over_as_patterns(rate: float, patterns: bool):
+    case = Case(inputs=8, time_steps=20, rate=rate, bits=True)
+    events, weight, _ = make(case)
+    fired = packed(reference.dense(events).movedim(2, -1).flatten(2))
+    limit = conv.patterns_from(folded(weight, case))
+    assert Spikes.of_layer(*fired, 12 * 12 * 8, number=0, patterns_from=limit).patterns == patterns
+
+
+@pytest.mark.parametrize(
+    "case", [Case(inputs=6), Case(inputs=8, kernel=6, pool=6), Case(inputs=8, binary=False)], ids=str
+)
+def test_kernels_without_a_table_of_exact_sums_are_handed_events(case: Case):
+    weight = torch.ones(case.outputs, case.inputs, case.kernel, case.kernel)
+    assert conv.patterns_from(folded(weight, case)) == math.inf
 
 
 def test_sums_beyond_int16_are_exact():
@@ -214,7 +238,11 @@ def test_thread_count_changes_no_bit():
     for count in (1, 3):
         set_threads(count)
         results.append(
-            (currents(events, weight, case), kernel_gradient(events, grad, case), spike_gradient(weight, grad, case))
+            (
+                currents(events, weight, case),
+                kernel_gradient(events, weight.detach(), grad, case),
+                spike_gradient(weight, grad, case),
+            )
         )
     for one, two in zip(*results, strict=True):
         assert torch.equal(one, two)
@@ -225,4 +253,4 @@ def test_currents_of_the_wrong_size_are_refused():
     events, weight, _ = make(case)
     out = np.empty((case.batch, 5, 4, case.time_steps, case.outputs), np.float32)
     with pytest.raises(AssertionError, match="expected \\(2, 4, 4, 7, 16\\)"):
-        conv.conv_currents(spikes(events, case), folded(weight, case), case.geometry, out)
+        conv.conv_currents(spikes(events, folded(weight, case), case), folded(weight, case), case.geometry, out)

@@ -3,9 +3,11 @@
 import gzip
 import io
 import json
+import os
 import re
 import struct
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -18,6 +20,7 @@ from recordings import write_idx
 import snntha
 from snntha.cli import main
 from snntha.data import digits
+from snntha.runtime import packed
 
 
 @pytest.fixture(scope="module")
@@ -161,11 +164,50 @@ def test_pictures_that_do_not_fit(models, predict, tmp_path, values, problem):
         (np.array([[0.1, -1]]), "x goes from -1.0 to -1.0"),
         (np.array([[np.nan, 1]]), "t goes from nan to nan"),
         (np.array([[1e300, 1]]), r"t goes from 1e\+300"),
+        (np.array([[0.1, 3.7]]), "x has fractions; expected whole numbers"),
+        (np.array([[0.1, 3]] * 9 + [[0, 0]] * 9), "events at time 0 in input 0 fill it up like padding"),
+        (np.stack([np.arange(600.0), np.arange(600)], 1), "times, which look like milliseconds: convert them to sec"),
+        (np.zeros(3, [("t", np.int64), ("x", np.int32, (2,))]), r"x is int32 of shape \(3, 2\); expected one number"),
+        (np.zeros(3, [("t", "U3"), ("x", np.int32)]), "t is <U3 of shape"),
     ],
 )
 def test_recordings_that_do_not_fit(models, predict, tmp_path, values, problem):
     np.save(tmp_path / "events.npy", values)
     assert re.search(problem, predict(models["shd"], tmp_path / "events.npy"))
+
+
+def test_a_recording_that_hardly_fills_the_steps_is_told(models, predict, tmp_path, caplog):
+    np.save(tmp_path / "long.npy", np.stack([np.arange(0, 20, 0.05), np.arange(400)], 1))
+    assert len(predict(models["shd"], tmp_path / "long.npy")) == 1
+    assert "of its events lie in the window, and fill 20 of 20 steps of 3 ms; the network has learned" in caplog.text
+
+
+def test_names_of_classes_do_not_steer_the_terminal(models, pictures, tmp_path, capsys):
+    network = packed.read(models["digits"])
+    hostile = replace(network, classes=("\x1b[2J",) * 10)
+    (tmp_path / "hostile").write_bytes(packed.to_bytes(hostile))
+    np.save(tmp_path / "picture.npy", pictures[0])
+    assert call("predict", f"model={tmp_path / 'hostile'}", str(tmp_path / "picture.npy")) == 0
+    assert "\x1b" not in (printed := capsys.readouterr().out) and "[2J, confidence" in printed
+
+
+def test_a_stream_that_is_no_text_is_refused_by_its_line(models, predict, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff 3\n"), "utf-8"))
+    assert r"line 1 is '\\xff 3', expected numbers: t x" in predict(models["shd"], "--stream")
+
+
+def test_files_that_promise_too_much(models, predict, tmp_path):
+    with h5py.File(tmp_path / "huge.h5", "w") as file:
+        for name in ("times", "units"):
+            file.create_dataset(f"spikes/{name}", (200_000, 10**6), "f8", chunks=(1, 1000))
+    assert "huge.h5 is damaged: (200000, 1000000) times" in predict(models["shd"], tmp_path / "huge.h5")
+    content = io.BytesIO()
+    np.lib.format.write_array_header_1_0(content, {"descr": "<f8", "fortran_order": False, "shape": (10**12, 2)})
+    (tmp_path / "huge.npy").write_bytes(content.getvalue())
+    assert "huge.npy is damaged" in predict(models["shd"], tmp_path / "huge.npy")
+    cut = content.getvalue().replace(b"(1000000000000, 2)", b"(1000000000000, 2 ").replace(b"}", b" ")
+    (tmp_path / "cut.npy").write_bytes(cut)
+    assert "cut.npy is damaged" in predict(models["shd"], tmp_path / "cut.npy")
 
 
 def test_files_that_are_something_else(models, predict, tmp_path):
@@ -192,5 +234,8 @@ def test_export_says_what_the_file_holds(tmp_path, capsys):
     assert f"{path}: {path.stat().st_size:,} bytes; 594 weights in 594 bits" in printed
     assert "no golden inputs for snntha verify" in printed  # the drawn run has not seen these data
     assert call("export", f"run={tmp_path}") == 1
-    assert call("export", f"run={run}", f"output={run}/config.yaml/x", "golden=0") == 1
-    assert "cannot be written" in capsys.readouterr().err
+    for form in ("packed", "c", "nir", "onnx"):
+        for output in (f"{run}/config.yaml/x", str(run)):
+            assert call("export", f"run={run}", f"format={form}", f"output={output}", "golden=0") == 1
+            assert f"output={output} cannot be written" in capsys.readouterr().err
+    assert sorted(os.listdir(run)) == ["config.yaml", "environment.json", "exports", "summary.json", "trial_0"]

@@ -2,23 +2,19 @@
 
 import json
 import os
-import pwd
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
+from postgresql import INITDB, Server, server
 
 from snntha.config import compose
 from snntha.records import Run, without_passwords
@@ -247,50 +243,14 @@ def test_a_multirun_through_a_launcher(tmp_path: Path, launcher: str) -> None:
 
 # --- PostgreSQL ---
 
-BINARIES = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)  # Debian keeps them off the PATH
-INITDB = shutil.which("initdb") or (BINARIES and shutil.which("initdb", path=str(BINARIES)))
-
-
-@dataclass(frozen=True)
-class Server:
-    """A PostgreSQL that lives as long as the test, its user with the password `secret`."""
-
-    url: str
-    control: Callable[..., object]  # pg_ctl with its last arguments
-
 
 @pytest.fixture
 def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     pytest.importorskip("psycopg")
     if INITDB is None:
         pytest.skip("needs PostgreSQL's initdb")
-    place = tmp_path_factory.mktemp("postgresql")
-    user: dict[str, Any] = {}
-    if os.getuid() == 0:  # the server refuses to run as root
-        account = pwd.getpwnam("postgres")
-        user = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-        os.chown(place, account.pw_uid, account.pw_gid)
-        for parent in place.parents[:3]:  # pytest's folders are its user's alone
-            parent.chmod(parent.stat().st_mode | 0o011)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    (place / "password").write_text("secret")
-    (place / "password").chmod(0o644)
-    data, binaries = place / "data", Path(INITDB).parent
-    initialise = [INITDB, "-D", str(data), "-U", "searcher", "-A", "scram-sha-256", f"--pwfile={place / 'password'}"]
-    subprocess.run(initialise, check=True, cwd=place, capture_output=True, **user)
-    options = f"-p {port} -k {place} -c listen_addresses=127.0.0.1 -c fsync=off"
-
-    def control(*arguments: str) -> None:
-        command = [str(binaries / "pg_ctl"), "-D", str(data), "-w", "-l", str(place / "log"), "-o", options, *arguments]
-        subprocess.run(command, check=True, cwd=place, stdout=subprocess.DEVNULL, **user)
-
-    control("start")
-    try:
-        yield Server(f"postgresql+psycopg://searcher:secret@127.0.0.1:{port}/postgres", control)
-    finally:
-        control("-m", "immediate", "stop")
+    with server(tmp_path_factory.mktemp("postgresql")) as running:
+        yield running
 
 
 @pytest.mark.parametrize(

@@ -64,24 +64,41 @@ def suspicions(dataset: Dataset, part: str, unit: str, usage: Usage, binning: Bi
     Raises:
         DataError: the median recording is nearly lost: outside the window, or in one or a few steps.
     """
-    used = usage.steps / binning.time_steps if usage.steps > 1 or binning.time_steps == 1 else 0.0
-    sentence = (
-        f"dataset={dataset.name}: the median recording of the {part} set lasts {usage.span_us / 1e6:g} s, times read "
-        f"as {unit}; {usage.kept:.2%} of its events lie in the window, and fill {usage.steps:g} of "
-        f"dataset.time_steps={binning.time_steps} of dataset.bin_ms={binning.bin_us / 1000:g}"
-    )
+    subject = f"dataset={dataset.name}: the median recording of the {part} set"
+    window = f"dataset.time_steps={binning.time_steps} of dataset.bin_ms={binning.bin_us / 1000:g}"
     remedy = "make the window as long as the recordings by dataset.bin_ms and dataset.time_steps"
-    if hint := other_unit(usage.span_us / UNITS_US[unit], unit):
-        remedy = f"times{hint}: convert them to {unit}"
-    if usage.kept < _KEPT[0] or used < _USED[0]:
-        raise DataError(f"{sentence}; {remedy}")
-    if usage.kept < _KEPT[1] or used < _USED[1]:
-        yield f"{sentence}; {remedy}"
+    if found := suspicion(subject, unit, usage, binning, window, remedy):
+        sentence, is_lost = found
+        if is_lost:
+            raise DataError(sentence)
+        yield sentence
     if usage.inputs < _FEW_INPUTS * inputs:
         yield (
             f"dataset={dataset.name}: {usage.inputs} of {inputs} inputs ever fire in the {part} set; "
             f"are channels or pixels numbered from 0 and unscaled?"
         )
+
+
+def suspicion(
+    subject: str, unit: str, usage: Usage, binning: Binning, window: str, remedy: str
+) -> tuple[str, bool] | None:
+    """What is odd about how a recording, the subject of the sentence, lies in a window, and whether it is nearly lost.
+
+    Args:
+        unit: in which its times were read.
+        window: the steps there are, in words.
+        remedy: where its times do not look like those in another unit.
+    """
+    used = usage.steps / binning.time_steps if usage.steps > 1 or binning.time_steps == 1 else 0.0
+    if usage.kept >= _KEPT[1] and used >= _USED[1]:
+        return None
+    if hint := other_unit(usage.span_us / UNITS_US[unit], unit):
+        remedy = f"times{hint}: convert them to {unit}"
+    sentence = (
+        f"{subject} lasts {usage.span_us / 1e6:g} s, times read as {unit}; {usage.kept:.2%} of its events lie in the "
+        f"window, and fill {usage.steps:g} of {window}; {remedy}"
+    )
+    return sentence, usage.kept < _KEPT[0] or used < _USED[0]
 
 
 def other_unit(span: float, unit: str) -> str:

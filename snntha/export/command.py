@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from snntha import config as configuration
 from snntha import data as datasets
@@ -46,19 +47,20 @@ def run_command(
         name = "_".join(filter(None, (network.trained["dataset"], network.trained["mode"], quantize)))
         output = folder / "exports" / f"{name}{_SUFFIX[form]}"
     if form == "packed":
-        _write(output, packed.to_bytes(network))
-        print(f"{output}: {describe(network, output.stat().st_size)}; {how_strict(network)}")
-        if golden:
+        size = _write(output, packed.to_bytes(network))
+        print(f"{output}: {describe(network, size)}; {how_strict(network)}")
+        if golden and output.is_file():  # no device or pipe
             _write_golden(folder, trial, checkpoint, root, output, golden)
     elif form in ("nir", "onnx") and quantize:
         raise UserError(f"quantize={quantize}: format={form} holds float32; leave it out")
     elif form == "onnx":
-        _write(output, onnx.build(network).SerializeToString())
-        print(f"{output}: {output.stat().st_size:,} bytes, ONNX, one time step")
+        size = _write(output, onnx.build(network).SerializeToString())
+        print(f"{output}: {size:,} bytes, ONNX, one time step")
     elif form == "nir":
-        output.parent.mkdir(parents=True, exist_ok=True)
-        nir.write(network, profile, output)
-        print(f"{output}: {output.stat().st_size:,} bytes, NIR, profile {profile}")
+        with TemporaryDirectory() as temporary:
+            nir.write(network, profile, graph := Path(temporary, "network.nir"))
+            size = _write(output, graph.read_bytes())
+        print(f"{output}: {size:,} bytes, NIR, profile {profile}")
     else:
         text = c.source(network)
         _write(output, text.encode())
@@ -118,9 +120,12 @@ def _write_golden(folder: Path, trial: int, checkpoint: str, root: str | None, o
     print(f"{path}: {batch.inputs.batch} test samples and their spikes, for snntha verify")
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(path: Path, content: bytes) -> int:
+    """Replace what a link leads to, not the link; returns the number of bytes."""
     try:
-        with replacing(path) as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path.resolve()) as file:
             file.write(content)
     except OSError as error:
         raise UserError(f"output={path} cannot be written: {error.strerror or error}") from error
+    return len(content)

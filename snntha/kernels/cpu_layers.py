@@ -30,6 +30,7 @@ class FusedLayer(Protocol):
     """A layer in one minibatch: synapse, BatchNorm and neurons over all time steps at once."""
 
     neurons: int
+    patterns_from: float  # the share of firing inputs from which `Spikes` had better be patterns
 
     def forward(self, spikes: Spikes, *, membrane: bool) -> LayerOutput:
         """Integrate the events of all steps and fire; membranes are only written where asked for."""
@@ -65,6 +66,7 @@ class ConvLayer:
         self.kernel_KKIO = kernel_KKIO.detach().numpy()
         if spec.binary and spec.pool**2 <= np.iinfo(np.int8).max:
             self.kernel_KKIO = self.kernel_KKIO.astype(np.int8)
+        self.patterns_from = conv.patterns_from(self.kernel_KKIO)
         in_channels, in_height, in_width = spec.input_shape
         self.geometry = Geometry(spec.kernel + spec.pool - 1, spec.pool, in_height, in_width, in_channels)
         channels, height, width = spec.output_shape
@@ -101,9 +103,7 @@ class ConvLayer:
         if self.batch_norm is not None:
             gradients = self.normalisation.backward(_by_channel(values_BHWTO), _by_channel(grad_BHWTO))
         grad_kernel_KKIO = np.empty(self.kernel_KKIO.shape, np.float32)
-        events = self.spikes.by_input()
-        conv.conv_weight_gradient(events, grad_BHWTO, self.geometry, grad_kernel_KKIO)
-        workspace.give("steps", events.step)
+        conv.conv_weight_gradient(self.spikes, grad_BHWTO, self.geometry, grad_kernel_KKIO)
         self.grad_BHWTO = grad_BHWTO
         return {"kernel_KKIO": grad_kernel_KKIO, **gradients}
 
@@ -128,6 +128,8 @@ class ImageLayer:
 
     Both on one thread: PyTorch's sums depend on the number of threads.
     """
+
+    patterns_from = math.inf
 
     def __init__(self, static: Static, layer: Layer):
         self.leaves = {name: tensor.detach().requires_grad_() for name, tensor in layer.trained().items()}

@@ -67,7 +67,8 @@ class _Network:
                 fused.release()
             self.records.append(_layer_record(output, layer.spec.output_shape, self.record))
             if number < last:
-                spikes = Spikes.of_layer(output.bits_BGTF, output.count_BP, fused.neurons, number)
+                limit = self.fused[number + 1].patterns_from
+                spikes = Spikes.of_layer(output.bits_BGTF, output.count_BP, fused.neurons, number, limit)
         assert output is not None, "a network has at least one layer"
         workspace.give(f"{last} spikes", output.bits_BGTF)
         count_BN = torch.from_numpy(output.count_BP[:, : self.fused[last].neurons].astype(np.float32))

@@ -31,7 +31,7 @@ def report(folders: list[Path], form: str | None = None, only: str | None = None
         from snntha.report.page import page  # plotly is loaded for the page alone
 
         html.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(html, page(runs))
+        write_atomically(html.resolve(), page(runs))
         print(f"wrote {html}: {len(runs)} {'run' if len(runs) == 1 else 'runs'}, opens in a browser without a network")
         if form is None:
             return

@@ -8,7 +8,7 @@ from typing import TextIO
 
 import numpy as np
 
-from snntha.errors import UserError
+from snntha.errors import PRINTABLE, UserError
 from snntha.runtime.inputs import event_columns, in_batches, read_all, to_batch, to_events
 from snntha.runtime.model import Answer, Model, load
 
@@ -65,4 +65,5 @@ def _print(source: str, answer: Answer, as_json: bool) -> None:
         print(json.dumps({**about, "counts": answer.counts}), flush=True)
     else:
         counts = " ".join(map(str, answer.counts))
-        print(f"{source}: {answer.name}, confidence {answer.confidence:.2f}, spikes {counts}", flush=True)
+        line = f"{source}: {answer.name}, confidence {answer.confidence:.2f}, spikes {counts}"
+        print(line.translate(PRINTABLE), flush=True)  # the names of classes may be a stranger's

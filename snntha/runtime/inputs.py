@@ -5,9 +5,9 @@ What a file holds is told by its first bytes, not by its name. Everything is che
 
 import gzip
 import io
+import logging
 import struct
 import sys
-import zlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -16,8 +16,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from snntha.errors import UserError
+from snntha.errors import PRINTABLE, UserError
 from snntha.runtime.network import Encoding, Images, Spikes
+
+log = logging.getLogger(__name__)
 
 AT_ONCE = 64  # samples of a batch
 _LARGEST = 1 << 30  # bytes of a file, unpacked
@@ -115,9 +117,9 @@ def _read_file(source: str, content: bytes, encoding: Encoding) -> Iterator[Samp
         else:
             kind = "pictures" if encoding.kind == "image" else "event recordings"
             raise UserError(f"{source}: this network takes {kind}, and snntha reads {_FORMATS}")
-    except (OSError, ValueError, EOFError, KeyError, TypeError, zlib.error, SyntaxError) as error:
-        if isinstance(error, UserError):
-            raise
+    except UserError:
+        raise
+    except Exception as error:  # a damaged file makes the libraries that read it raise anything
         raise UserError(f"{source} is damaged: {' '.join(str(error).split())[:200]}") from error
 
 
@@ -144,7 +146,7 @@ def _hdf5(content: bytes) -> list[np.ndarray]:
     with h5py.File(io.BytesIO(content), "r") as file:
         arrays: Any = file
         times, units = arrays["spikes/times"], arrays["spikes/units"]
-        if times.shape != units.shape or len(times) > _RECORDINGS:
+        if times.shape != units.shape or len(times) > _RECORDINGS or max(times.nbytes, units.nbytes) > _LARGEST:
             raise ValueError(f"{times.shape} times, {units.shape} units; expected one of each for up to {_RECORDINGS}")
         times, units = times[()], units[()]
     return [np.stack([t.astype(np.float64), u.astype(np.float64)], 1) for t, u in zip(times, units, strict=True)]
@@ -207,7 +209,7 @@ def to_events(source: str, values: np.ndarray, encoding: Encoding) -> np.ndarray
     Structured arrays have fields t in microseconds, x, and for a sensor y and p, as tonic's. Plain ones have columns:
     time and channel, or x, y, p and time as tonic's DVSGesture, with time in the unit of the training data.
     """
-    from snntha.data.binning import microseconds
+    from snntha.data.binning import are_whole, is_padded, microseconds
 
     names = values.dtype.names
     columns = event_columns(encoding)
@@ -222,12 +224,40 @@ def to_events(source: str, values: np.ndarray, encoding: Encoding) -> np.ndarray
         raise UserError(f"{source}: {values.dtype} of shape {values.shape}; {wanted}")
     limits = {"x": encoding.sensor or encoding.inputs, "y": encoding.sensor, "p": 2, "t": 2**62 // unit_us}
     for name, part in parts.items():
+        if part.ndim != 1 or part.dtype.kind not in "iufb":
+            raise UserError(f"{source}: {name} is {part.dtype} of shape {part.shape}; expected one number an event")
         if not (part.min(initial=0) >= 0 and part.max(initial=0) < limits[name]):  # also where a value is NaN
             found = f"{name} goes from {part.min()} to {part.max()}"
             raise UserError(f"{source}: {found}; expected 0 to below {limits[name]}")
+        if name != "t" and not (part.dtype.kind == "b" or are_whole(part)):
+            raise UserError(f"{source}: {name} has fractions; expected whole numbers")
     index = parts["x"].astype(np.int64)
+    if is_padded(parts["t"], np.logical_and.reduce([part == 0 for name, part in parts.items() if name != "t"])):
+        raise UserError(f"{source}: events at time 0 in input 0 fill it up like padding: leave them out")
+    times_us = microseconds(parts["t"], unit_us)
+    _check_window(source, times_us, unit_us, encoding)
     if encoding.sensor:
         pixel = encoding.sensor // encoding.shape[1]
         rows = parts["y"].astype(np.int64) // pixel
         index = (rows * encoding.shape[2] + index // pixel) * encoding.shape[0] + parts["p"].astype(np.int64)
-    return np.stack([microseconds(parts["t"], unit_us), index])
+    return np.stack([times_us, index])
+
+
+def _check_window(source: str, times_us: np.ndarray, unit_us: int, encoding: Encoding) -> None:
+    """Refuse a recording that is nearly lost because of its unit, as training does; tell of one that is odd."""
+    from snntha.data.binning import UNITS_US, Binning, Usage, other_unit, suspicion
+
+    units = [name for name, us in UNITS_US.items() if us == unit_us]
+    if len(times_us) < 2 or not units:
+        return
+    elapsed_us = times_us - times_us.min()
+    kept_us = elapsed_us[elapsed_us < encoding.duration_us]
+    usage = Usage(len(kept_us) / len(times_us), kept_us.max() // encoding.bin_us + 1, float(elapsed_us.max()), 0)
+    binning = Binning(encoding.time_steps, encoding.bin_us, encoding.duration_us)
+    window = f"{encoding.time_steps} steps of {encoding.bin_us / 1000:g} ms"
+    remedy = "the network has learned from recordings as long as these steps"
+    if found := suspicion(source, units[0], usage, binning, window, remedy):
+        sentence, is_lost = found
+        if is_lost and other_unit(usage.span_us / unit_us, units[0]):
+            raise UserError(sentence)
+        log.warning(sentence.translate(PRINTABLE))

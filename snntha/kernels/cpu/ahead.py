@@ -27,8 +27,9 @@ from snntha.threshold import Annealing
 
 HALVES = {  # that take about as long as each other
     "first": ("_scan", "_forward", "_backward", "pack", "_copy_rows", "_count_inputs", "_sort_steps", "_count_steps"),
-    "second": ("_scan_back", "_currents", "_weight_gradient", "_list_events", "_list_steps", "_statistics")
-    + ("_gradient_sums", "_pass_statistics", "_count_arrivals", "_list_arrivals", "_delay_gradient"),
+    "second": ("_scan_back", "_currents", "_weight_gradient", "_list_events", "_list_steps", "_list_patterns")
+    + ("_list_step_patterns", "_statistics", "_gradient_sums", "_pass_statistics")
+    + ("_count_arrivals", "_list_arrivals", "_delay_gradient"),
 }
 NEURON = Neuron(0.5, 1.0, 1.0, 1.0, False)
 # Kind, whether it receives an image, events or bits, whether it is binary, and whether its inputs are delayed.
@@ -82,7 +83,10 @@ def compile_half(half: str, layers: Layers) -> None:
     source = GradientSource(constant_BP=np.zeros((1, 64), np.float32))
     for kind, received, binary, late in layers:
         if received == "bits":
-            spikes = Spikes.of_layer(np.zeros((1, 1, 1, 4), np.uint16), np.zeros((1, 64), np.int32), 1, 0)
+            fired = np.zeros((1, 1, 1, 4), np.uint16), np.zeros((1, 64), np.int32), 1, 0
+            if kind == "conv":
+                Spikes.of_layer(*fired, patterns_from=0.0).by_input()
+            spikes = Spikes.of_layer(*fired)
         elif received == "events":
             spikes = Spikes.of_input(np.zeros(2, np.int64), np.zeros(0, np.int32), 1, 1, 1)
         else:
@@ -110,7 +114,7 @@ def compile_half(half: str, layers: Layers) -> None:
             geometry = conv.Geometry(1, 1, 1, 1, 1)
             kernel_KKIO = np.ones((1, 1, 1, 1), np.int8 if binary else np.float32)
             conv.conv_currents(spikes, kernel_KKIO, geometry, values)
-            conv.conv_weight_gradient(spikes.by_input(), values, geometry, values[0])
+            conv.conv_weight_gradient(spikes, values, geometry, values[0])
             norm.statistics(flat, doubles)
             norm.gradient_sums(flat, flat, doubles)
             norm.pass_statistics(flat, flat[0], flat[0], flat[0], flat)

@@ -15,13 +15,14 @@ taps, one run of neighbouring inputs, so one piece of the list of events. Every 
 in a fixed order, so no result depends on the number of threads.
 """
 
+import math
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
-from snntha.kernels.cpu.events import ByInput, Spikes
+from snntha.kernels.cpu.events import FOUR, SUMS, Spikes
 from snntha.kernels.cpu.sums import add_rows, add_steps
 from snntha.kernels.cpu.threads import run
 from snntha.kernels.cpu.vector import (
@@ -36,8 +37,10 @@ from snntha.kernels.cpu.vector import (
     store,
     zero_tile,
 )
+from snntha.kernels.cpu.workspace import workspace
 
 TASKS = 16  # of the weight gradient, each with a kernel of its own, and at least so many of the currents
+PATTERNS_FROM = 0.33  # of the inputs and steps: where patterns cost less than events, see docs/kernels.md
 TILE_STEPS = 6  # time steps that share a loaded kernel value in the input gradient; `_add_panel` is written for six
 
 
@@ -60,16 +63,27 @@ class Geometry(NamedTuple):
         return self.stride**2
 
 
+def patterns_from(kernel_KKIO: np.ndarray) -> float:
+    """The share of inputs and steps from which spikes are better handed over as patterns: never where channels do not
+    come in fours, where int8 does not hold the sum of four, or where rounding would depend on it."""
+    fours = kernel_KKIO.shape[2] % FOUR == 0 and kernel_KKIO.dtype == np.int8
+    return PATTERNS_FROM if fours and FOUR * int(np.abs(kernel_KKIO).max()) <= np.iinfo(np.int8).max else math.inf
+
+
 def conv_currents(spikes: Spikes, kernel_KKIO: np.ndarray, geometry: Geometry, currents_BHWTO: np.ndarray) -> None:
     """Fill currents_BHWTO (float32): current[oy, ox] = sum over events of kernel[y - oy stride, x - ox stride, i]
     / divisor.
 
-    An int8 kernel is summed in int16 if the fullest step cannot overflow it (an event adds at most one kernel entry to
-    an output), else in int32; both are exact. A float32 kernel is summed in float32, in the order of the events.
+    Each pattern of four channels adds the sum of their weights. An int8 kernel is summed in int16 if the fullest step
+    cannot overflow it (an event adds at most one kernel entry to an output), else in int32; both are exact. A float32
+    kernel is summed in float32, in the order of the events.
     """
     outputs = kernel_KKIO.shape[3]
     expected = (spikes.batch, *geometry.output, spikes.time_steps, outputs)
     assert currents_BHWTO.shape == expected, f"currents {currents_BHWTO.shape}; expected {expected}"
+    if spikes.patterns:
+        kernel_KKIO = _pattern_sums(kernel_KKIO)
+        geometry = geometry._replace(channels=kernel_KKIO.shape[2])
     pixel_I = np.arange(geometry.height * geometry.width).repeat(geometry.channels)
     most, sums = spikes.fullest_step, np.empty(0, np.float32)
     if kernel_KKIO.dtype == np.int8:
@@ -83,16 +97,20 @@ def conv_currents(spikes: Spikes, kernel_KKIO: np.ndarray, geometry: Geometry, c
 
 
 def conv_weight_gradient(
-    events: ByInput, grad_currents_BHWTO: np.ndarray, geometry: Geometry, grad_kernel_KKIO: np.ndarray
+    spikes: Spikes, grad_currents_BHWTO: np.ndarray, geometry: Geometry, grad_kernel_KKIO: np.ndarray
 ) -> None:
     """Fill grad_kernel_KKIO (float32): grad[ky, kx, i] = sum over events of grad_currents[oy, ox] / divisor.
 
     Samples are dealt out to TASKS tasks whatever the number of threads, and their sums are added in order.
     """
+    events, patterns = spikes.by_input(), spikes.patterns
     rows, outputs = geometry.taps**2 * geometry.channels, grad_kernel_KKIO.shape[3]
     tasks = min(TASKS, len(grad_currents_BHWTO))
     partial_AGRD = np.zeros((tasks, -(-outputs // PAIR), rows, PAIR), np.float32)
-    run(_weight_gradient, tasks, events, grad_currents_BHWTO, geometry, partial_AGRD)
+    steps = np.arange(grad_currents_BHWTO.shape[3])
+    row_T = steps // FOUR * SUMS + (1 << steps % FOUR) if patterns else steps
+    run(_weight_gradient, tasks, events, grad_currents_BHWTO, geometry, row_T, patterns, partial_AGRD)
+    workspace.give("steps", events.step)
     grad_GRD = partial_AGRD.sum(0) / np.float32(geometry.divisor)
     grad_kernel_KKIO[:] = grad_GRD.transpose(1, 0, 2).reshape(*grad_kernel_KKIO.shape[:3], -1)[..., :outputs]
 
@@ -255,20 +273,22 @@ def _find_pixels(events, b, t, pixel_I, first_P):
 
 
 @njit(cache=True, nogil=True)
-def _weight_gradient(first_task, end_task, events, grads_BHWTO, geometry, partial_AGRD):
-    """Task a adds up samples a, a + A, ..."""
+def _weight_gradient(first_task, end_task, events, grads_BHWTO, geometry, row_T, patterns, partial_AGRD):
+    """Task a adds up samples a, a + A, ... Step t stands in row_T[t] of the table that the events point into."""
     batch, out_height, out_width, steps, outputs = grads_BHWTO.shape
     tasks, pairs, rows, _ = partial_AGRD.shape
     run = geometry.taps * geometry.channels
     work = out_height * out_width * pairs
-    grads_TD = np.zeros((steps, PAIR), np.float32)
+    grads_RD = np.zeros((row_T[-1] + SUMS, PAIR), np.float32)
     for task in range(first_task, end_task):
         for number in range((batch - task + tasks - 1) // tasks * work):
             b, cell, pair = task + number // work * tasks, number % work // pairs, number % pairs
             oy, ox, width = cell // out_width, cell % out_width, min(PAIR, outputs - pair * PAIR)
             for t in range(steps):
                 for output in range(width):
-                    grads_TD[t, output] = grads_BHWTO[b, oy, ox, t, pair * PAIR + output]
+                    grads_RD[row_T[t], output] = grads_BHWTO[b, oy, ox, t, pair * PAIR + output]
+            if patterns:
+                _add_subsets(grads_RD, (steps + FOUR - 1) // FOUR)
             first_I = events.first_BI[b]
             for ky in range(geometry.taps):
                 first_input = ((oy * geometry.stride + ky) * geometry.width + ox * geometry.stride) * geometry.channels
@@ -277,13 +297,34 @@ def _weight_gradient(first_task, end_task, events, grads_BHWTO, geometry, partia
                     if first < end:
                         target = ((task * pairs + pair) * rows + ky * run + row) * PAIR
                         total = load_pair(partial_AGRD, target)
-                        store(partial_AGRD, target, add_steps(events.step, first, end, grads_TD, total))
+                        store(partial_AGRD, target, add_steps(events.step, first, end, grads_RD, total))
+
+
+@njit(cache=True, nogil=True)
+def _add_subsets(rows_RD, groups):
+    """Fill the sums of two and more of a group's FOUR rows, which stand at 1, 2, 4 and 8 of its SUMS."""
+    for first in range(0, groups * SUMS, SUMS):
+        for pattern in range(1, SUMS):
+            lowest = pattern & -pattern
+            if pattern > lowest:
+                rest = load_pair(rows_RD, (first + pattern - lowest) * PAIR)
+                store(rows_RD, (first + pattern) * PAIR, load_pair(rows_RD, (first + lowest) * PAIR) + rest)
 
 
 @njit(cache=True, nogil=True)
 def _add_to(values, first, vector):
     """values.flat[first : first + LANES] += vector."""
     store(values, first, load(values, first) + vector)
+
+
+def _pattern_sums(kernel_KKIO: np.ndarray) -> np.ndarray:
+    """The sums of every subset of FOUR neighbouring channels, as the channels of a larger kernel."""
+    taps, _, channels, outputs = kernel_KKIO.shape
+    fours = kernel_KKIO.reshape(taps, taps, channels // FOUR, FOUR, outputs)
+    sums = np.zeros((*fours.shape[:3], SUMS, outputs), kernel_KKIO.dtype)
+    for bit in range(FOUR):
+        sums[..., 1 << bit : 2 << bit, :] = sums[..., : 1 << bit, :] + fours[..., bit, None, :]
+    return sums.reshape(taps, taps, -1, outputs)
 
 
 def _tiles(values: np.ndarray, width: int) -> np.ndarray:

@@ -29,6 +29,8 @@ class DelayedLayer:
         learns: whether the delays get a gradient.
     """
 
+    patterns_from = DenseLayer.patterns_from
+
     def __init__(self, layer: DenseLayer, delay_I: np.ndarray, *, learns: bool):
         self.layer = layer
         self.neurons = layer.neurons

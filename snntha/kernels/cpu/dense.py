@@ -5,6 +5,8 @@ for the strip and sample at work. The backward pass computes the membranes again
 the strip's weight gradient with the sample's events sorted by input, so that a sum stays in registers.
 """
 
+import math
+
 import numpy as np
 from numba import njit
 
@@ -185,6 +187,8 @@ class DenseLayer:
         drop: of the currents; None: without.
         number: of the layer, from 0 at the input.
     """
+
+    patterns_from = math.inf
 
     def __init__(
         self,

@@ -3,8 +3,14 @@
 What a layer fired is kept as bits, and both lists are derived from these, eight bits at a time, when they are needed.
 The events of the network's input may count an input twice in one step: they come as lists and are sorted. An index
 takes 16 bits where the layer is small enough.
+
+Where a layer fires often, its bits are listed four at a time instead, as patterns: the bits of FOUR neighbouring inputs
+in one step, or of one input in FOUR steps, are a number from 0 to 15 that looks up their sum in a table of all sixteen
+sums (the "four Russians" of Arlazarov et al., 1970). The same kernels add up rows of that table; how many does not
+depend on the activity.
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,19 +21,27 @@ from snntha.kernels.cpu.threads import run
 from snntha.kernels.cpu.vector import OCTET, PAIR, TILE, at, count_ones, load_octet, lowest_one, raised, store
 from snntha.kernels.cpu.workspace import workspace
 
+FOUR = 4
+SUMS = 2**FOUR  # of the subsets of FOUR rows
 POSITIONS = np.array([sorted(range(OCTET), key=lambda bit: not byte >> bit & 1) for byte in range(2**OCTET)])
 POSITIONS.flags.writeable = False  # for each byte, the places of its ones in front
 
 
 class BySample(NamedTuple):
-    """Sample after sample: b's events of step t are inputs[first_BT[b, t] : first_BT[b, t + 1]], ascending."""
+    """Sample after sample: b's events of step t are inputs[first_BT[b, t] : first_BT[b, t + 1]], ascending.
+
+    As patterns: group * SUMS + pattern, group the number of FOUR neighbouring inputs.
+    """
 
     first_BT: np.ndarray  # int64, (batch, time_steps + 1)
     inputs: np.ndarray
 
 
 class ByInput(NamedTuple):
-    """By input: sample b's input i fired at steps step[first_BI[b, i] : first_BI[b, i + 1]] / PAIR, ascending."""
+    """By input: sample b's input i fired at steps step[first_BI[b, i] : first_BI[b, i + 1]] / PAIR, ascending.
+
+    As patterns: (group * SUMS + pattern) * PAIR, group the number of FOUR steps.
+    """
 
     first_BI: np.ndarray  # int64, (batch, inputs + 1)
     step: np.ndarray  # in elements of a (T, PAIR) array
@@ -35,7 +49,10 @@ class ByInput(NamedTuple):
 
 @dataclass(frozen=True)
 class Spikes:
-    """What a layer receives during a minibatch. `events` and `bits_BGTF` are buffers of the workspace."""
+    """What a layer receives during a minibatch. `events` and `bits_BGTF` are buffers of the workspace.
+
+    `patterns`: both lists are of patterns.
+    """
 
     time_steps: int
     batch: int
@@ -44,6 +61,7 @@ class Spikes:
     bits_BGTF: np.ndarray | None  # as in `strip.LayerOutput`; None for the network's input
     count_BP: np.ndarray | None  # how often each input fired; None for the network's input
     name: str
+    patterns: bool = False
 
     @classmethod
     def of_input(cls, indptr: np.ndarray, index: np.ndarray, time_steps: int, batch: int, inputs: int) -> "Spikes":
@@ -55,16 +73,27 @@ class Spikes:
         return cls(time_steps, batch, inputs, BySample(first_BT, sorted_index), None, None, "input")
 
     @classmethod
-    def of_layer(cls, bits_BGTF: np.ndarray, count_BP: np.ndarray, neurons: int, number: int) -> "Spikes":
-        """What layer `number` fired."""
+    def of_layer(
+        cls, bits_BGTF: np.ndarray, count_BP: np.ndarray, neurons: int, number: int, patterns_from: float = math.inf
+    ) -> "Spikes":
+        """What layer `number` fired, as patterns from this share of its neurons and steps."""
         words_BGT = bits_BGTF.view(np.uint64)[..., 0]  # bit j: neuron g * TILE + j
         batch, _, steps = words_BGT.shape
-        count_BT = np.zeros((batch, steps), np.int64)
-        run(_count_steps, batch, words_BGT, count_BT)
+        patterns = bool(count_BP.sum() >= patterns_from * batch * steps * neurons)
+        if patterns:
+            count_BT = np.full((batch, steps), neurons // FOUR)
+        else:
+            count_BT = np.zeros((batch, steps), np.int64)
+            run(_count_steps, batch, words_BGT, count_BT)
         first_BT = list_bounds(count_BT, spare=OCTET)
-        index = workspace.take(f"{number} events", (int(first_BT[-1, -1]) + OCTET,), index_dtype(neurons))
-        run(_list_events, batch, words_BGT, POSITIONS.astype(index.dtype), first_BT, index)
-        return cls(steps, batch, neurons, BySample(first_BT, index), bits_BGTF, count_BP, str(number))
+        index = workspace.take(
+            f"{number} events", (int(first_BT[-1, -1]) + OCTET,), index_dtype(SUMS // FOUR * neurons)
+        )
+        if patterns:
+            run(_list_patterns, batch, words_BGT, first_BT, index)
+        else:
+            run(_list_events, batch, words_BGT, POSITIONS.astype(index.dtype), first_BT, index)
+        return cls(steps, batch, neurons, BySample(first_BT, index), bits_BGTF, count_BP, str(number), patterns)
 
     @classmethod
     def none(cls, time_steps: int, batch: int) -> "Spikes":
@@ -82,10 +111,15 @@ class Spikes:
         if self.bits_BGTF is None:
             return self._sorted()
         assert self.count_BP is not None
-        first_BI = list_bounds(self.count_BP[:, : self.inputs], spare=OCTET)
-        step = workspace.take("steps", (int(first_BI[-1, -1]) + OCTET,), index_dtype(self.time_steps * PAIR))
-        places = (POSITIONS * PAIR).astype(step.dtype)
-        run(_list_steps, self.batch, self.bits_BGTF.view(np.uint64)[..., 0], places, first_BI, step)
+        words_BGT = self.bits_BGTF.view(np.uint64)[..., 0]
+        groups = -(-self.time_steps // FOUR)
+        count_BI = np.full((self.batch, self.inputs), groups) if self.patterns else self.count_BP[:, : self.inputs]
+        first_BI = list_bounds(count_BI, spare=OCTET)
+        step = workspace.take("steps", (int(first_BI[-1, -1]) + OCTET,), index_dtype(groups * SUMS * PAIR))
+        if self.patterns:
+            run(_list_step_patterns, self.batch, words_BGT, first_BI, step)
+        else:
+            run(_list_steps, self.batch, words_BGT, (POSITIONS * PAIR).astype(step.dtype), first_BI, step)
         return ByInput(first_BI, step)
 
     def _sorted(self) -> ByInput:
@@ -154,24 +188,57 @@ def _list_events(first_sample, end_sample, words_BGT, places, first_BT, index):
 
 
 @njit(cache=True, nogil=True)
+def _list_patterns(first_sample, end_sample, words_BGT, first_BT, index):
+    _, tiles, steps = words_BGT.shape
+    for b in range(first_sample, end_sample):
+        for t in range(steps):
+            first, groups = first_BT[b, t], first_BT[b, t + 1] - first_BT[b, t]
+            for tile in range(tiles):
+                word = words_BGT[b, tile, t]
+                for group in range(tile * TILE // FOUR, min((tile + 1) * TILE // FOUR, groups)):
+                    index[first + group] = group * SUMS + np.intp(word & np.uint64(SUMS - 1))
+                    word >>= np.uint64(FOUR)
+
+
+@njit(cache=True, nogil=True)
 def _list_steps(first_sample, end_sample, words_BGT, places, first_BI, step):
     """`places`: PAIR times POSITIONS in the dtype of `step`."""
     _, tiles, steps = words_BGT.shape
     inputs = first_BI.shape[1] - 1
-    blocks = (steps + TILE - 1) // TILE
-    words_AT = np.zeros((blocks, TILE), np.uint64)
+    words_AT = np.zeros(((steps + TILE - 1) // TILE, TILE), np.uint64)
     for task in range(first_sample * tiles, end_sample * tiles):
         b, tile = task // tiles, task % tiles
-        for block in range(blocks):
-            for t in range(TILE):
-                beyond = block * TILE + t >= steps
-                words_AT[block, t] = np.uint64(0) if beyond else words_BGT[b, tile, block * TILE + t]
-            _transpose(words_AT[block])
+        _by_neuron(words_BGT[b, tile], words_AT)
         for neuron in range(min(TILE, inputs - tile * TILE)):
             position = first_BI[b, tile * TILE + neuron]
-            for block in range(blocks):
+            for block in range(len(words_AT)):
                 first = block * TILE * PAIR
                 position = _list_ones(words_AT[block, neuron], places, first, PAIR, step, position)
+
+
+@njit(cache=True, nogil=True)
+def _list_step_patterns(first_sample, end_sample, words_BGT, first_BI, step):
+    _, tiles, steps = words_BGT.shape
+    inputs = first_BI.shape[1] - 1
+    words_AT = np.zeros(((steps + TILE - 1) // TILE, TILE), np.uint64)
+    for task in range(first_sample * tiles, end_sample * tiles):
+        b, tile = task // tiles, task % tiles
+        _by_neuron(words_BGT[b, tile], words_AT)
+        for neuron in range(min(TILE, inputs - tile * TILE)):
+            first = first_BI[b, tile * TILE + neuron]
+            for group in range((steps + FOUR - 1) // FOUR):
+                word = words_AT[group * FOUR // TILE, neuron] >> np.uint64(group * FOUR % TILE)
+                step[first + group] = (group * SUMS + np.intp(word & np.uint64(SUMS - 1))) * PAIR
+
+
+@njit(forceinline=True)
+def _by_neuron(words_T, words_AT):
+    """What a tile fired, turned round: bit t of words_AT[a, j] is step a * TILE + t of neuron j."""
+    for block in range(len(words_AT)):
+        for t in range(TILE):
+            step = block * TILE + t
+            words_AT[block, t] = words_T[step] if step < len(words_T) else np.uint64(0)
+        _transpose(words_AT[block])
 
 
 @njit(forceinline=True)

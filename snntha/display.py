@@ -101,7 +101,11 @@ class Display:
         )
         last = self._last_metrics
         dead = [f"{share:.1%}" for share in last["dead_fraction"]] if last else [""] * len(rates)
-        table = layer_table(self.specs, progress.thresholds, rates, {"dead (last epoch)": dead})
+        further = {"dead (last epoch)": dead}
+        if progress.signs:
+            flips = [f"{share:.1%}" for share in last["sign_flips"]] if last else [""] * len(rates)
+            further["signs flipped (last epoch)"] = flips
+        table = layer_table(self.specs, progress.thresholds, rates, further)
         table.box, table.padding = None, (0, 2)
         bar = ProgressBar(total=minibatches, completed=progress.iteration, width=60)
         return Group(bar, Text(head), table, *([Text(f"last: {self._line(last)}", style="dim")] if last else []))
@@ -114,6 +118,8 @@ class Display:
         parts.append("theta " + " ".join(f"{theta:.3f}" for theta in metrics["thresholds"]))
         parts.append("rate " + " ".join(f"{rate:.4f}" for rate in metrics["firing_rate"]))
         parts.append("dead " + " ".join(f"{share:.1%}" for share in metrics["dead_fraction"]))
+        if "sign_flips" in metrics:
+            parts.append("flips " + " ".join(f"{share:.1%}" for share in metrics["sign_flips"]))
         parts.append(f"{metrics['seconds']:.1f} s")
         return "  ".join(parts)
 

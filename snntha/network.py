@@ -166,6 +166,15 @@ class SpikingNetwork(nn.Module):
         latent = [(synapse.weight, synapse.recurrent) for synapse in self.synapses]
         return [weight for of_layer in latent for weight in of_layer if weight is not None]
 
+    @torch.no_grad()
+    def signs(self) -> list[Tensor]:
+        """Which weights are +1, bool, one flat tensor a layer; nothing where weights are floats."""
+        return [
+            torch.cat([weight.flatten() >= 0 for weight in (synapse.weight, synapse.recurrent) if weight is not None])
+            for synapse in self.synapses
+            if synapse.spec.binary
+        ]
+
     def timing(self) -> list[Tensor]:
         """The parameters that say when: delays. No clip bounds their gradients or their values."""
         return [synapse.delay for synapse in self.synapses if synapse.delay is not None]

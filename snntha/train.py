@@ -189,6 +189,7 @@ def fit(
         started = time.perf_counter() - progress.totals.seconds
         order = torch.randperm(len(data.train), generator=_generator(seed, progress.epoch))
         network.train()
+        progress.signs = progress.signs or network.signs()
         for positions in order.split(config.hparams.batch_size)[progress.batch :]:
             result = train_step(network, optimizer, data.train.batch(positions), progress, half_period)
             progress.totals.seconds = time.perf_counter() - started
@@ -212,6 +213,9 @@ def fit(
         if evaluation.accuracy is not None:
             progress.train_accuracy = 100 * totals.correct / totals.samples
         progress.totals = Totals()
+        signs = zip(progress.signs, network.signs(), strict=True)
+        flips = [(before != after).double().mean().item() for before, after in signs]
+        progress.signs = []
 
         metrics = {
             "epoch": progress.epoch,
@@ -229,6 +233,8 @@ def fit(
             **silenced,
             "warnings": layer_warnings(network.specs, evaluation.firing_rate, data.notes),
         }
+        if flips:
+            metrics["sign_flips"] = flips
         if evaluation.output_membrane is not None:
             metrics["output_membrane"] = evaluation.output_membrane
         recorder.append_metrics(metrics)

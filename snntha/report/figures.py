@@ -45,6 +45,7 @@ def seed_figures(seed: SeedFolder) -> list[go.Figure]:
         _lines("Thresholds", "threshold", numbers, thresholds),
         _lines("Firing rate", spikes, numbers, rates, f"On the {selection} samples"),
         _lines("Dead neurons", percent, numbers, _layers(seed, "dead_fraction", 100), "Silent in the whole pass"),
+        _lines("Weights whose sign changed", "percent of the weights", numbers, _layers(seed, "sign_flips", 100)),
         _lines("Silenced by the last threshold step", percent, numbers, _layers(seed, "silenced_by_threshold", 100)),
         _lines("Broke the bound of Eq. (5) in that step", percent, numbers, _layers(seed, "violates_eq5", 100)),
         _lines("Firing rate against threshold", spikes, thresholds, rates, "One point an epoch"),

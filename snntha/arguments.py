@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snntha.config import CHOICES
 from snntha.errors import UserError, did_you_mean, expected
 
 _WORDS = {int: "a whole number", float: "a number"}
@@ -26,16 +25,26 @@ class Argument:
     default: Any = None
     key: str = ""  # the parameter that takes the value, if not called as the argument is
     many: bool = False  # a list: with commas between, positionals as words of their own
-    choices: tuple[str, ...] = ()  # if the form does not spell them out
+    listed: tuple[str, ...] = ()  # the choices, if the form does not spell them out
+    as_key: str = ""  # or the key of the configuration whose choices they are
     at_least: float | None = None  # of a number
     required: bool = False
 
     def __post_init__(self) -> None:
         self.name, _, hint = self.form.partition("=")
         self.key = self.key or self.name.lstrip("-").rpartition(".")[2].lower()
-        self.choices = self.choices or (tuple(hint.split("|")) if "|" in hint else ())
+        self.listed = self.listed or (tuple(hint.split("|")) if "|" in hint else ())
         self.is_positional = self.name.isupper()
         self.is_switch = self.form.startswith("--") and not hint
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """What is allowed; empty: anything of its kind."""
+        if not self.as_key:
+            return self.listed
+        from snntha.config import CHOICES  # brings Hydra, which takes longer than a prediction
+
+        return CHOICES[self.as_key]
 
     def read(self, text: str) -> Any:
         """The value of a text; raises UserError with what was expected. No text is as good as no argument."""
@@ -124,7 +133,8 @@ COMMANDS = {
             Argument("format=packed|c|nir|onnx", "of the file", default="packed", key="form"),
             Argument("output=FILE", "to write; none: in the run's exports/", Path),
             Argument("quantize=int8|int16", "of membrane, threshold and leak; none: float32, of C int16"),
-            Argument("profile=exact|portable", "of NIR: our reset in full, or LIF for snnTorch", default="exact"),
+            Argument("profile=exact|portable", "of NIR: our reset in full, or LIF for an importer", default="exact"),
+            Argument("target=snntorch|spikingjelly|norse|sinabs", "which importer", default="snntorch"),
             Argument("strict=weights|thresholds|multiplier_free", "refuse a network that is not"),
             Argument("golden=N", "test samples with their spikes, written beside a packed file", int, 16, at_least=0),
             _CHECKPOINT,
@@ -187,10 +197,10 @@ COMMANDS = {
         "speed and memory of a training step against a snnTorch loop",
         "snntha.bench.command:run_command",
         (
-            Argument("case=NAME", "networks, with commas between; none: all", default=[], many=True, choices=_CASES),
+            Argument("case=NAME", "networks, with commas between; none: all", default=[], many=True, listed=_CASES),
             Argument("run=FOLDER", "instead: the network of a run as it is now, on its data", Path),
-            Argument("mode=NAME", "as in snntha train", default="annealed", choices=CHOICES["mode.name"]),
-            Argument("backend=NAME", "as in snntha train", default="auto", choices=CHOICES["backend"]),
+            Argument("mode=NAME", "as in snntha train", default="annealed", as_key="mode.name"),
+            Argument("backend=NAME", "as in snntha train", default="auto", as_key="backend"),
             Argument("repeats=N", "steps that are timed", int, 5, at_least=1),
             Argument("threads=N", "of this machine; none: all", int, at_least=1),
             Argument("sweeps=true|false", "instead: how time grows with size, steps, batch and activity", bool, False),
@@ -203,7 +213,7 @@ COMMANDS = {
         "data",
         "which data sets are present, and how to get the others",
         "snntha.cli:data_table",
-        (Argument("dataset=NAME", "only this one", choices=CHOICES["dataset.name"]), _ROOT),
+        (Argument("dataset=NAME", "only this one", as_key="dataset.name"), _ROOT),
     ),
     "list": Command("list", "data sets and modes with their published accuracy", "snntha.cli:published_table"),
 }

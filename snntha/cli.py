@@ -1,6 +1,7 @@
 """The command `snntha` and its sub-commands, and what their errors mean.
 
-Nothing here imports torch before the work itself starts, so that help, completion and a refused key are immediate.
+Nothing here imports torch before the work itself starts, so that help, completion and a refused key are immediate; and
+nothing imports Hydra but what reads a configuration, so that `snntha predict` answers at once.
 """
 
 import io
@@ -12,23 +13,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
-from hydra.types import RunMode
-from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
-from rich import print as show
-from rich.table import Column, Table
-
-from snntha import config as configuration
+from snntha import parallel
 from snntha.arguments import COMMANDS, HELP, completions, parse, usage
 from snntha.errors import PRINTABLE, UserError, did_you_mean
-from snntha.published import published
-from snntha.search.sweeper import StudySweeper
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+    from rich.table import Table
 
 # Hydra's flags for many runs, and for a look without any.
 NOT_ONE_RUN = {"-m", "--multirun", "--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help"}
@@ -102,6 +95,8 @@ def call(command: str, words: list[str]) -> None:
     elif {"--help", "-h"} & set(words):
         print(usage(command))
     elif (shown := resolve_name(COMMANDS[command].function)(**parse(command, words))) is not None:
+        from rich import print as show
+
         show(shown)
 
 
@@ -109,7 +104,9 @@ def explain(error: BaseException | None) -> str | None:
     """What to tell of an error that the user, or the machine's owner, can mend; None of one that is ours."""
     if isinstance(error, UserError):
         text = str(error)
-    elif isinstance(error, HydraException | OmegaConfBaseException):
+    elif isinstance(error, Exception) and _comes_from(error, "hydra", "omegaconf"):
+        from snntha import config as configuration
+
         text = configuration.explain(error)
     elif isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate memory" in str(error)):
         text = "not enough memory: make hparams.batch_size, dataset.time_steps or model.topology smaller"
@@ -120,15 +117,28 @@ def explain(error: BaseException | None) -> str | None:
     return text.translate(PRINTABLE)
 
 
+def _comes_from(error: Exception, *packages: str) -> bool:
+    """Whether one of these defines the error, or what it is a kind of; asked so, none of them has to be imported."""
+    return any(kind.__module__.partition(".")[0] in packages for kind in type(error).__mro__)
+
+
 class _JobFailed(BaseException):
     """Carries a job's error, its cause, past Hydra, which would print the overrides first."""
 
 
 def train(arguments: list[str]) -> None:
     """Hand the arguments to Hydra, which composes the configuration and calls the job, once or (`-m`) several times."""
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.core.plugins import Plugins
+    from hydra.types import RunMode
+
+    from snntha import config as configuration
+    from snntha.search.sweeper import StudySweeper
+
     command_line = sys.argv
 
-    def job(cfg: DictConfig) -> Any:
+    def job(cfg: "DictConfig") -> Any:
         configuration.register()  # a launcher may have brought the job into a process of its own
         sys.argv = command_line  # what the run's record shows
         try:
@@ -152,6 +162,8 @@ def train(arguments: list[str]) -> None:
             path = Path(argument.removeprefix("hparams=")).expanduser()
             arguments[place] = f"hparams={configuration.add_hparams(path)}"
     arguments = configuration.as_texts(arguments, several)
+    if parallel.processes() > 1 and (several or "search" in keys):
+        raise UserError("torchrun trains one run with several processes: leave out -m and search, or torchrun")
     if {"search", "resume"} <= keys:
         raise UserError("resume= is for a single run: a search goes on where it stopped by its own command alone")
     multirun = ["-m"] if "search" in keys and not NOT_ONE_RUN & keys else []
@@ -160,8 +172,12 @@ def train(arguments: list[str]) -> None:
     hydra.main(config_path=str(configuration.conf_folder()), config_name="train")(job)()
 
 
-def _run(cfg: DictConfig) -> Any:
+def _run(cfg: "DictConfig") -> Any:
     """What Hydra hands to the sweeper: a run's score, or what became of a trial of a search."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from snntha import config as configuration
+
     if cfg.search is not None:
         from snntha.search.trial_job import run_trial
 
@@ -184,7 +200,7 @@ def _run(cfg: DictConfig) -> Any:
     from snntha.data import IMAGES
     from snntha.kernels.cpu.ahead import Compilation
 
-    compiling = config.backend != "reference" and config.device != "cuda"
+    compiling = config.backend in ("auto", "numba") and config.device != "cuda" and parallel.rank() == 0
     compilation = Compilation(layers.resolve(config), images=config.dataset.name in IMAGES)
     with compilation if compiling else nullcontext():  # PyTorch is imported meanwhile, which takes half as long
         from snntha.closing import train_and_show
@@ -192,8 +208,9 @@ def _run(cfg: DictConfig) -> Any:
         return train_and_show(config, resume=folder, compilation=compilation)
 
 
-def data_table(dataset: str | None, root: str | None) -> Table:
+def data_table(dataset: str | None, root: str | None) -> "Table":
     """Which data sets are present, looked for in `root` instead of where the configuration says."""
+    from snntha import config as configuration
     from snntha.data import status_table
 
     names = [dataset] if dataset else configuration.CHOICES["dataset.name"]
@@ -201,13 +218,18 @@ def data_table(dataset: str | None, root: str | None) -> Table:
     return status_table([configuration.compose([f"dataset={name}", *roots]).dataset for name in names])
 
 
-def published_table() -> Table:
+def published_table() -> "Table":
     """Data sets x modes; a row is also the two choices that `snntha train` needs."""
+    from rich.table import Column, Table
+
+    from snntha.config import CHOICES
+    from snntha.published import published
+
     numbers = [Column(name, justify="right") for name in ("best", "mean", "sigma")]
     title, caption = "published test accuracy, percent", "5 trials, selected on the test set"
     table = Table("dataset", "mode", *numbers, title=title, caption=caption)
-    for dataset in configuration.CHOICES["dataset.name"]:
-        for mode in configuration.CHOICES["mode.name"]:
+    for dataset in CHOICES["dataset.name"]:
+        for mode in CHOICES["mode.name"]:
             accuracy = published(dataset, mode)
             table.add_row(dataset, mode, *([f"{value:.2f}" for value in accuracy] if accuracy else ["-"] * 3))
         table.add_section()

@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from snntha import parallel
 from snntha.config import Config
 from snntha.display import number_table, say
 from snntha.folder import spread
@@ -20,8 +21,11 @@ def train_and_show(config: Config, resume: Path | None = None, compilation: Comp
     Raises:
         UserError: a seed failed.
     """
-    console = Console()
-    outcome = run(config, resume, console, compilation=compilation)
+    console = Console(quiet=parallel.rank() > 0)
+    with parallel.together():
+        outcome = run(config, resume, console, compilation=compilation)
+    if parallel.rank() > 0:
+        return outcome.score
     console.print(_seed_table(outcome))
     if outcome.tested:
         console.print(_accuracy_table(outcome))

@@ -37,7 +37,7 @@ def silenced_by_threshold(
         moved = [*before[:number], new, *before[number + 1 :]]
         fires_N = network(batch.inputs, moved, depth=number + 1).layers[number].spike_count_N > 0
         for name, kept_N in zip(names, (fires_N, *_bounds(spec, record, old, new)), strict=True):
-            shares[name][number] = ((record.spike_count_N > 0) & ~kept_N.cpu()).double().mean().item()
+            shares[name][number] = ((record.spike_count_N > 0) & ~kept_N).double().mean().item()
     return shares
 
 
@@ -67,7 +67,7 @@ def sample_activity(network: SpikingNetwork, split: Split, thresholds: list[floa
     else:
         drawn = inputs.image_BX[0]
     return {
-        "input": drawn,
+        "input": drawn.cpu(),
         "label": None if batch.labels_B is None else int(batch.labels_B[0]),
         "spikes_TN": [layer[:, 0].flatten(1).to(torch.uint8).cpu() for layer in spikes if layer is not None],
     }

@@ -69,6 +69,7 @@ class Display:
         now = time.perf_counter()
         if self._live is not None and now - self._drawn >= REFRESH_SECONDS:
             self._drawn = now
+            progress.totals.read()
             counts = [layer.spike_count_N.double().mean().item() for layer in result.layers]
             rates = [count / (samples * self.config.dataset.time_steps) for count in counts]
             self._live.update(self._table(progress, rates), refresh=True)

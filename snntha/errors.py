@@ -23,6 +23,10 @@ class Damaged(Missing):
         super().__init__(f"{path} is damaged: {' '.join(reason.split())}")
 
 
+class NotInstalled(UserError):
+    """A package or program that only this command needs; says how to get it."""
+
+
 class ConfigError(UserError):
     """A configuration that cannot run: names the key, its value and what is allowed."""
 

@@ -16,6 +16,7 @@ from snntha.errors import UserError
 from snntha.kernels.backend import run_network
 from snntha.kernels.spec import BatchNorm, Dropout, Events, Layer, Result, Static
 from snntha.layers import LayerSpec
+from snntha.parallel import WHOLE, Share
 
 
 class Synapse(nn.Module):
@@ -62,7 +63,7 @@ class Synapse(nn.Module):
         """Weights as the kernels use them."""
         return binarize(latent) if self.spec.binary else latent
 
-    def batch_norm(self) -> BatchNorm | None:
+    def batch_norm(self, share: Share) -> BatchNorm | None:
         """The normalisation as a kernel takes it; its running statistics are updated in place while training."""
         norm = self.norm
         if norm is None:
@@ -76,6 +77,7 @@ class Synapse(nn.Module):
             training=self.training,
             momentum=norm.momentum,
             eps=norm.eps,
+            share=share,
         )
 
 
@@ -113,6 +115,7 @@ class SpikingNetwork(nn.Module):
         thresholds: list[float],
         *,
         step: int = 0,
+        share: Share = WHOLE,
         record: bool = False,
         membrane: bool = False,
         depth: int | None = None,
@@ -123,24 +126,26 @@ class SpikingNetwork(nn.Module):
             inputs: event rows or images, see `kernels.spec`.
             thresholds: theta of each layer.
             step: minibatch number, which picks the dropout masks of training mode.
+            share: of the minibatch, the inputs of this process.
             record: keep every layer's spikes and membranes.
             membrane: return the output membrane with its gradient.
             depth: run only so many layers, from the input; None: all.
         """
         if isinstance(inputs, Static):
             inputs = Static(inputs.image_BX.to(self.device), inputs.time_steps)
-        layers = self.layers(thresholds, step)[:depth]
-        return run_network(inputs, layers, backend=self.config.backend, record=record, membrane=membrane)
+        layers = self.layers(thresholds, step, share)[:depth]
+        how = {"backend": self.config.backend, "precision": self.config.precision}
+        return run_network(inputs, layers, **how, record=record, membrane=membrane)
 
-    def layers(self, thresholds: list[float], step: int = 0) -> list[Layer]:
+    def layers(self, thresholds: list[float], step: int = 0, share: Share = WHOLE) -> list[Layer]:
         """What the kernels need of each layer for one minibatch."""
         return [
             Layer(
                 spec=synapse.spec,
                 weight=synapse.deployed(synapse.weight),
                 bias_N=synapse.bias,
-                batch_norm=synapse.batch_norm(),
-                dropout=self._dropout(synapse.spec, step, number),
+                batch_norm=synapse.batch_norm(share if self.config.batch_statistics == "shared" else WHOLE),
+                dropout=self._dropout(synapse.spec, step, number, share),
                 neuron=synapse.spec.neuron(theta),
                 recurrent_NM=None if synapse.recurrent is None else synapse.deployed(synapse.recurrent),
                 delay_I=None if synapse.delay is None else whole_delays(synapse.delay, synapse.spec.delay),
@@ -148,10 +153,10 @@ class SpikingNetwork(nn.Module):
             for number, (synapse, theta) in enumerate(zip(self.synapses, thresholds, strict=True))
         ]
 
-    def _dropout(self, spec: LayerSpec, step: int, layer: int) -> Dropout | None:
+    def _dropout(self, spec: LayerSpec, step: int, layer: int, share: Share) -> Dropout | None:
         if not self.training or spec.dropout == 0:
             return None
-        return Dropout(spec.dropout, key=_key(self.seed, step, layer))
+        return Dropout(spec.dropout, key=_key(self.seed, step, layer), share=share)
 
     @property
     def device(self) -> torch.device:

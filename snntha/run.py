@@ -3,7 +3,8 @@
 import shlex
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from rich.console import Console, Group
 from rich.text import Text
 
-from snntha import compiled
+from snntha import compiled, parallel
 from snntha import data as datasets
 from snntha import optimizer as optimizers
 from snntha.config import Config, override
@@ -21,7 +22,7 @@ from snntha.diagnostics import sample_activity
 from snntha.display import Display, layer_table, say
 from snntha.errors import UserError
 from snntha.folder import RunFolder, spread
-from snntha.kernels.backend import fastest_for
+from snntha.kernels.backend import choose
 from snntha.kernels.cpu.ahead import Compilation
 from snntha.logger import open_log, require
 from snntha.network import SpikingNetwork
@@ -78,22 +79,23 @@ def run(
     console = console or Console()
     require(config.logger)
     compiled.prepare(config.threads, config.backend)
-    device = resolve_device(config.device)
-    data = datasets.load(config.dataset, selection=config.selection, seed=config.seed)
+    device = parallel.own_device(resolve_device(config.device))
+    backend = choose(config.backend, device, config.precision)
+    data = datasets.load(config.dataset, selection=config.selection, seed=config.seed).to(device)
+    writes = parallel.rank() == 0
     if resume is None:
-        record = Run.create(config, data.fingerprint)
+        record = parallel.of_first(Run.create(config, data.fingerprint) if writes else None)
     else:
         record = Run.open(resume, data.fingerprint)
         for number in range(config.trials):
             network = SpikingNetwork(config, seed=config.seed).to(device)
             record.seed(number).check(network, optimizers.build(config.optimizer, network.parameters()))
-    backend = fastest_for(device) if config.backend == "auto" else config.backend
     for line in (_headline(config, data, device, backend), f"writing {record.folder}", *_notes(config, data)):
         say(console, line)
 
     seeds: list[dict[str, Any]] = []
-    with record.lock(), Display(config, console) as display:
-        if resume is not None:
+    with record.lock() if writes else nullcontext(), Display(config, console) as display:
+        if resume is not None and writes:
             record.write_config(config)
             record.add_environment(data.fingerprint)
         for number in range(config.trials):
@@ -104,8 +106,9 @@ def run(
                     say(console, "compiling the kernels that this network needs: once on this machine, some seconds")
                     optimizers.build(config.optimizer, network.parameters())  # the first one imports much of PyTorch
                 compilation.wait()
+            parallel.of_first()  # the others find what the first has compiled
             seed_record = record.seed(number)
-            seed_record.log = open_log(config.logger, seed_record.folder)
+            seed_record.log = open_log(config.logger, seed_record.folder) if writes else None
             scores = [entry["best_score"] for entry in seeds if "best_score" in entry]
 
             def on_epoch(progress: Progress, scores: list[float] = scores) -> None:
@@ -122,9 +125,10 @@ def run(
                 say(console, f"seed {seed} failed: {failure}", style="red")
             except (Stopped, OSError, SystemExit) as end:
                 gone = isinstance(end, SystemExit)  # rich raises it where whoever read standard output has gone
-                go_on = shlex.join(["snntha", "train", f"resume={record.folder}"])
-                say(Console(stderr=True) if gone else console, f"stopped; go on with: {go_on}")
+                say(Console(stderr=True) if gone else console, f"stopped; go on with: {_go_on(record)}")
                 raise
+            except parallel.ProcessLost as error:
+                raise parallel.ProcessLost(f"{error}; go on, with any number of them: {_go_on(record)}") from error
             seeds.append(entry)
             summary = {
                 "dataset": config.dataset.name,
@@ -135,10 +139,16 @@ def run(
                 "test_accuracy": spread(seeds),
                 "footprint_bits": sum(spec.footprint_bits for spec in network.specs),
             }
-            record.write_summary(summary)
+            if writes:
+                record.write_summary(summary)
         if config.search is not None and display.stop_requested:
             raise Stopped(display.stop_requested)  # in the last epoch: else the search would begin its next trial
     return Outcome(config, record.folder, data.selected_on, data.test is not None, seeds)
+
+
+def _go_on(record: Run) -> str:
+    torchrun = ["torchrun", f"--nproc-per-node={parallel.processes()}", "-m"] if parallel.processes() > 1 else []
+    return shlex.join([*torchrun, "snntha", "train", f"resume={record.folder}"])
 
 
 def _finish(network: SpikingNetwork, data: Data, record: SeedRecord, progress: Progress) -> dict[str, Any]:
@@ -146,6 +156,7 @@ def _finish(network: SpikingNetwork, data: Data, record: SeedRecord, progress: P
 
     A hyperparameter search does not look at the test set.
     """
+    parallel.of_first()  # has written it
     thetas = record.load_checkpoint("best", network).thresholds
     unseen = data.test if network.config.search is None else None
     test = None if unseen is None else evaluate(network, unseen, thetas)
@@ -183,10 +194,13 @@ def evaluate_run(folder: Path, trial: int, checkpoint: str, root: str | None = N
     seed_record = SeedRecord(record.seed(trial).folder)
     if root is not None:
         config = override(config, [f"dataset.root={root}"])
+    if not torch.cuda.is_available():
+        config = on_cpu(config)
     compiled.prepare(config.threads, config.backend)
-    data = datasets.load(config.dataset, selection=config.selection, seed=config.seed)
+    device = resolve_device(config.device)
+    data = datasets.load(config.dataset, selection=config.selection, seed=config.seed).to(device)
     record.check_data(data.fingerprint)
-    network = SpikingNetwork(config, seed=config.seed).to(resolve_device(config.device))
+    network = SpikingNetwork(config, seed=config.seed).to(device)
     progress = seed_record.load_checkpoint(checkpoint, network)
     specs, thetas = network.specs, progress.thresholds
     found = evaluate(network, data.test or data.train, thetas)
@@ -214,12 +228,19 @@ def resolve_device(device: str) -> torch.device:
     return torch.device(device)
 
 
+def on_cpu(config: Config) -> Config:
+    """The configuration with which a run of a GPU is looked at where there is none."""
+    gpu_only = config.backend == "triton" or config.precision != "float32"
+    return replace(config, device="cpu", precision="float32", backend="auto" if gpu_only else config.backend)
+
+
 def _headline(config: Config, data: Data, device: torch.device, backend: str) -> str:
     splits = {"training": data.train, "validation": data.validation, "test": data.test}
     sizes = ", ".join(f"{len(split)} {name}" for name, split in splits.items() if split)
     return (
         f"{config.dataset.name} {config.mode.name}: {config.model.topology}, {sizes} samples, selection on "
-        f"{data.selected_on}, {device.type} ({backend} kernels, {torch.get_num_threads()} threads)"
+        f"{data.selected_on}, {device.type} ({backend} kernels, {torch.get_num_threads()} threads"
+        f"{f', {parallel.processes()} processes' * (parallel.processes() > 1)})"
     )
 
 

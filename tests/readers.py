@@ -19,8 +19,8 @@ from recordings import dataset, write_dvs_gesture, write_idx, write_mnist, write
 from report_folders import write_run
 
 from snntha.arguments import COMMANDS, parse
+from snntha.binning import Binning, bin_events
 from snntha.data import FILE_SETS, load
-from snntha.data.binning import Binning, bin_events
 from snntha.errors import ConfigError, UserError
 from snntha.export import golden
 from snntha.export.freeze import encoding, freeze, load_network

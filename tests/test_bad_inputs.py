@@ -177,7 +177,8 @@ VALUES = [  # of keys, over the configuration of digits and annealed
     (["target_train_accuracy=101"], "target_train_accuracy=101.0: expected percent"),
     # choices and switches
     (["device=gpu"], "device=gpu: expected auto | cpu | cuda"),
-    (["backend=triton"], "backend=triton: expected auto"),
+    (["backend=cupy"], "backend=cupy: expected auto"),
+    (["precision=fp8"], "precision=fp8: expected float32"),
     (["selection=train"], "selection=train: expected validation | test"),
     (["logger=wandb"], "logger=wandb: expected none | tensorboard"),
     (["plots=7"], "plots=7: expected true | false"),

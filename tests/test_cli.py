@@ -145,7 +145,7 @@ def test_hydra_help_works(snntha, capsys):
 
 
 FIXED_KEYS = """
-seed trials epochs patience device backend threads selection resume output_dir
+seed trials epochs patience device backend precision batch_statistics threads selection resume output_dir
 dataset.name dataset.root dataset.time_steps dataset.bin_ms dataset.limit model.topology mode.name mode.binarize
 fidelity.name fidelity.surrogate fidelity.spike fidelity.init fidelity.weight_clip dataset.window
 fidelity.trial_seed optimizer.name optimizer.betas optimizer.lr optimizer.momentum

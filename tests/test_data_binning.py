@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recordings import dataset, write_dvs_gesture, write_shd
 
+from snntha.binning import Binning, Recording, bin_events, microseconds
 from snntha.data import DataError, load
-from snntha.data.binning import Binning, Recording, bin_events, microseconds
 from snntha.data.cache import Binned, load_or_build
 from snntha.kernels import reference
 from snntha.kernels.spec import Events
@@ -169,7 +169,7 @@ import sys, time
 from pathlib import Path
 from recordings import dataset
 from snntha.data import shd
-from snntha.data.binning import Binning
+from snntha.binning import Binning
 from snntha.data.cache import load_or_build
 
 folder = Path(sys.argv[1])

@@ -9,11 +9,13 @@ from frozen_runs import DELAYS, write_run
 from test_predict import call
 from test_runtime import some_batch
 
+from snntha import nir
 from snntha.config import compose
 from snntha.delays import whole_delays
 from snntha.errors import UserError
-from snntha.export import cost, golden, nir
+from snntha.export import cost, golden
 from snntha.export.freeze import freeze, load_network
+from snntha.export.nir import to_bytes
 from snntha.folder import RunFolder
 from snntha.kernels import reference
 from snntha.network import SpikingNetwork
@@ -119,7 +121,7 @@ def test_exports_say_delays_or_refuse(tmp_path: Path, capsys: pytest.CaptureFixt
     assert layer.delay_I is not None
     assert counted[1].effective == reference.delayed(spikes_TBN, layer.delay_I).sum().item() * 20 / 3
     pytest.importorskip("nirtorch")
-    nir.write(frozen, "exact", tmp_path / "model.nir")
-    simulated = nir.simulate(frozen, nir.read(tmp_path / "model.nir"), recorded.inputs)
+    (tmp_path / "model.nir").write_bytes(to_bytes(frozen, None))
+    simulated = nir.simulate(tmp_path / "model.nir", frozen, recorded.inputs)
     assert all((own != other).mean() < 1e-3 for own, other in zip(recorded.spikes, simulated, strict=True))
     assert all(np.any(spikes) for spikes in recorded.spikes)

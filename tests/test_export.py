@@ -8,13 +8,16 @@ import pytest
 import torch
 from frozen_runs import DIGITS, DVS, SHD, write_run
 from test_predict import call
-from test_runtime import some_batch
+from test_runtime import some_batch, trained_spikes
 
 from snntha import data as datasets
+from snntha import nir
 from snntha.config import compose
 from snntha.errors import UserError
-from snntha.export import cost, golden, nir, onnx
+from snntha.export import cost, golden, onnx
 from snntha.export.freeze import freeze, load_network
+from snntha.export.nir import build as build_nir
+from snntha.export.nir import to_bytes as nir_bytes
 from snntha.export.strict import breaches
 from snntha.export.verify import compare
 from snntha.runtime import packed
@@ -66,9 +69,8 @@ def test_the_first_difference_is_named():
 @pytest.mark.parametrize("case", [DIGITS, DVS])
 def test_golden_inputs_come_back(tmp_path, case):
     run = write_run(tmp_path / "run", *case)
+    recorded, frozen = trained_spikes(run, some_batch(freeze(run), 3))
     network, thresholds = load_network(run, 0, "best")
-    frozen = freeze(run)
-    recorded = golden.record(network, thresholds, some_batch(frozen, 3), frozen.encoding)
     path = tmp_path / "golden.safetensors"
     path.write_bytes(golden.to_bytes(recorded))
     again = golden.read(path, frozen)
@@ -103,45 +105,36 @@ def test_cost_of_a_run(run, capsys):
 
 
 @pytest.mark.parametrize("case", [DIGITS, DVS, SHD])
-def test_nir_simulators_give_the_same_spikes(tmp_path, case):
-    """The exact profile through nirtorch, the portable one through snnTorch with its reset put back."""
-    pytest.importorskip("nirtorch")
+def test_simulators_give_the_same_spikes(tmp_path, case):
+    """NIR exact through nirtorch, NIR portable through snnTorch with its reset put back, ONNX through onnxruntime."""
+    for package in ("nirtorch", "onnxruntime"):
+        pytest.importorskip(package)
     run = write_run(tmp_path / "run", *case)
-    network, thresholds = load_network(run, 0, "best")
-    frozen = freeze(run)
-    recorded = golden.record(network, thresholds, some_batch(frozen, 3), frozen.encoding)
-    for profile in ("exact", "portable"):
-        assert call("export", f"run={run}", "format=nir", f"profile={profile}", f"output={tmp_path / profile}") == 0
-    simulated = nir.simulate(frozen, nir.read(tmp_path / "exact"), recorded.inputs)
-    imported = nir.simulate_snntorch(frozen, tmp_path / "portable", recorded.inputs)
-    for own, exact, portable in zip(recorded.spikes, simulated, imported, strict=True):
-        assert own.any() and (own != exact).mean() < 1e-3 and (own != portable).mean() < 1e-3
-
-
-@pytest.mark.parametrize("case", [DIGITS, DVS, SHD])
-def test_onnxruntime_gives_the_same_spikes(tmp_path, case):
-    pytest.importorskip("onnxruntime")
-    run = write_run(tmp_path / "run", *case)
-    network, thresholds = load_network(run, 0, "best")
-    frozen = freeze(run)
-    recorded = golden.record(network, thresholds, some_batch(frozen, 3), frozen.encoding)
-    assert call("export", f"run={run}", "format=onnx", f"output={tmp_path / 'step.onnx'}") == 0
-    stepped = onnx.simulate(frozen, (tmp_path / "step.onnx").read_bytes(), recorded.inputs)
-    assert all(map(np.array_equal, recorded.spikes, stepped))
+    recorded, frozen = trained_spikes(run, some_batch(freeze(run), 3))
+    for words in (("format=nir",), ("format=nir", "profile=portable"), ("format=onnx",)):
+        path = tmp_path / "file"
+        assert call("export", f"run={run}", *words, f"output={path}") == 0
+        own = (
+            nir.simulate(path, frozen, recorded.inputs)
+            if "nir" in words[0]
+            else onnx.simulate(frozen, path, recorded.inputs)
+        )
+        for trained, simulated in zip(recorded.spikes, own, strict=True):
+            assert trained.any() and (trained != simulated).mean() < 1e-3
     assert call("export", f"run={run}", "format=onnx", "quantize=int8") == 1
 
 
 def test_a_nir_file_says_what_nir_cannot(tmp_path):
     pytest.importorskip("nir")
     frozen = freeze(write_run(tmp_path / "run", *SHD))
-    nir.write(frozen, "portable", tmp_path / "file.nir")
+    (tmp_path / "file.nir").write_bytes(nir_bytes(frozen, "snntorch"))
     graph = nir.read(tmp_path / "file.nir")
     assert set(graph.nodes) == {"input", "0_weight", "0_lif", "1_weight", "1_lif", "output"}
     assert set(np.unique(graph.nodes["0_weight"].weight)) == {-1, 1}
     assert np.float32(1 - nir.DT / graph.nodes["0_lif"].tau[0]) == frozen.layers[0].beta
     never = tuple(replace(layer, beta=np.float32(1)) for layer in frozen.layers)
     with pytest.raises(UserError, match="beta is 1"):
-        nir.build(replace(frozen, layers=never), "exact")
+        build_nir(replace(frozen, layers=never), None)
 
 
 def test_strictness_is_checked_on_the_numbers(tmp_path, capsys):
@@ -152,6 +145,6 @@ def test_strictness_is_checked_on_the_numbers(tmp_path, capsys):
     assert "layer 1 (conv) has BatchNorm scales that need a threshold for each channel" in capsys.readouterr().err
     assert call("export", f"run={shd}", "golden=0", "strict=thresholds") == 0
     assert call("export", f"run={shd}", "golden=0", "strict=multiplier_free") == 1
-    assert "layer 2 (dense) has beta 0.95, which is no sum of two shifts" in capsys.readouterr().err
+    assert "layer 2 (dense) has beta 0.95, which is not 1 minus 3 powers of two" in capsys.readouterr().err
     halves = tuple(replace(layer, beta=np.float32(0.5)) for layer in freeze(shd).layers)
     assert not any(breaches(replace(freeze(shd), layers=halves)).values())

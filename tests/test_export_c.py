@@ -36,9 +36,10 @@ def test_shifts_round_to_the_nearest():
 
 
 @pytest.mark.parametrize(
-    ("beta", "bits", "nearest"), [(1, 8, 1), (0.5, 8, 0.5), (0.9, 8, 0.90625), (0.95, 16, 0.953125), (0.0, 8, 0.0)]
+    ("beta", "bits", "nearest"),
+    [(1, 8, 1), (0.5, 8, 0.5), (0.9, 8, 0.8984375), (0.95, 8, 0.953125), (0.95, 16, 0.94921875), (0.0, 8, 0.0)],
 )
-def test_the_nearest_leak_of_two_shifts(beta, bits, nearest):
+def test_the_nearest_leak_of_three_shifts(beta, bits, nearest):
     assert representable(bits, beta).beta == nearest
 
 

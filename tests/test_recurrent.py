@@ -9,10 +9,12 @@ from frozen_runs import RECURRENT, write_run
 from test_predict import call
 from test_runtime import some_batch
 
+from snntha import nir
 from snntha.config import compose
 from snntha.errors import UserError
-from snntha.export import cost, golden, nir
+from snntha.export import cost, golden
 from snntha.export.freeze import freeze, load_network
+from snntha.export.nir import to_bytes
 from snntha.folder import RunFolder
 from snntha.network import SpikingNetwork
 from snntha.records import SeedRecord
@@ -76,7 +78,7 @@ def test_exports_say_recurrence_or_refuse(tmp_path: Path, capsys: pytest.Capture
     assert counted.weight_bits == 700 * 24 + 24 * 24
     assert counted.effective == pytest.approx(24 * (events + own[:-1].sum()) / 3)
     pytest.importorskip("nirtorch")
-    nir.write(frozen, "exact", tmp_path / "model.nir")
-    simulated = nir.simulate(frozen, nir.read(tmp_path / "model.nir"), recorded.inputs)
+    (tmp_path / "model.nir").write_bytes(to_bytes(frozen, None))
+    simulated = nir.simulate(tmp_path / "model.nir", frozen, recorded.inputs)
     assert all(np.any(spikes) for spikes in recorded.spikes)
     assert all((one != other).mean() < 1e-3 for one, other in zip(recorded.spikes, simulated, strict=True))

@@ -232,25 +232,26 @@ WITHOUT_TORCH = """
 import sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "torchvision", "snntorch", "hydra"):
+        if name.partition(".")[0] in ("torch", "torchvision", "snntorch", "hydra", "omegaconf", "yaml", "rich"):
             raise ImportError(f"{name} is blocked")
 sys.meta_path.insert(0, Blocked())
-import numpy as np, snntha
-image = snntha.load(sys.argv[1])
-print(image(np.zeros((8, 8), np.uint8))[0].label, len(image(np.ones((9, 1, 8, 8))))) # numpy, then the kernels
-from snntha.runtime.command import run_command
-from pathlib import Path
-run_command(Path(sys.argv[1]), [Path(sys.argv[2])], as_json=True, stream=False)
+from snntha.__main__ import main
+status = main()
+print("numba" in sys.modules)
+sys.exit(status)
 """
 
 
-def test_prediction_needs_no_torch(content, tmp_path):
-    model, picture = tmp_path / "model.safetensors", tmp_path / "picture.npy"
-    model.write_bytes(content)
-    np.save(picture, np.full((8, 8), 7, np.uint8))
-    command = [sys.executable, "-c", WITHOUT_TORCH, str(model), str(picture)]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
-    assert printed[0].endswith(" 9") and json.loads(printed[-1])["input"] == str(picture)
+@pytest.mark.parametrize(("name", "samples", "kernels"), [("digits", 9, True), ("shd", 1, False)])
+def test_prediction_needs_neither_torch_nor_hydra(runs, tmp_path, name, samples, kernels):
+    """The first samples in numpy, which starts at once, and the rest in the kernels."""
+    model, data = tmp_path / "model.safetensors", tmp_path / "data.npy"
+    model.write_bytes(packed.to_bytes(freeze(runs[name])))
+    np.save(data, np.full((samples, 8, 8), 7, np.uint8) if name == "digits" else np.array([[0.0, 3], [0.01, 5]]))
+    command = [sys.executable, "-c", WITHOUT_TORCH, "predict", f"model={model}", str(data), "--json"]
+    *answers, imported = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert len({tuple(json.loads(line)["counts"]) for line in answers}) == 1
+    assert (len(answers), imported) == (samples, str(kernels))
 
 
 def test_a_stream_ends_where_the_whole_recording_does(runs):

@@ -12,12 +12,13 @@ import snntha
 PACKAGE = Path(snntha.__file__).parent
 REPOSITORY = PACKAGE.parent
 ORDER = (  # each may import what stands before it, and itself
-    ("errors", "atomic", "published", "topology"),
+    ("errors", "atomic", "published", "topology", "parallel"),
     ("config",),
-    ("neuron", "threshold", "layers"),
+    ("neuron", "threshold", "layers", "binning", "plausible"),
     ("kernels",),
     ("data",),
     ("runtime",),
+    ("nir",),
     ("binarize", "delays", "network"),
     ("loss", "optimizer", "diagnostics", "progress", "train", "snntorch_loop"),
     ("logger", "folder", "records"),

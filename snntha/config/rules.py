@@ -15,7 +15,9 @@ from snntha.topology import parse
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "device": ("auto", "cpu", "cuda"),
-    "backend": ("auto", "reference", "numba"),
+    "backend": ("auto", "reference", "numba", "triton"),
+    "precision": ("float32", "bf16"),
+    "batch_statistics": ("shared", "own"),
     "selection": ("validation", "test"),
     "logger": ("none", "tensorboard"),
     "dataset.name": ("digits", "mnist", "fashion_mnist", "dvs_gesture", "shd", "temporal_coding"),

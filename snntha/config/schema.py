@@ -131,7 +131,9 @@ class Config:
     epochs: int = 0
     patience: int | None = None
     device: str = "auto"  # auto | cpu | cuda
-    backend: str = "auto"  # auto | reference | numba
+    backend: str = "auto"  # auto | reference | numba | triton
+    precision: str = "float32"  # float32 | bf16: of the products of synapses
+    batch_statistics: str = "shared"  # shared | own: BatchNorm's, where several processes train a run
     threads: int | None = None  # null: all processors
     selection: str = "validation"  # validation | test
     logger: str = "none"  # none | tensorboard: events in <run>/trial_<k>/tensorboard

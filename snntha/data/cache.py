@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snntha.data.binning import Binning, Recording, Usage, bin_events
+from snntha.binning import Binning, Recording, bin_events
 from snntha.data.files import DataError
+from snntha.plausible import Usage
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from snntha.binning import Recording, microseconds
 from snntha.config.schema import Dataset
-from snntha.data.binning import UNITS_US, Recording, are_whole, is_padded, microseconds, other_unit
 from snntha.data.files import Archive, DataError, FoundFiles, look_for, recordings
+from snntha.plausible import UNITS_US, are_whole, is_padded, other_unit
 
 _SENSOR_SIDE = 128
 _FIGSHARE = "https://figshare.com/ndownloader/files"

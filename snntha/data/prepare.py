@@ -5,6 +5,7 @@ import http.client
 import math
 import tarfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -12,15 +13,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from snntha.binning import Binning
 from snntha.config.schema import Dataset
 from snntha.data import FILE_SETS, digits, idx, status, temporal_coding
 from snntha.data.batch import Data, EventSplit, ImageSplit, Split
-from snntha.data.binning import Binning, suspicions
 from snntha.data.cache import Binned, load_or_build
 from snntha.data.files import DataError, FoundFiles, file_state
 from snntha.data.idx import Images
 from snntha.data.stratified import Strata, hold_out_and_limit
+from snntha.plausible import Usage, suspicion
 
+_FEW_INPUTS = 0.05  # share of the inputs that ever fire
 _DOWNLOAD_ERRORS = (OSError, RuntimeError, EOFError, tarfile.TarError, zipfile.BadZipFile, http.client.HTTPException)
 
 
@@ -83,7 +86,7 @@ def _read_events(dataset: Dataset, test_steps: int) -> tuple[Binned, Binned, str
         binning, cache = Binning.of(dataset, time_steps), Path(dataset.cache).expanduser()
         inputs = math.prod(shape)
         found = load_or_build(cache, settings, binning, inputs, lambda: reader.read(files, part, dataset))
-        notes.extend(suspicions(dataset, part, reader.TIME_UNIT, found.usage, binning, inputs))
+        notes.extend(_suspicions(dataset, part, reader.TIME_UNIT, found.usage, binning, inputs))
         return found
 
     # The validation samples come from the training files and may run for longer.
@@ -120,3 +123,24 @@ def _check_samples(dataset: Dataset, train_B: NDArray[np.int64], test_B: NDArray
     if len(unseen := np.setdiff1d(test_B, train_B)):
         missing = f"classes {unseen.tolist()} of the test set are not in the training set"
         raise DataError(f"dataset={dataset.name}: {missing}")
+
+
+def _suspicions(dataset: Dataset, part: str, unit: str, usage: Usage, binning: Binning, inputs: int) -> Iterator[str]:
+    """What is odd about a split; `unit` is that of the file's times.
+
+    Raises:
+        DataError: the median recording is nearly lost: outside the window, or in one or a few steps.
+    """
+    subject = f"dataset={dataset.name}: the median recording of the {part} set"
+    window = f"dataset.time_steps={binning.time_steps} of dataset.bin_ms={binning.bin_us / 1000:g}"
+    remedy = "make the window as long as the recordings by dataset.bin_ms and dataset.time_steps"
+    if found := suspicion(subject, unit, usage, binning, window, remedy):
+        sentence, is_lost = found
+        if is_lost:
+            raise DataError(sentence)
+        yield sentence
+    if usage.inputs < _FEW_INPUTS * inputs:
+        yield (
+            f"dataset={dataset.name}: {usage.inputs} of {inputs} inputs ever fire in the {part} set; "
+            f"are channels or pixels numbered from 0 and unscaled?"
+        )

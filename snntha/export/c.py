@@ -14,11 +14,12 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from snntha.errors import UserError
+from snntha.errors import NotInstalled, UserError
 from snntha.export.strict import refuse_beyond
-from snntha.runtime.integer import BITS, IntegerLayer, quantize
+from snntha.runtime.integer import BITS, SHIFTS, IntegerLayer, quantize
 from snntha.runtime.network import FrozenNetwork, Images, Spikes
 
+PROGRAM = "network"  # what is compiled, for tests
 _COMPILER = "cc"
 _WORD = 32
 _FLAGS = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic")
@@ -43,7 +44,8 @@ def source(network: FrozenNetwork) -> str:
         f"typedef int{bits}_t membrane_t;",
         f"#define MEMBRANE_MIN ({-(2 ** (bits - 1))})\n#define MEMBRANE_MAX {2 ** (bits - 1) - 1}",
         f"#define STRICT {int(layers[0].strict)} /* 1: fires above the threshold, not at it */",
-        f"#define PLANES {planes} /* bits of an input value */\n",
+        f"#define PLANES {planes} /* bits of an input value */",
+        f"#define SHIFTS {SHIFTS} /* of a leak, at most */\n",
         *(text for number in numbers for text in _arrays(number, layers[number])),
         _STRUCT,
         "static const struct layer layers[SNNTHA_LAYERS] = {",
@@ -60,7 +62,7 @@ def compile_program(text: str, folder: Path, *flags: str) -> Path:
     """The program that reads samples and prints spikes; raises UserError without a compiler, and where it complains."""
     path = folder / "network.c"
     path.write_text(text)
-    return _compile([str(path), "-DSNNTHA_MAIN", *flags, "-o", str(folder / "network")], folder / "network")
+    return _compile([str(path), "-DSNNTHA_MAIN", *flags, "-o", str(folder / PROGRAM)], folder / PROGRAM)
 
 
 def run_program(program: Path, network: FrozenNetwork, inputs: Images | Spikes) -> list[np.ndarray]:
@@ -104,7 +106,7 @@ def _compile(arguments: list[str], made: Path) -> Path:
     try:
         subprocess.run([_COMPILER, *_FLAGS, *arguments], capture_output=True, text=True, check=True)
     except FileNotFoundError as error:
-        raise UserError(f"no C compiler: {_COMPILER} is not installed") from error
+        raise NotInstalled(f"no C compiler: {_COMPILER} is not installed") from error
     except subprocess.CalledProcessError as error:
         raise UserError(f"{_COMPILER} refuses the exported file: {error.stderr[:500]}") from error
     return made
@@ -183,8 +185,8 @@ _STRUCT = """struct layer {
     const membrane_t *threshold;
     const uint8_t *left, *right;
     uint32_t leaks;
-    int8_t leak_sign[2];
-    uint8_t leak_shift[2];
+    int8_t leak_sign[SHIFTS];
+    uint8_t leak_shift[SHIFTS];
     membrane_t *membrane;
     uint32_t *fired;
 };
@@ -197,8 +199,8 @@ def _row(number: int, layer: IntegerLayer) -> str:
     sizes = [shape.inputs, shape.neurons, *inputs, shape.kernel, shape.pool, *outputs]
     sizes += [shape.neurons // len(layer.threshold_C), shape.neurons // len(layer.bias_C)]
     names = [f"{name}_{number}" for name in ("weight", "bias", "threshold", "left", "right")]
-    first, second = [*layer.leak.terms, (0, 0), (0, 0)][:2]
-    leak = f"{len(layer.leak.terms)}, {{{first[0]}, {second[0]}}}, {{{first[1]}, {second[1]}}}"
+    signs, shifts = zip(*[*layer.leak.terms, *[(0, 0)] * SHIFTS][:SHIFTS], strict=True)
+    leak = f"{len(layer.leak.terms)}, {{{', '.join(map(str, signs))}}}, {{{', '.join(map(str, shifts))}}}"
     return f"    {{{', '.join(map(str, sizes))}, {', '.join(names)}, {leak}, membrane_{number}, fired_{number}}},"
 
 

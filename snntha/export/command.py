@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from snntha import config as configuration
 from snntha import data as datasets
@@ -27,7 +26,8 @@ def run_command(
     output: Path | None,
     quantize: str | None,
     golden: int,
-    profile: nir.Profile,
+    profile: str,
+    target: str,
     strict: Strictness | None,
     checkpoint: str,
     trial: int,
@@ -43,8 +43,10 @@ def run_command(
     network = replace(freeze(folder, trial, checkpoint), quantize=quantize)
     if strict is not None:
         require(network, strict)
+    reader = target if profile == "portable" else None
     if output is None:
-        name = "_".join(filter(None, (network.trained["dataset"], network.trained["mode"], quantize)))
+        about = (quantize, (reader or profile) if form == "nir" else None)
+        name = "_".join(filter(None, (network.trained["dataset"], network.trained["mode"], *about)))
         output = folder / "exports" / f"{name}{_SUFFIX[form]}"
     if form == "packed":
         size = _write(output, packed.to_bytes(network))
@@ -57,10 +59,8 @@ def run_command(
         size = _write(output, onnx.build(network).SerializeToString())
         print(f"{output}: {size:,} bytes, ONNX, one time step")
     elif form == "nir":
-        with TemporaryDirectory() as temporary:
-            nir.write(network, profile, graph := Path(temporary, "network.nir"))
-            size = _write(output, graph.read_bytes())
-        print(f"{output}: {size:,} bytes, NIR, profile {profile}")
+        size = _write(output, nir.to_bytes(network, reader))
+        print(f"{output}: {size:,} bytes, NIR, {reader or profile}")
     else:
         text = c.source(network)
         _write(output, text.encode())

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from snntha import topology
+from snntha.binning import Binning
 from snntha.config.schema import Config
-from snntha.data.binning import Binning
 from snntha.errors import UserError
 from snntha.folder import RunFolder
 from snntha.kernels import reference

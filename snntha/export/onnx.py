@@ -4,12 +4,14 @@ Inputs are `input` (B, *shape), a picture as floats 0 to 1 or event counts, and 
 `spikes_K` (B, *neurons), zero at the start; outputs are `next_membrane_K` and `next_spikes_K`. All are float32.
 """
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from snntha.errors import UserError
 from snntha.export.strict import refuse_beyond
+from snntha.nir import imported
 from snntha.runtime.network import FrozenLayer, FrozenNetwork, Images, Spikes
 
 _OPSET = 18
@@ -19,7 +21,7 @@ _IR_VERSION = 10  # what onnxruntime of the last years reads
 def build(network: FrozenNetwork) -> Any:
     """The model; raises UserError where `onnx` is not installed."""
     refuse_beyond(network, "onnx")
-    onnx = _import("onnx")
+    onnx = imported("onnx")
     helper, tensor_type = onnx.helper, onnx.TensorProto.FLOAT
     nodes: list[Any] = []
     constants: dict[str, np.ndarray] = {}
@@ -56,12 +58,19 @@ def build(network: FrozenNetwork) -> Any:
     return model
 
 
-def simulate(network: FrozenNetwork, content: bytes, inputs: Images | Spikes) -> list[np.ndarray]:
-    """Spikes_TBN of each layer, bool, stepped through onnxruntime on one thread."""
-    runtime = _import("onnxruntime")
+def simulate(path: Path, network: FrozenNetwork, inputs: Images | Spikes) -> list[np.ndarray]:
+    """Spikes_TBN of each layer, bool, of a file stepped through onnxruntime on one thread.
+
+    Raises:
+        UserError: onnxruntime is not installed, or cannot run the file.
+    """
+    runtime = imported("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    try:
+        session = runtime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own kinds, which have no public name
+        raise UserError(f"{path} cannot be run in onnxruntime: {str(error)[:200]}") from error
     steps, batch = inputs.time_steps, inputs.batch
     names = [output.name for output in session.get_outputs()]
     state = {}
@@ -100,10 +109,3 @@ def _current(number: int, layer: FrozenLayer, source: str, node: Any, constant: 
         return current
     scaled = node("Mul", f"scaled_{number}", current, constant(f"scale_{number}", layer.scale_C[:, None, None]))
     return node("Add", f"current_{number}", scaled, constant(f"shift_{number}", layer.shift_C[:, None, None]))
-
-
-def _import(name: str) -> Any:
-    try:
-        return __import__(name)
-    except ImportError as error:
-        raise UserError(f"{name} is not installed: pip install 'snntha[export]'") from error

@@ -5,18 +5,18 @@ from typing import Literal
 import numpy as np
 
 from snntha.errors import UserError
-from snntha.runtime.integer import representable
+from snntha.runtime.integer import BITS, SHIFTS, representable
 from snntha.runtime.network import FrozenNetwork
 
 Strictness = Literal["weights", "thresholds", "multiplier_free"]
-_SHIFT_BITS = 16
 
 
 def breaches(network: FrozenNetwork) -> dict[Strictness, list[str]]:
     """What breaks each property; an empty list where the network has it.
 
     weights: every weight is +1 or -1. thresholds: BatchNorm folds into one threshold a layer, which it does if its
-    scales differ in sign alone. multiplier_free: no float scale is left, and beta is 1 minus at most two powers of two.
+    scales differ in sign alone. multiplier_free: no float scale is left, and beta is 1 minus at most
+    SHIFTS powers of two.
     """
     found: dict[Strictness, list[str]] = {"weights": [], "thresholds": [], "multiplier_free": []}
     for number, layer in enumerate(network.layers, start=1):
@@ -27,8 +27,10 @@ def breaches(network: FrozenNetwork) -> dict[Strictness, list[str]]:
             found["thresholds"].append(f"{name} has BatchNorm scales that need a threshold for each channel")
         if not layer.binary or layer.scale_C is not None:
             found["multiplier_free"].append(f"{name} multiplies by float {'scales' if layer.binary else 'weights'}")
-        if np.float32(representable(_SHIFT_BITS, float(layer.beta)).beta) != layer.beta:
-            found["multiplier_free"].append(f"{name} has beta {layer.beta:g}, which is no sum of two shifts")
+        if np.float32(representable(BITS["int16"], float(layer.beta)).beta) != layer.beta:
+            found["multiplier_free"].append(
+                f"{name} has beta {layer.beta:g}, which is not 1 minus {SHIFTS} powers of two"
+            )
     return found
 
 
@@ -38,14 +40,18 @@ def require(network: FrozenNetwork, strict: Strictness) -> None:
         raise UserError(f"strict={strict}: {'; '.join(broken)}: train another configuration, or leave strict out")
 
 
+class CannotSay(UserError):
+    """A format has no words for what a network has."""
+
+
 def refuse_beyond(network: FrozenNetwork, form: str) -> None:
-    """Raises UserError where layers have delays or recurrent weights, for a format that cannot say them."""
+    """Raises CannotSay where layers have delays or recurrent weights, for a format that cannot say them."""
     for what, key in (("delays", "delay_I"), ("recurrent weights", "recurrent_NM")):
         layers = [
             str(number) for number, layer in enumerate(network.layers, start=1) if getattr(layer, key) is not None
         ]
         if layers:
-            raise UserError(
+            raise CannotSay(
                 f"format={form} cannot say {what}, which layer {', '.join(layers)} has: export format=packed, or "
                 f"format=nir with profile=exact"
             )

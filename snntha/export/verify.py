@@ -1,6 +1,8 @@
 """`snntha verify`: golden inputs replayed through every way of running an exported network, against training."""
 
+import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,12 +12,16 @@ import numpy as np
 from rich import print as show
 from rich.table import Column, Table
 
-from snntha.errors import UserError
-from snntha.export import c, golden, nir, onnx
+from snntha import nir
+from snntha.errors import NotInstalled, UserError
+from snntha.export import c, golden, onnx
 from snntha.export.command import open_test_set
 from snntha.export.freeze import load_network
+from snntha.export.nir import to_bytes as nir_bytes
+from snntha.export.strict import CannotSay
 from snntha.runtime import packed, plain
 from snntha.runtime.compiled import Compiled
+from snntha.runtime.integer import BITS
 from snntha.runtime.model import Model
 from snntha.runtime.network import FrozenNetwork, Images, Spikes
 
@@ -33,6 +39,7 @@ class Way:
     run: Simulator
     allowed: float  # share of spikes that may differ: 0 where the arithmetic is the same, 1 for another one
     like: Simulator | None = None  # None: training's evaluation
+    file: str = ""  # the export that is replayed
 
 
 @dataclass
@@ -66,9 +73,13 @@ def run_command(model: Path, folder: Path, samples: int, checkpoint: str, trial:
 
     bad, found = [], {}
     with TemporaryDirectory() as temporary:
-        for way in (Way("training's evaluation", training, allowed=0), *ways(network, Path(temporary))):
+        for way in (Way("training's evaluation", training, allowed=0), *ways(network, model, Path(temporary))):
             wanted = recorded.spikes if way.like is None else way.like(recorded.inputs)
-            result = compare(wanted, way.run(recorded.inputs))
+            try:
+                result = compare(wanted, way.run(recorded.inputs))
+            except NotInstalled as error:
+                print(f"{way.name} left out: {error}")
+                continue
             batches = [(recorded.inputs, recorded.labels_B)]
             if split is not None:
                 positions = golden.spread(split, samples).split(AT_ONCE)
@@ -86,48 +97,92 @@ def run_command(model: Path, folder: Path, samples: int, checkpoint: str, trial:
         raise UserError(f"{'; '.join(bad)}: spikes differ that must be equal")
 
 
-def ways(network: FrozenNetwork, folder: Path) -> Iterator[Way]:
-    """Everything here that can run the network; what is not installed is said and left out."""
+def ways(network: FrozenNetwork, model: Path, folder: Path) -> Iterator[Way]:
+    """Everything here that can run the network or an export of it.
+
+    Args:
+        network: of the packed file.
+        model: the packed file; exports beside it whose names begin like its name are replayed.
+        folder: for exports that are not there, which are made.
+
+    Raises:
+        UserError: an export beside it is damaged.
+    """
     floats = replace(network, quantize=None)
     by_hand = [plain.FloatLayer(layer) for layer in network.layers]
     binary = network.layers[0].binary
-    yield Way("runtime, numpy", lambda inputs: plain.run(by_hand, inputs), allowed=0 if binary else 1)
-    yield Way("runtime, kernels", Compiled(floats.layers).spikes, allowed=0)
-    if not binary:
-        return
-    for integers in ("int16", "int8"):
-        whole = replace(network, quantize=integers)
-        in_numpy = Model(whole).spikes
-        yield Way(f"{integers}, numpy", in_numpy, allowed=1)
-        try:
-            (folder / integers).mkdir()
-            program = c.compile_program(c.source(whole), folder / integers)
-        except UserError as error:
-            print(f"C left out: {error}")
-            continue
+    yield Way("runtime, numpy", lambda inputs: plain.run(by_hand, inputs), allowed=0 if binary else 1, file="the model")
+    yield Way("runtime, kernels", Compiled(floats.layers).spikes, allowed=0, file="the model")
+    in_integers = {name: Model(replace(network, quantize=name)).spikes for name in BITS} if binary else {}
+    for name, run in in_integers.items():
+        yield Way(f"{name}, numpy", run, allowed=1, file="the model")
+    allowed = _LAST_BIT if binary else 1  # of other programs, which may add in another order
+    for kind, export in _exports(floats, model, folder):
+        shown = "made for this" if export.parent == folder else f"*{export.name.removeprefix(model.stem)}"
+        if kind in in_integers:
+            yield Way(f"C, {kind}", _in_c(export, folder, network), allowed=0, like=in_integers[kind], file=shown)
+        elif kind == "onnx":
+            yield Way("ONNX, onnxruntime", partial(onnx.simulate, export, floats), allowed, file=shown)
+        else:
+            name = "nirtorch" if kind == "exact" else kind
+            yield Way(f"NIR, {name}", partial(nir.simulate, export, floats), allowed, file=shown)
 
-        def in_c(inputs: Images | Spikes, program: Path = program) -> list[np.ndarray]:
-            return c.run_program(program, network, inputs)
 
-        yield Way(f"{integers}, C", in_c, allowed=0, like=in_numpy)
+def _exports(network: FrozenNetwork, model: Path, folder: Path) -> Iterator[tuple[str, Path]]:
+    """Kinds and files of the exports beside a model, and those made in `folder` of the kinds that are not there."""
+    beside = sorted(path for path in model.parent.iterdir() if path.name.startswith(model.stem))
+    kinds = set()
+    for path in beside:
+        if path.suffix in (".c", ".onnx", ".nir"):
+            with _left_out(path.name):
+                kind = _kind(path)
+                kinds.add(kind)
+                yield kind, path
+    makers: dict[str, Callable[[Path], object]] = {
+        "onnx": lambda path: path.write_bytes(onnx.build(network).SerializeToString()),
+        "exact": lambda path: path.write_bytes(nir_bytes(network, None)),
+        "snntorch": lambda path: path.write_bytes(nir_bytes(network, "snntorch")),
+    }
+    if network.layers[0].binary:
+        for name in BITS:
+            makers[name] = lambda path, name=name: path.write_text(c.source(replace(network, quantize=name)))
+    for kind, make in makers.items():
+        if kind not in kinds:
+            with _left_out(kind):
+                make(folder / kind)
+                yield kind, folder / kind
+
+
+@contextmanager
+def _left_out(what: str) -> Iterator[None]:
+    """Say what cannot be tried here."""
     try:
-        content = onnx.build(floats).SerializeToString()
-        yield Way("ONNX, onnxruntime", partial(onnx.simulate, floats, content), allowed=_LAST_BIT)
-    except UserError as error:
-        print(f"ONNX left out: {error}")
-    yield from _nir_ways(floats, folder)
+        yield
+    except (NotInstalled, CannotSay) as error:
+        print(f"{what} left out: {error}")
 
 
-def _nir_ways(network: FrozenNetwork, folder: Path) -> Iterator[Way]:
-    """Both profiles. Their resets are added to the current before the membrane, so a last bit may differ."""
-    exact, portable = folder / "exact.nir", folder / "portable.nir"
-    try:
-        nir.write(network, "exact", exact)
-        yield Way("NIR exact, nirtorch", partial(nir.simulate, network, nir.read(exact)), allowed=_LAST_BIT)
-        nir.write(network, "portable", portable)
-        yield Way("NIR portable, snnTorch", partial(nir.simulate_snntorch, network, portable), allowed=_LAST_BIT)
-    except UserError as error:
-        print(f"NIR left out: {error}")
+def _kind(path: Path) -> str:
+    """int8 or int16 of a C file, onnx, exact, or the importer that a NIR file is for."""
+    if path.suffix == ".onnx":
+        return "onnx"
+    if path.suffix == ".nir":
+        return nir.says(nir.read(path), "snntha_target") or "exact"
+    integers = re.search(r"^typedef (int8|int16)_t membrane_t;$", path.read_text(errors="replace"), re.MULTILINE)
+    if integers is None:
+        raise UserError(f"{path} is no C file of snntha export: export it anew, or move it away")
+    return integers[1]
+
+
+def _in_c(export: Path, folder: Path, network: FrozenNetwork) -> Simulator:
+    def run(inputs: Images | Spikes) -> list[np.ndarray]:
+        own = folder / f"{export.name}.compiled"
+        if not own.exists():
+            own.mkdir()
+            c.compile_program(export.read_text(), own)
+        return c.run_program(own / c.PROGRAM, network, inputs)
+
+    return run
 
 
 def compare(wanted: list[np.ndarray], own: list[np.ndarray]) -> Found:
@@ -149,7 +204,7 @@ def _labels(batch: golden.Batch) -> np.ndarray:
 
 def _table(found: dict[Way, Found], samples: int) -> Table:
     table = Table(
-        *("", "against", Column("differ", justify="right"), "first: layer, step, neuron (sample)"),
+        *("", "file", "against", Column("differ", justify="right"), "first: layer, step, neuron (sample)"),
         Column("accuracy %", justify="right"),
         title=f"spikes of {samples} golden inputs",
         caption=f"accuracy of {next(iter(found.values())).samples} samples",
@@ -158,5 +213,5 @@ def _table(found: dict[Way, Found], samples: int) -> Table:
         first = "-" if result.first is None else "{}, {}, {} ({})".format(*result.first)
         share = f"{result.differing / result.spikes:.4%}" if result.differing else "0"
         against = "golden" if way.like is None else "its integers"
-        table.add_row(way.name, against, share, first, f"{100 * result.correct / result.samples:.2f}")
+        table.add_row(way.name, way.file, against, share, first, f"{100 * result.correct / result.samples:.2f}")
     return table

@@ -11,10 +11,11 @@ Axis legend, used in every name of this package; time always comes first:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from snntha.layers import LayerSpec
 from snntha.neuron import Neuron
+from snntha.parallel import WHOLE, Share
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,6 +59,17 @@ class Dropout:
 
     probability: float
     key: int  # 32 bits, from (seed, step, layer)
+    share: Share = WHOLE  # b counts the samples of the whole minibatch
+
+
+class Affine(NamedTuple):
+    """A layer's currents are its sums * scale + shift: BatchNorm, or a bias without scale.
+
+    One row for each time step, or one for all; each neuron of a dense layer is a channel.
+    """
+
+    scale_SC: Tensor | None
+    shift_SC: Tensor
 
 
 @dataclass(frozen=True)
@@ -71,6 +83,7 @@ class BatchNorm:
     training: bool
     momentum: float = 0.1
     eps: float = 1e-5
+    share: Share = WHOLE  # where statistics are taken over all processes: the samples of this one
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from snntha.errors import PRINTABLE, UserError
 from snntha.runtime.inputs import event_columns, in_batches, read_all, to_batch, to_events
-from snntha.runtime.model import Answer, Model, load
+from snntha.runtime.model import FEW, Answer, Model, load
 
 
 def run_command(model: Path, inputs: list[Path], as_json: bool, stream: bool) -> None:
@@ -28,7 +28,8 @@ def run_command(model: Path, inputs: list[Path], as_json: bool, stream: bool) ->
         return
     if not inputs:
         raise UserError("INPUT is missing: name files or folders, - for standard input, or pass --stream for events")
-    for samples in in_batches(read_all(inputs, loaded.network.encoding)):
+    every = read_all(inputs, loaded.network.encoding)
+    for samples in in_batches(every, first=FEW):  # which need no kernels, so that the first answers come at once
         answers = loaded.answers(to_batch([sample.values for sample in samples], loaded.network.encoding))
         for sample, answer in zip(samples, answers, strict=True):
             _print(sample.source, answer, as_json)

@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from snntha.binning import Binning, Recording, bin_events, microseconds
 from snntha.errors import PRINTABLE, UserError
+from snntha.plausible import UNITS_US, Usage, are_whole, is_padded, other_unit, suspicion
 from snntha.runtime.network import Encoding, Images, Spikes
 
 log = logging.getLogger(__name__)
@@ -66,18 +68,18 @@ def to_batches(samples: Any, encoding: Encoding) -> Iterator[Images | Spikes]:
         yield to_batch([sample.values for sample in part], encoding)
 
 
-def in_batches(samples: Iterator[Sample]) -> Iterator[list[Sample]]:
-    """Lists of up to AT_ONCE samples."""
-    while part := list(islice(samples, AT_ONCE)):
+def in_batches(samples: Iterator[Sample], first: int = AT_ONCE) -> Iterator[list[Sample]]:
+    """Lists of up to AT_ONCE samples, and the first one of up to `first`."""
+    size = first
+    while part := list(islice(samples, size)):
         yield part
+        size = AT_ONCE
 
 
 def to_batch(values: list[np.ndarray], encoding: Encoding) -> Images | Spikes:
     """Samples of one encoding as a batch; events are binned as training bins them."""
     if encoding.kind == "image":
         return Images(np.stack(values), encoding.white, encoding.time_steps)
-    from snntha.data.binning import Binning, Recording, bin_events
-
     binning = Binning(encoding.time_steps, encoding.bin_us, encoding.duration_us)
     counts, inputs = [], []
     for times_us, index in values:
@@ -209,8 +211,6 @@ def to_events(source: str, values: np.ndarray, encoding: Encoding) -> np.ndarray
     Structured arrays have fields t in microseconds, x, and for a sensor y and p, as tonic's. Plain ones have columns:
     time and channel, or x, y, p and time as tonic's DVSGesture, with time in the unit of the training data.
     """
-    from snntha.data.binning import are_whole, is_padded, microseconds
-
     names = values.dtype.names
     columns = event_columns(encoding)
     if names is not None and values.ndim == 1 and set(columns) <= set(names):
@@ -245,8 +245,6 @@ def to_events(source: str, values: np.ndarray, encoding: Encoding) -> np.ndarray
 
 def _check_window(source: str, times_us: np.ndarray, unit_us: int, encoding: Encoding) -> None:
     """Refuse a recording that is nearly lost because of its unit, as training does; tell of one that is odd."""
-    from snntha.data.binning import UNITS_US, Binning, Usage, other_unit, suspicion
-
     units = [name for name, us in UNITS_US.items() if us == unit_us]
     if len(times_us) < 2 or not units:
         return

@@ -13,7 +13,7 @@ BatchNorm's scale so becomes a threshold for each channel, and its sign flips th
 """
 
 from dataclasses import dataclass
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from snntha.runtime.plain import State, own_sums, weight_sums
 from snntha.topology import LayerShape
 
 BITS = {"int8": 8, "int16": 16}
+SHIFTS = 3  # of a leak, at most
 _HEADROOM = 4  # the membrane's range, in thresholds: sums that inhibit or excite more saturate
 _LARGEST_SUM = 2**29  # twice that and a membrane fit into 32 bits
 _LARGEST_COUNT = 255  # events of one input in one time step
@@ -104,9 +105,16 @@ def quantize(network: FrozenNetwork) -> list[IntegerLayer]:
 
 
 def representable(bits: int, beta: float) -> Leak:
-    """The leak of at most two shifts that is nearest to beta: 1, 1 - 2^-a, or 1 - 2^-a +- 2^-b with a < b < bits."""
-    leaks = [Leak(())] + [Leak(((1, a),)) for a in range(bits)]
-    leaks += [Leak(((1, a), (sign, b))) for a, b, sign in product(range(bits), range(bits), (1, -1)) if a < b]
+    """The leak of at most SHIFTS shifts that is nearest to beta: 1 - 2^-a +- 2^-b +- 2^-c with a < b < c < bits.
+
+    Of two that are as near, the one with fewer shifts. A shift by `bits` or more leaves nothing of a membrane.
+    """
+    leaks = [Leak(())] + [
+        Leak(tuple(zip((1, *signs), shifts, strict=True)))
+        for count in range(1, SHIFTS + 1)
+        for shifts in combinations(range(bits), count)
+        for signs in product((1, -1), repeat=count - 1)
+    ]
     return min(leaks, key=lambda leak: (abs(leak.beta - beta), len(leak.terms)))
 
 

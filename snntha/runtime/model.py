@@ -11,8 +11,7 @@ from snntha.errors import UserError
 from snntha.runtime import packed, plain
 from snntha.runtime.network import FrozenNetwork, Images, Spikes
 
-AT_ONCE = 64  # samples that are run together
-_FEW = 4  # samples up to which compiled kernels are not worth their loading
+FEW = 4  # samples up to which compiled kernels are not worth their loading
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class Model:
     def _uses_kernels(self, inputs: Images | Spikes) -> bool:
         """Few samples are sooner done in numpy; float weights need the kernels' order of additions."""
         binary = all(layer.binary for layer in self.network.layers)
-        return self.network.quantize is None and (inputs.batch > _FEW or not binary)
+        return self.network.quantize is None and (inputs.batch > FEW or not binary)
 
     def _kernels(self) -> Any:
         if self._compiled is None:
@@ -92,7 +91,7 @@ class Model:
 class Stream:
     """Feeds the network step by step. Events come in order of time; a step runs when a later one has begun.
 
-    The first event begins the first step, as `data.binning` counts, and events after the last step are dropped.
+    The first event begins the first step, as `snntha.binning` counts, and events after the last step are dropped.
     """
 
     def __init__(self, model: Model):

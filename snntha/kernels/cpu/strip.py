@@ -62,13 +62,16 @@ class DropoutConstants(NamedTuple):
     key: np.uint32
     limit: np.uint32
     scale: np.float32
+    before: int  # samples of the minibatch that other processes have before those here
+    others: int  # and all that they have
 
     @classmethod
     def of(cls, drop: Dropout | None) -> "DropoutConstants":
         if drop is None:
-            return cls(False, np.uint32(0), np.uint32(0), np.float32(1))
+            return cls(False, np.uint32(0), np.uint32(0), np.float32(1), 0, 0)
         limit = min(round(drop.probability * 2**32), 2**32 - 1)
-        return cls(True, np.uint32(drop.key), np.uint32(limit), np.float32(1 / (1 - drop.probability)))
+        scale = np.float32(1 / (1 - drop.probability))
+        return cls(True, np.uint32(drop.key), np.uint32(limit), scale, drop.share.before, drop.share.others)
 
 
 class GradientSource(NamedTuple):
@@ -154,7 +157,7 @@ def strip_at(number, b, batch, neurons):
 @njit(forceinline=True)
 def draw_kept(drop, strip, t):
     """Which of the strip's currents stay at step t; see `reference.dropout_mask`."""
-    first = np.uint32((t * strip.batch + strip.b) * strip.neurons + strip.first)
+    first = np.uint32((t * (strip.batch + drop.others) + drop.before + strip.b) * strip.neurons + strip.first)
     word = fill(first) + counting()
     word = (word ^ (word >> fill(np.uint32(16)))) * fill(np.uint32(0x7FEB352D))
     word = word ^ fill(drop.key)

@@ -18,6 +18,7 @@ from snntha.export.nir import to_bytes
 from snntha.folder import RunFolder
 from snntha.network import SpikingNetwork
 from snntha.records import SeedRecord
+from snntha.snntorch_loop import SnnTorchLoop
 from snntha.topology import parse
 
 DIGITS = (
@@ -82,3 +83,9 @@ def test_exports_say_recurrence_or_refuse(tmp_path: Path, capsys: pytest.Capture
     simulated = nir.simulate(tmp_path / "model.nir", frozen, recorded.inputs)
     assert all(np.any(spikes) for spikes in recorded.spikes)
     assert all((one != other).mean() < 1e-3 for one, other in zip(recorded.spikes, simulated, strict=True))
+
+
+def test_the_snntorch_loop_refuses_what_it_has_not() -> None:
+    for words in ("model.topology=700Dense30R-Dense20", "hparams.delays=[3,0]"):
+        with pytest.raises(UserError, match="no delays and no recurrent layers"):
+            SnnTorchLoop(SpikingNetwork(compose(["dataset=shd", words]), seed=0))

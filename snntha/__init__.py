@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def load(path: str | Path) -> Model:
-    """The model in a packed file of `snntha export`, to be called with images or events.
+    """The model in a packed file of `snntha export`, or of a name as `digits_annealed`, to be called with samples.
 
     Raises:
         UserError: no such file, or a damaged one.

@@ -46,15 +46,17 @@ def train_and_show(config: Config, resume: Path | None = None, compilation: Comp
 def _seed_table(outcome: Outcome) -> Table:
     dataset, mode, selected_on = outcome.config.dataset.name, outcome.config.mode.name, outcome.selected_on
     rows = []
-    for entry in outcome.seeds:
+    for number, entry in enumerate(outcome.seeds):
         if "failed" in entry:
-            rows.append([entry["seed"], "failed"])
+            rows.append([entry["seed"], f"trial_{number}", "failed"])
             continue
         accuracy = entry["validation_accuracy"]
         score = f"loss {-entry['best_score']:.4f}" if accuracy is None else accuracy
-        epochs = [entry[key] for key in ("seed", "epochs", "best_epoch")]
-        rows.append([*epochs, score, entry["test_accuracy"], f"{entry['seconds']:.1f}"])
-    heads = ["seed", "epochs", "best epoch", f"{selected_on} %", "test %", "seconds"]
+        epochs = [entry[key] for key in ("epochs", "best_epoch")]
+        rows.append(
+            [entry["seed"], f"trial_{number}", *epochs, score, entry["test_accuracy"], f"{entry['seconds']:.1f}"]
+        )
+    heads = ["seed", "folder", "epochs", "best epoch", f"{selected_on} %", "test %", "seconds"]
     return number_table(heads, rows, f"{dataset} {mode}: seeds, best epoch selected on {selected_on}")
 
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from snntha import config as configuration
 from snntha.config.schema import Config
-from snntha.errors import Damaged, Missing, UserError
+from snntha.errors import Damaged, Missing, UserError, counted
 from snntha.topology import LayerShape, parse
 
 State = Literal["running", "interrupted", "finished", "failed"]
@@ -234,7 +234,7 @@ class RunFolder:
         """One of the seeds that the configuration asks for, begun or not; raises UserError for another number."""
         count = self.load_config().trials
         if not 0 <= number < count:
-            raise UserError(f"trial={number}: the run in {self.folder} has seeds 0 to {count - 1}")
+            raise UserError(f"trial={number}: the run in {self.folder} has {counted(count, 'seed')}, counted from 0")
         return SeedFolder(self, number)
 
     def read(self) -> "RunFolder":
@@ -245,7 +245,9 @@ class RunFolder:
                 value = seed.entry.get("seed", f"of {seed.folder.name}")
                 self.problems.append(f"seed {value} failed: {seed.failed}")
         if self.summary and len(self.entries) < wanted:
-            self.problems.append(f"{len(self.entries)} of {wanted} seeds have ended: the run is {self.state}")
+            self.problems.append(
+                f"{len(self.entries)} of {counted(wanted, 'seed')} have ended: the run is {self.state}"
+            )
         return self
 
     @property

@@ -144,7 +144,7 @@ class SeedRecord(SeedPaths):
             file.flush()
             os.fsync(file.fileno())
         if self.log is not None:
-            self.log(metrics)
+            self.log.epoch(metrics)
 
     def forget_after(self, epoch: int) -> None:
         """Drop the lines of later epochs and what `readable_epochs` leaves out."""

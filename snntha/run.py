@@ -1,15 +1,17 @@
 """A run: the seeds of one configuration, trained one after another, their record, and a look at it later."""
 
+import json
 import shlex
 import statistics
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from rich.columns import Columns
 from rich.console import Console, Group
 from rich.text import Text
 
@@ -18,9 +20,9 @@ from snntha import data as datasets
 from snntha import optimizer as optimizers
 from snntha.config import Config, override
 from snntha.data.batch import Data
-from snntha.diagnostics import sample_activity
+from snntha.diagnostics import class_inputs, sample_activity
 from snntha.display import Display, layer_table, say
-from snntha.errors import UserError
+from snntha.errors import UserError, counted
 from snntha.folder import RunFolder, spread
 from snntha.kernels.backend import choose
 from snntha.kernels.cpu.ahead import Compilation
@@ -30,7 +32,7 @@ from snntha.neuron import fires
 from snntha.progress import Progress
 from snntha.published import PUBLISHED_SAMPLES
 from snntha.records import Run, SeedRecord
-from snntha.train import SeedFailed, Stopped, evaluate, fit
+from snntha.train import Evaluation, SeedFailed, Stopped, evaluate, fit
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Outcome:
         """
         failures = [entry["failed"] for entry in self.seeds if "failed" in entry]
         if failures:
-            raise UserError(f"{len(failures)} of {len(self.seeds)} seeds failed: {failures[0]}")
+            raise UserError(f"{len(failures)} of {counted(len(self.seeds), 'seed')} failed: {failures[0]}")
         return statistics.fmean(entry["best_score"] for entry in self.seeds)
 
 
@@ -108,7 +110,9 @@ def run(
                 compilation.wait()
             parallel.of_first()  # the others find what the first has compiled
             seed_record = record.seed(number)
-            seed_record.log = open_log(config.logger, seed_record.folder) if writes else None
+            if writes:
+                settings = {**asdict(config), "seed": seed}
+                seed_record.log = open_log(config.logger, seed_record.folder, settings)
             scores = [entry["best_score"] for entry in seeds if "best_score" in entry]
 
             def on_epoch(progress: Progress, scores: list[float] = scores) -> None:
@@ -118,6 +122,8 @@ def run(
                 goes_on = resume is not None
                 progress = fit(network, data, seed_record, display, seed=seed, resume=goes_on, on_epoch=on_epoch)
                 entry = {"seed": seed, **_finish(network, data, seed_record, progress)}
+                if seed_record.log is not None:
+                    seed_record.log.finish(entry)
             except SeedFailed as failure:
                 if config.search is not None:
                     raise  # the other seeds could not save the mean
@@ -161,15 +167,17 @@ def _finish(network: SpikingNetwork, data: Data, record: SeedRecord, progress: P
     unseen = data.test if network.config.search is None else None
     test = None if unseen is None else evaluate(network, unseen, thetas)
     activity = {"thresholds": thetas, "sample": sample_activity(network, unseen or data.train, thetas)}
-    if test is not None:
-        activity |= {"spike_count_N": test.spike_count_N, "confusion": test.confusion}
+    if unseen is not None and test is not None:
+        classes, batch_size = network.config.dataset.classes, network.config.hparams.batch_size
+        samples = class_inputs(unseen, classes, batch_size)
+        activity |= {"spike_count_N": test.spike_count_N, "confusion": test.confusion, "class_inputs": samples}
     record.save_activity("end", activity)
-    classes = data.train.batch(torch.arange(1)).labels_B is not None
+    labelled = data.train.batch(torch.arange(1)).labels_B is not None
     return {
         "epochs": progress.epoch,
         "best_epoch": progress.best_epoch,
         "best_score": progress.best_score,
-        "validation_accuracy": progress.best_score if classes else None,
+        "validation_accuracy": progress.best_score if labelled else None,
         "test_accuracy": test.accuracy if test else None,
         "seconds": progress.seconds,
         "test_firing_rate": test.firing_rate if test else None,
@@ -177,7 +185,9 @@ def _finish(network: SpikingNetwork, data: Data, record: SeedRecord, progress: P
     }
 
 
-def evaluate_run(folder: Path, trial: int, checkpoint: str, root: str | None = None) -> Group:
+def evaluate_run(
+    folder: Path, trial: int, checkpoint: str, root: str | None = None, *, as_json: bool = False
+) -> Group | str:
     """Evaluate a trial's checkpoint on the test set (on the training sample where there is no test set).
 
     Args:
@@ -185,6 +195,7 @@ def evaluate_run(folder: Path, trial: int, checkpoint: str, root: str | None = N
         trial: its number, from 0.
         checkpoint: best or last.
         root: folder of the data, where they lie elsewhere now.
+        as_json: return the numbers as a JSON object, accuracies in percent, instead of tables.
 
     Raises:
         UserError: no such run, trial or checkpoint, or the data are not those of the run.
@@ -204,19 +215,60 @@ def evaluate_run(folder: Path, trial: int, checkpoint: str, root: str | None = N
     progress = seed_record.load_checkpoint(checkpoint, network)
     specs, thetas = network.specs, progress.thresholds
     found = evaluate(network, data.test or data.train, thetas)
-    if found.accuracy is not None:
+    spikes = None
+    if found.output_membrane is not None:
+        fired = fires(np.array(found.output_membrane), thetas[-1], specs[-1].strict)
+        spikes = np.flatnonzero(fired).tolist()
+    told = {
+        "run": str(folder),
+        "dataset": config.dataset.name,
+        "mode": config.mode.name,
+        "trial": trial,
+        "checkpoint": checkpoint,
+        "epoch": progress.epoch,
+        "samples": len(data.test or data.train),
+        "test_accuracy": found.accuracy,
+        "class_accuracy": None if found.confusion is None else _class_accuracy(found.confusion),
+        "loss": found.loss,
+        "output_spikes": spikes,
+        "thresholds": thetas,
+        "firing_rate": found.firing_rate,
+        "dead_fraction": found.dead_fraction,
+        "spike_count": [count_N.mean().item() for count_N in found.spike_count_N],
+    }
+    if as_json:
+        return json.dumps(told, indent=2)
+    if spikes is None:
         outcome = f"test accuracy {found.accuracy:.2f} %, loss {found.loss:.4f}"
     else:
-        spikes = np.flatnonzero(fires(np.array(found.output_membrane), thetas[-1], specs[-1].strict))
         outcome = f"loss {found.loss:.4f}, output neuron spikes at t = {', '.join(map(str, spikes)) or 'never'}"
     dead = zip(found.dead_fraction, specs, strict=True)
     columns = {
-        "mean spike count": [f"{count_N.mean():.2f}" for count_N in found.spike_count_N],
+        "mean spike count": [f"{mean:.2f}" for mean in told["spike_count"]],
         "dead neurons": [f"{round(share * spec.neurons)} ({share:.1%})" for share, spec in dead],
     }
-    samples = f"{len(data.test)} test samples" if data.test else "training sample"
+    samples = counted(told["samples"], f"{'test' if data.test else 'training'} sample")
     head = f"{config.dataset.name} {config.mode.name}, {checkpoint} checkpoint (epoch {progress.epoch}), {samples}"
-    return Group(Text(head), Text(outcome), layer_table(specs, thetas, found.firing_rate, columns))
+    return Group(Text(head), Text(outcome), layer_table(specs, thetas, found.firing_rate, columns), *_by_class(found))
+
+
+def _class_accuracy(confusion: torch.Tensor) -> list[float | None]:
+    """Percent of the samples of each class; null for a class without any."""
+    pairs = zip(confusion.diagonal().tolist(), confusion.sum(dim=1).tolist(), strict=True)
+    return [100 * right / samples if samples else None for right, samples in pairs]
+
+
+def _by_class(found: Evaluation) -> list[Columns]:
+    """The accuracy of each class, and for what it is taken most often, side by side as the terminal is wide."""
+    if found.confusion is None:
+        return []
+    cells = []
+    for label, (row, percent) in enumerate(zip(found.confusion, _class_accuracy(found.confusion), strict=True)):
+        wrong = row.clone()
+        wrong[label] = 0
+        taken = f", as {int(wrong.argmax())}: {int(wrong.max())}" if wrong.any() else ""
+        cells.append(Text(f"{label:>2}  {'-' if percent is None else f'{percent:6.2f}'} % of {int(row.sum())}{taken}"))
+    return [Columns(cells, equal=True, column_first=True, title="class, its accuracy, and its most frequent mistake")]
 
 
 def resolve_device(device: str) -> torch.device:
@@ -239,7 +291,7 @@ def _headline(config: Config, data: Data, device: torch.device, backend: str) ->
     sizes = ", ".join(f"{len(split)} {name}" for name, split in splits.items() if split)
     return (
         f"{config.dataset.name} {config.mode.name}: {config.model.topology}, {sizes} samples, selection on "
-        f"{data.selected_on}, {device.type} ({backend} kernels, {torch.get_num_threads()} threads"
+        f"{data.selected_on}, {device.type} ({backend} kernels, {counted(torch.get_num_threads(), 'thread')}"
         f"{f', {parallel.processes()} processes' * (parallel.processes() > 1)})"
     )
 

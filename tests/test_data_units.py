@@ -180,6 +180,16 @@ def test_spoken_digits_that_would_be_cast_are_refused(tmp_path: Path, changes: d
     assert words in refusal("shd", tmp_path)
 
 
+def test_rows_that_were_overwritten_with_zeros_do_not_hang(tmp_path: Path):
+    """HDF5's library would look for the end of the first row for ever."""
+    path = write_shd(tmp_path) / "SHD" / "shd_train.h5"
+    content = path.read_bytes()
+    place = content.index(b"GCOL") + 16
+    path.write_bytes(content[:place] + bytes(200) + content[place + 200 :])
+    message = refusal("shd", tmp_path)
+    assert "shd_train.h5 is damaged" in message and f"a row of 0 bytes at byte {place}" in message
+
+
 def test_each_of_the_four_files_is_known_by_its_content(shared_images: Path, tmp_path: Path):
     """One file of FashionMNIST among those of MNIST, and the files of MNIST in each other's places."""
     for role in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):

@@ -12,11 +12,11 @@ from snntha import optimizer as optimizers
 from snntha import run as runs
 from snntha.config import compose
 from snntha.data.batch import Data, DeviceEventSplit, EventSplit
-from snntha.data.binning import Usage
 from snntha.data.cache import Binned
 from snntha.errors import UserError
 from snntha.kernels.backend import fastest_for
 from snntha.network import SpikingNetwork
+from snntha.plausible import Usage
 from snntha.progress import Progress, Totals
 from snntha.records import SeedRecord
 from snntha.run import evaluate_run
@@ -57,27 +57,22 @@ def test_counts_that_bf16_does_not_hold_are_refused(count: int) -> None:
         DeviceEventSplit.upload(EventSplit(binned, np.zeros(1, np.int64), 2, (5,)), META)
 
 
-@pytest.mark.parametrize("backend", ["reference", "triton"])
+@pytest.mark.skipif(fastest_for(torch.device("cuda")) != "triton", reason="PyTorch brings Triton where it knows GPUs")
 @pytest.mark.parametrize("layers", ["dense", "conv"])
-def test_nothing_in_a_training_step_is_read_by_the_host(
-    backend: str, layers: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Data, network and step on a device whose numbers cannot be had: reading one raises."""
-    if backend == "triton":
-        if fastest_for(torch.device("cuda")) != "triton":
-            pytest.skip("PyTorch brings Triton where it knows GPUs")
-        from snntha.kernels import triton_scan
+def test_nothing_in_a_training_step_is_read_by_the_host(layers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data, network and step on a device whose numbers cannot be had: reading one raises. Kernels are left out."""
+    from snntha.kernels import triton_scan
 
-        class Kernel:
-            def __getitem__(self, grid: object) -> object:
-                return lambda *args, **kwargs: None
+    class Kernel:
+        def __getitem__(self, grid: object) -> object:
+            return lambda *args, **kwargs: None
 
-        for name in ("_forward", "_backward"):
-            monkeypatch.setattr(triton_scan, name, Kernel())
+    for name in ("_forward", "_backward"):
+        monkeypatch.setattr(triton_scan, name, Kernel())
     train, more = event_split(), ["dataset=shd", "model.topology=20Dense9Dense20", "dataset.input_shape=[20]"]
     if layers == "conv":
         more = ["dataset.limit=40", "hparams.batch_norm=true", "hparams.dropout=[0.3]", *TINY[2:]]
-    common = [f"backend={backend}", "optimizer=sgd", "hparams.grad_clip=1.0", "hparams.weight_clip=1.0"]
+    common = ["backend=triton", "optimizer=sgd", "hparams.grad_clip=1.0", "hparams.weight_clip=1.0"]
     config = compose([*more, *common])
     if layers == "conv":
         train = runs.datasets.load(config.dataset, selection="validation", seed=0).train

@@ -249,6 +249,9 @@ def test_a_search_leaves_trial_folders_and_results_and_no_test_accuracy(
     folder = tmp_path / "digits_annealed"
     assert (status, states(study)) == (0, "CCC")
     assert len({str(trial.params) for trial in study.trials}) == 3
+    published = compose(["dataset=digits", "mode=annealed"])
+    assert study.trials[0].params["hparams.beta"] == published.hparams.beta, "trial 0 is the set that is known"
+    assert study.trials[0].params["hparams.threshold.start.1"] == published.hparams.threshold.start[1]
     for trial in study.trials:
         assert list(trial.intermediate_values) == [1], "pruners compare the first seed"
         weights = (folder / f"trial_{trial.number}").glob("trial_*/checkpoints/*")
@@ -258,7 +261,10 @@ def test_a_search_leaves_trial_folders_and_results_and_no_test_accuracy(
         assert trial.value == pytest.approx(sum(scores) / 2)
         assert [entry["test_accuracy"] for entry in summary["trials"]] == [None, None]
     assert {"trials.csv", "best.yaml", "pictures"} <= {path.name for path in folder.iterdir()}
-    assert "3 of 3 ended" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "3 of 3 ended" in printed and "of hparams=digits_annealed" in printed
+    told = printed.split("trial   0")[0].split()  # before anything is trained
+    assert {"study", "folder", "ranges", "trials", "threshold.rate"} <= set(told)
 
     monkeypatch.setattr("sys.argv", ["snntha", "train", f"hparams={folder}/best.yaml", "--cfg", "job", "--resolve"])
     assert main() == 0

@@ -12,7 +12,7 @@ import snntha
 PACKAGE = Path(snntha.__file__).parent
 REPOSITORY = PACKAGE.parent
 ORDER = (  # each may import what stands before it, and itself
-    ("errors", "atomic", "published", "topology", "parallel"),
+    ("errors", "atomic", "published", "topology", "parallel", "models"),
     ("config",),
     ("neuron", "threshold", "layers", "binning", "plausible"),
     ("kernels",),
@@ -21,10 +21,10 @@ ORDER = (  # each may import what stands before it, and itself
     ("nir",),
     ("binarize", "delays", "network"),
     ("loss", "optimizer", "diagnostics", "progress", "train", "snntorch_loop"),
-    ("logger", "folder", "records"),
-    ("display", "compiled", "run"),
+    ("logger", "folder", "records", "several", "catalog"),
+    ("display", "compiled", "runs", "run"),
     ("report", "plots", "export"),
-    ("search", "bench", "closing"),
+    ("search", "bench", "closing", "compare", "doctor", "jobs", "reproduce"),
     ("arguments",),
     ("cli",),
     ("__main__",),

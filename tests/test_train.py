@@ -309,7 +309,7 @@ def test_eval_repeats_the_recorded_test_accuracy(tmp_path: Path) -> None:
     with console.file:
         console.print(evaluate_run(tmp_path / "run", trial=0, checkpoint="best"))
     assert f"test accuracy {record.summary['trials'][0]['test_accuracy']:.2f} %" in console.export_text()
-    with pytest.raises(UserError, match="trial=3: the run in .* has seeds 0 to 0"):
+    with pytest.raises(UserError, match="trial=3: the run in .* has 1 seed, counted from 0"):
         evaluate_run(tmp_path / "run", trial=3, checkpoint="best")
 
 

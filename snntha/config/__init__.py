@@ -15,6 +15,7 @@ from snntha.config.compose import (
     register,
 )
 from snntha.config.files import flatten, read_recorded, to_yaml, tuned
+from snntha.config.meaning import meaning
 from snntha.config.rules import CHOICES
 from snntha.config.schema import Config
 from snntha.errors import ConfigError, did_you_mean

@@ -10,7 +10,7 @@ from typing import Any
 
 from snntha.config.files import REPLACED, check_switch
 from snntha.config.schema import Config
-from snntha.errors import ConfigError, expected
+from snntha.errors import ConfigError, counted, expected
 from snntha.topology import parse
 
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -19,7 +19,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "precision": ("float32", "bf16"),
     "batch_statistics": ("shared", "own"),
     "selection": ("validation", "test"),
-    "logger": ("none", "tensorboard"),
+    "logger": ("none", "tensorboard", "mlflow", "wandb"),
     "dataset.name": ("digits", "mnist", "fashion_mnist", "dvs_gesture", "shd", "temporal_coding"),
     "dataset.window": ("full", "first_T_ms"),
     "mode.name": ("flt32", "bsnn_theta1", "bsnn", "annealed"),
@@ -161,12 +161,12 @@ def _layers(config: Config) -> Iterator[str]:
         values = attrgetter(key)(hparams)
         if len(values) != number:
             yield (
-                f"hparams.{key}={values} has {_count(len(values), 'entry', 'entries')}, but model.topology={topology} "
-                f"has {_count(number, f'{kind} layer', f'{kind} layers')}: pass one entry per {kind} layer"
+                f"hparams.{key}={values} has {counted(len(values), 'entry', 'entries')}, but model.topology={topology} "
+                f"has {counted(number, f'{kind} layer', f'{kind} layers')}: pass one entry per {kind} layer"
             )
     if layers[-1].neurons != config.dataset.classes:
         yield (
-            f"model.topology={topology} ends with {_count(layers[-1].neurons, 'neuron', 'neurons')}, "
+            f"model.topology={topology} ends with {counted(layers[-1].neurons, 'neuron', 'neurons')}, "
             f"but dataset={config.dataset.name} needs {config.dataset.classes}"
         )
     if layers[0].recurrent and config.dataset.name in _IMAGES:
@@ -181,10 +181,6 @@ def _layers(config: Config) -> Iterator[str]:
         )
     if hparams.batch_norm and dense == len(layers):
         yield f"hparams.batch_norm=true needs a convolution, but model.topology={topology} has none: pass false"
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
 
 
 def _numbers(config: Config) -> Iterator[str]:

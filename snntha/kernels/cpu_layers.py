@@ -85,7 +85,7 @@ class ConvLayer:
         conv.conv_currents(spikes, self.kernel_KKIO, self.geometry, self.values_BHWTO)
         norm = _identity(channels)
         if self.batch_norm is not None:
-            self.normalisation = Normalisation(self.batch_norm, _by_channel(self.values_BHWTO))
+            self.normalisation = Normalisation(self.batch_norm, _by_channel(self.values_BHWTO), height * width)
             norm = self.normalisation.scale_SC, self.normalisation.shift_SC
         self.currents = Currents(_by_pixel(self.values_BHWTO), *norm)
         size = spikes.time_steps, spikes.batch, self.neurons
@@ -214,10 +214,10 @@ def fold_pooling(weight_OIkk: Tensor, pool: int) -> Tensor:
 class Normalisation:
     """One layer's BatchNorm in one minibatch: scale and shift of each step, and the way back through its statistics.
 
-    Currents are channels-last, (R, T, C): R the B * H * W values of one channel at one time step.
+    Currents are channels-last, (R, T, C): R the B * H * W values of one channel at one time step, `pixels` of a sample.
     """
 
-    def __init__(self, batch_norm: BatchNorm, currents_RTC: np.ndarray):
+    def __init__(self, batch_norm: BatchNorm, currents_RTC: np.ndarray, pixels: int):
         self.training, self.share = batch_norm.training, batch_norm.share
         self.count, *self.shape_TC = currents_RTC.shape
         if self.training:
@@ -228,7 +228,7 @@ class Normalisation:
                 own_mean_SC = mean_SC.clone()
                 add_up([mean_SC.mul_(self.share.weight)])
                 add_up([var_SC.add_((own_mean_SC - mean_SC).square()).mul_(self.share.weight)])
-            reference.update_running(batch_norm, mean_SC, var_SC, round(self.count / self.share.weight))
+            reference.update_running(batch_norm, mean_SC, var_SC, self.count + self.share.others * pixels)
         else:
             mean_SC, var_SC = batch_norm.running_mean_C.double()[None], batch_norm.running_var_C.double()[None]
         leaves = [mean_SC, var_SC, batch_norm.scale_C, batch_norm.shift_C]

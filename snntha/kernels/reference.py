@@ -128,7 +128,7 @@ def normalisation(sums_TBCHW: Tensor, norm: BatchNorm, updates_per_step: int = 1
     wide = sums_TBCHW.double()
     mean_TC = _over_processes(wide.mean((1, 3, 4)), norm.share)
     var_TC = _over_processes((wide - mean_TC[:, None, :, None, None]).square().mean((1, 3, 4)), norm.share)
-    count = round(sums_TBCHW.shape[1] * sums_TBCHW.shape[3] * sums_TBCHW.shape[4] / norm.share.weight)
+    count = (sums_TBCHW.shape[1] + norm.share.others) * sums_TBCHW.shape[3] * sums_TBCHW.shape[4]
     update_running(norm, mean_TC.detach(), var_TC.detach(), count, updates_per_step)
     return Affine(*affine(norm, mean_TC, var_TC))
 

@@ -48,7 +48,7 @@ FIGURES = {
     ),
     "confusion": Entry(activity.confusion, "confusion matrix of the test set", "classes"),
     "raster": Entry(samples.raster, "spikes of one sample in all layers"),
-    "samples": Entry(samples.samples, "a sample of each run's data set"),
+    "samples": Entry(samples.samples, "one sample of every class of each run's data set"),
     "weights": Entry(activity.weights, "first-layer weights before and after binarization"),
     "temporal": Entry(
         temporal.temporal, "membrane and spikes of temporal coding at iterations=0,100,400 (Fig. 4)", "temporal"

@@ -18,7 +18,7 @@ import numpy as np
 
 from snntha.binning import Binning, Recording, bin_events, microseconds
 from snntha.errors import PRINTABLE, UserError
-from snntha.plausible import UNITS_US, Usage, are_whole, is_padded, other_unit, suspicion
+from snntha.plausible import UNITS_US, Usage, are_whole, check_heaps, is_padded, other_unit, suspicion
 from snntha.runtime.network import Encoding, Images, Spikes
 
 log = logging.getLogger(__name__)
@@ -145,6 +145,7 @@ def _hdf5(content: bytes) -> list[np.ndarray]:
     """Recordings in the layout of SHD, each (events, 2): seconds and channel."""
     import h5py
 
+    check_heaps(content)
     with h5py.File(io.BytesIO(content), "r") as file:
         arrays: Any = file
         times, units = arrays["spikes/times"], arrays["spikes/units"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from snntha import models
 from snntha.errors import UserError
 from snntha.runtime import packed, plain
 from snntha.runtime.network import FrozenNetwork, Images, Spikes
@@ -159,5 +160,5 @@ def answer(count_N: np.ndarray, network: FrozenNetwork, steps: int | None = None
 
 
 def load(path: str | Path) -> Model:
-    """The model in a packed file; raises UserError where it is none, or damaged."""
-    return Model(packed.read(Path(path)))
+    """The model in a packed file, or the one of this name that comes with snntha; raises UserError where it is none."""
+    return Model(packed.read(models.path_of(Path(path))))

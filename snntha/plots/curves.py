@@ -150,7 +150,7 @@ def thresholds(runs: Runs, options: Options) -> Figure:
 
 
 def flips(runs: Runs, options: Options) -> Figure:
-    """Per epoch the share of weights whose sign changed in a run's first seed, a panel a layer; its threshold dotted."""
+    """Share of weights whose sign changed per epoch, of the first seed, a panel a layer; thresholds are dotted."""
     found = runs.having(lambda run: run.column("sign_flips"))
     layers = max(len(run.layers) for run, _ in found)
     figure = Figure(figsize=(WIDTH, 2.7))

@@ -89,6 +89,9 @@ class Command:
 WIDTH, MOST_OF_FORM = 80, 32  # characters of a line of help, and of an argument's form beside what it is
 OUTPUTS = Path("outputs")  # where runs lie
 _ROOT = Argument("dataset.root=FOLDER", "where the data lie, if not where the configuration says")
+_TARGET = Argument(
+    "dataset._target_=MODULE:CLASS", "of your own data: no run's folder is trusted with it", key="own_class"
+)
 _SEED = Argument("trial=K", "which seed of the run, from 0", int, 0, at_least=0)
 _RUN = Argument("run=RUN", "a run: its folder, its short id, or last", run_folder, key="folder", required=True)
 _CHECKPOINT = Argument("checkpoint=best|last", "which weights", default="best")
@@ -107,6 +110,7 @@ COMMANDS = {
             _SEED,
             _ROOT,
             Argument("--json", "one JSON object instead of tables", bool, False, "as_json"),
+            _TARGET,
         ),
     ),
     "compare": Command(
@@ -178,6 +182,7 @@ COMMANDS = {
             _CHECKPOINT,
             _SEED,
             _ROOT,
+            _TARGET,
         ),
     ),
     "predict": Command(
@@ -204,6 +209,7 @@ COMMANDS = {
             _CHECKPOINT,
             _SEED,
             _ROOT,
+            _TARGET,
         ),
     ),
     "verify": Command(
@@ -217,6 +223,7 @@ COMMANDS = {
             _CHECKPOINT,
             _SEED,
             _ROOT,
+            _TARGET,
         ),
         "runtime, integers, C, ONNX and NIR where installed; exit status 1 if one differs that must not",
     ),

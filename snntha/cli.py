@@ -208,9 +208,11 @@ def _run(cfg: "DictConfig") -> Any:
 
         return run_trial(cfg)
 
+    from snntha.follow import follow
+
     typed = HydraConfig.get().overrides.task
     if cfg.resume is None:
-        config, folder = configuration.load(cfg, typed), None
+        config, folder = follow(configuration.load(cfg, typed)), None
     else:
         folder = Path(cfg.resume)
         before = configuration.from_yaml(folder / "config.yaml")
@@ -231,11 +233,11 @@ def _run(cfg: "DictConfig") -> Any:
         note_job(HydraConfig.get().sweep.dir, config.output_dir, typed)
 
     from snntha import layers
-    from snntha.data import IMAGES
+    from snntha.data.encoding import is_images
     from snntha.kernels.cpu.ahead import Compilation
 
     compiling = config.backend in ("auto", "numba") and config.device != "cuda" and parallel.rank() == 0
-    compilation = Compilation(layers.resolve(config), images=config.dataset.name in IMAGES)
+    compilation = Compilation(layers.resolve(config), images=is_images(config.dataset))
     with compilation if compiling else nullcontext():  # PyTorch is imported meanwhile, which takes half as long
         from snntha.closing import train_and_show
 
@@ -247,7 +249,7 @@ def data_table(dataset: str | None, root: str | None) -> "Table":
     from snntha import config as configuration
     from snntha.data import status_table
 
-    names = [dataset] if dataset else configuration.CHOICES["dataset.name"]
+    names = [dataset] if dataset else configuration.READY
     roots = [f"dataset.root={root}"] if root else []
     return status_table([configuration.compose([f"dataset={name}", *roots]).dataset for name in names])
 
@@ -256,13 +258,13 @@ def published_table() -> "Table":
     """Data sets x modes; a row is also the two choices that `snntha train` needs."""
     from rich.table import Column, Table
 
-    from snntha.config import CHOICES
+    from snntha.config import CHOICES, TUNED
     from snntha.published import published
 
     numbers = [Column(name, justify="right") for name in ("best", "mean", "sigma")]
     title, caption = "published test accuracy, percent", "5 trials, selected on the test set"
     table = Table("dataset", "mode", *numbers, title=title, caption=caption)
-    for dataset in CHOICES["dataset.name"]:
+    for dataset in TUNED:
         for mode in CHOICES["mode.name"]:
             accuracy = published(dataset, mode)
             table.add_row(dataset, mode, *([f"{value:.2f}" for value in accuracy] if accuracy else ["-"] * 3))

@@ -44,7 +44,7 @@ def train_and_show(config: Config, resume: Path | None = None, compilation: Comp
 
 
 def _seed_table(outcome: Outcome) -> Table:
-    dataset, mode, selected_on = outcome.config.dataset.name, outcome.config.mode.name, outcome.selected_on
+    dataset, mode, selected_on = outcome.config.dataset, outcome.config.mode.name, outcome.selected_on
     rows = []
     for number, entry in enumerate(outcome.seeds):
         if "failed" in entry:
@@ -57,14 +57,15 @@ def _seed_table(outcome: Outcome) -> Table:
             [entry["seed"], f"trial_{number}", *epochs, score, entry["test_accuracy"], f"{entry['seconds']:.1f}"]
         )
     heads = ["seed", "folder", "epochs", "best epoch", f"{selected_on} %", "test %", "seconds"]
-    return number_table(heads, rows, f"{dataset} {mode}: seeds, best epoch selected on {selected_on}")
+    title = f"{dataset.title or dataset.name} {mode}: seeds, best epoch selected on {selected_on}"
+    return number_table(heads, rows, title)
 
 
 def _accuracy_table(outcome: Outcome) -> Table:
     """Best, mean and sigma over the seeds beside the published row."""
     config, seeds = outcome.config, outcome.seeds
     rows = [["this run", *spread(seeds).values(), len(seeds), f"up to {config.epochs}", config.selection]]
-    if paper := published(config.dataset.name, config.mode.name):
+    if outcome.published_data and (paper := published(config.dataset.name, config.mode.name)):
         rows.append(["published", *paper, 5, "up to 500", "test"])
     heads = ["", "best", "mean", "sigma", "seeds", "epochs", "selected on"]
     return number_table(heads, rows, "test accuracy, percent")

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from snntha import config as configuration
 from snntha.config.schema import Config
 from snntha.errors import Damaged, Missing, UserError, counted
+from snntha.published import Accuracy, are_published, published
 from snntha.topology import LayerShape, parse
 
 State = Literal["running", "interrupted", "finished", "failed"]
@@ -290,6 +291,22 @@ class RunFolder:
         """Of the data set's samples; None where it is unknown, and for temporal coding, whose seed makes the data."""
         value = self.environment.get("data_fingerprint")
         return value if isinstance(value, str) and self.dataset != "temporal_coding" else None
+
+    @property
+    def title(self) -> str:
+        """What tables and figures call the data."""
+        return self.setting("dataset.title", str) or self.dataset
+
+    @property
+    def has_published_data(self) -> bool:
+        """Whether the paper's figures may stand beside this run's; not where the record does not tell."""
+        samples = self.environment.get("samples")
+        return are_published(self.dataset, samples if isinstance(samples, list) else None, self.data_fingerprint)
+
+    @property
+    def published(self) -> Accuracy | None:
+        """The paper's accuracy for this mode; None where it has none, and for other data."""
+        return published(self.dataset, self.mode) if self.has_published_data else None
 
     @cached_property
     def layers(self) -> list[LayerShape]:

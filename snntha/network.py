@@ -26,7 +26,7 @@ class Synapse(nn.Module):
     learning rate then are of the size of a weight's.
     """
 
-    def __init__(self, spec: LayerSpec, *, delays_trainable: bool):
+    def __init__(self, spec: LayerSpec, *, delays_trainable: bool = True):
         super().__init__()
         self.spec = spec
         self.delay: nn.Parameter | None = None

@@ -63,7 +63,7 @@ class Run:
     folder: Path
 
     @classmethod
-    def create(cls, config: Config, data_fingerprint: str) -> "Run":
+    def create(cls, config: Config, data_fingerprint: str, samples: tuple[int, int] | None = None) -> "Run":
         """Make the folder and write what is known before training starts."""
         folder = Path(config.output_dir)
         if (folder / "config.yaml").exists():
@@ -77,7 +77,7 @@ class Run:
         run = cls(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            write_json(folder / "environment.json", describe_environment(data_fingerprint))
+            write_json(folder / "environment.json", {**describe_environment(data_fingerprint), "samples": samples})
             run.write_config(config)  # last: with it the folder is a run's
         except OSError as error:
             raise UserError(f"output_dir={folder} cannot be written: {error.strerror}; choose another") from error

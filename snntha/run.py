@@ -3,7 +3,7 @@
 import json
 import shlex
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,19 +18,21 @@ from rich.text import Text
 from snntha import compiled, parallel
 from snntha import data as datasets
 from snntha import optimizer as optimizers
-from snntha.config import Config, override
+from snntha.config import Config, located
 from snntha.data.batch import Data
+from snntha.data.encoding import class_names
 from snntha.diagnostics import class_inputs, sample_activity
 from snntha.display import Display, layer_table, say
 from snntha.errors import UserError, counted
 from snntha.folder import RunFolder, spread
+from snntha.follow import follow
 from snntha.kernels.backend import choose
 from snntha.kernels.cpu.ahead import Compilation
 from snntha.logger import open_log, require
 from snntha.network import SpikingNetwork
 from snntha.neuron import fires
 from snntha.progress import Progress
-from snntha.published import PUBLISHED_SAMPLES
+from snntha.published import PUBLISHED_SAMPLES, are_published
 from snntha.records import Run, SeedRecord
 from snntha.train import Evaluation, SeedFailed, Stopped, evaluate, fit
 
@@ -43,6 +45,7 @@ class Outcome:
     folder: Path
     selected_on: str  # validation, test or training
     tested: bool  # whether there is a test set
+    published_data: bool  # whether the data are the paper's
     seeds: list[dict[str, Any]]  # "trials" of summary.json
 
     @property
@@ -79,6 +82,7 @@ def run(
         Stopped: Ctrl-C, after a checkpoint was written.
     """
     console = console or Console()
+    config = follow(config) if resume is None else config
     require(config.logger)
     compiled.prepare(config.threads, config.backend)
     device = parallel.own_device(resolve_device(config.device))
@@ -86,7 +90,7 @@ def run(
     data = datasets.load(config.dataset, selection=config.selection, seed=config.seed).to(device)
     writes = parallel.rank() == 0
     if resume is None:
-        record = parallel.of_first(Run.create(config, data.fingerprint) if writes else None)
+        record = parallel.of_first(Run.create(config, data.fingerprint, data.samples) if writes else None)
     else:
         record = Run.open(resume, data.fingerprint)
         for number in range(config.trials):
@@ -149,7 +153,8 @@ def run(
                 record.write_summary(summary)
         if config.search is not None and display.stop_requested:
             raise Stopped(display.stop_requested)  # in the last epoch: else the search would begin its next trial
-    return Outcome(config, record.folder, data.selected_on, data.test is not None, seeds)
+    published_data = are_published(config.dataset.name, data.samples, data.fingerprint)
+    return Outcome(config, record.folder, data.selected_on, data.test is not None, published_data, seeds)
 
 
 def _go_on(record: Run) -> str:
@@ -186,7 +191,13 @@ def _finish(network: SpikingNetwork, data: Data, record: SeedRecord, progress: P
 
 
 def evaluate_run(
-    folder: Path, trial: int, checkpoint: str, root: str | None = None, *, as_json: bool = False
+    folder: Path,
+    trial: int,
+    checkpoint: str,
+    root: str | None = None,
+    own_class: str | None = None,
+    *,
+    as_json: bool = False,
 ) -> Group | str:
     """Evaluate a trial's checkpoint on the test set (on the training sample where there is no test set).
 
@@ -195,16 +206,15 @@ def evaluate_run(
         trial: its number, from 0.
         checkpoint: best or last.
         root: folder of the data, where they lie elsewhere now.
+        own_class: the user's class whose samples they are, with dataset=own.
         as_json: return the numbers as a JSON object, accuracies in percent, instead of tables.
 
     Raises:
         UserError: no such run, trial or checkpoint, or the data are not those of the run.
     """
     record = RunFolder(folder)
-    config = record.load_config()
+    config = located(record.load_config(), root, own_class)
     seed_record = SeedRecord(record.seed(trial).folder)
-    if root is not None:
-        config = override(config, [f"dataset.root={root}"])
     if not torch.cuda.is_available():
         config = on_cpu(config)
     compiled.prepare(config.threads, config.backend)
@@ -248,8 +258,10 @@ def evaluate_run(
         "dead neurons": [f"{round(share * spec.neurons)} ({share:.1%})" for share, spec in dead],
     }
     samples = counted(told["samples"], f"{'test' if data.test else 'training'} sample")
-    head = f"{config.dataset.name} {config.mode.name}, {checkpoint} checkpoint (epoch {progress.epoch}), {samples}"
-    return Group(Text(head), Text(outcome), layer_table(specs, thetas, found.firing_rate, columns), *_by_class(found))
+    title = config.dataset.title or config.dataset.name
+    head = f"{title} {config.mode.name}, {checkpoint} checkpoint (epoch {progress.epoch}), {samples}"
+    by_class = _by_class(found, class_names(config.dataset))
+    return Group(Text(head), Text(outcome), layer_table(specs, thetas, found.firing_rate, columns), *by_class)
 
 
 def _class_accuracy(confusion: torch.Tensor) -> list[float | None]:
@@ -258,16 +270,17 @@ def _class_accuracy(confusion: torch.Tensor) -> list[float | None]:
     return [100 * right / samples if samples else None for right, samples in pairs]
 
 
-def _by_class(found: Evaluation) -> list[Columns]:
+def _by_class(found: Evaluation, names: Sequence[str]) -> list[Columns]:
     """The accuracy of each class, and for what it is taken most often, side by side as the terminal is wide."""
     if found.confusion is None:
         return []
-    cells = []
+    cells, width = [], max(map(len, names))
     for label, (row, percent) in enumerate(zip(found.confusion, _class_accuracy(found.confusion), strict=True)):
         wrong = row.clone()
         wrong[label] = 0
-        taken = f", as {int(wrong.argmax())}: {int(wrong.max())}" if wrong.any() else ""
-        cells.append(Text(f"{label:>2}  {'-' if percent is None else f'{percent:6.2f}'} % of {int(row.sum())}{taken}"))
+        taken = f", as {names[int(wrong.argmax())]}: {int(wrong.max())}" if wrong.any() else ""
+        share = "-" if percent is None else f"{percent:6.2f}"
+        cells.append(Text(f"{names[label]:>{width}}  {share} % of {int(row.sum())}{taken}"))
     return [Columns(cells, equal=True, column_first=True, title="class, its accuracy, and its most frequent mistake")]
 
 
@@ -289,18 +302,24 @@ def on_cpu(config: Config) -> Config:
 def _headline(config: Config, data: Data, device: torch.device, backend: str) -> str:
     splits = {"training": data.train, "validation": data.validation, "test": data.test}
     sizes = ", ".join(f"{len(split)} {name}" for name, split in splits.items() if split)
+    title = config.dataset.title or config.dataset.name
     return (
-        f"{config.dataset.name} {config.mode.name}: {config.model.topology}, {sizes} samples, selection on "
-        f"{data.selected_on}, {device.type} ({backend} kernels, {counted(torch.get_num_threads(), 'thread')}"
+        f"{title} {config.mode.name}: {config.model.topology}, {sizes} samples, "
+        f"selection on {data.selected_on}, {device.type} ({backend} kernels, "
+        f"{counted(torch.get_num_threads(), 'thread')}"
         f"{f', {parallel.processes()} processes' * (parallel.processes() > 1)})"
     )
 
 
 def _notes(config: Config, data: Data) -> list[str]:
-    """What is odd about the data, and whether they are only a part of the published ones, or others."""
+    """What is odd about the data, and that they are others than those that were published under their name."""
     notes = [f"note: {note}" for note in data.notes]
-    name, found = config.dataset.name, (len(data.train) + len(data.validation or ()), len(data.test or ()))
-    expected = PUBLISHED_SAMPLES.get(name, found)
-    if config.dataset.limit is not None or found == expected:
+    name, samples = config.dataset.name, PUBLISHED_SAMPLES.get(config.dataset.name)
+    if samples is None or are_published(name, data.samples, data.fingerprint):
         return notes
-    return [*notes, f"note: the published {name} has {expected[0]} training and {expected[1]} test samples"]
+    named = "" if config.dataset.title else "; dataset.title=... names them"
+    return [
+        *notes,
+        f"note: other data than the published {name}, of {samples[0]} training and {samples[1]} test samples: no "
+        f"published figure stands beside theirs{named}",
+    ]

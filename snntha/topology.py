@@ -1,8 +1,9 @@
 """Topologies in the paper's notation: `16Conv5-AP2-64Conv5-AP2-1024Dense10`, `700Dense3000Dense20`.
 
 `16Conv5` is a convolution with 16 filters of 5x5, `AP2` an average pooling of 2x2 on its current, and
-`1024Dense300Dense10` two dense layers from 1024 inputs over 300 neurons to 10. An R behind its neurons makes a dense
-layer recurrent, `700Dense512R-Dense20`; the inputs of a dense layer may be left out where a layer stands before it.
+`1024Dense300Dense10` two dense layers from 1024 inputs over 300 neurons to 10. The inputs of a dense layer may be left
+out, `Dense300Dense10`: they are the outputs of the layer before. An R behind its neurons makes a dense layer recurrent,
+`700Dense512R-Dense20`.
 """
 
 import math
@@ -15,6 +16,7 @@ from snntha.errors import UserError
 _CONV = re.compile(r"(\d{1,9})Conv(\d{1,9})")
 _POOL = re.compile(r"AP(\d{1,9})")
 _DENSE = re.compile(r"(\d{1,9})?(Dense\d{1,9}R?)+")
+HIDDEN, MOST_FILTERS = 512, 64  # of networks by `default`
 MOST_WEIGHTS = 2**31  # an index of 32 bits counts no more; as float32 they need 8 GB
 
 
@@ -78,6 +80,21 @@ def parse(topology: str, input_shape: tuple[int, ...]) -> list[LayerShape]:
     return layers
 
 
+def default(input_shape: tuple[int, ...], classes: int) -> str:
+    """A topology for samples of a shape: convolutions and pooling while there is room for them, then one dense layer.
+
+    Channels (N,), and pictures that are too small, get one hidden layer.
+    """
+    tokens, filters = [], 16
+    side = min(input_shape[1:], default=0)
+    if 6 <= side < 10:
+        tokens, filters, side = ["64Conv3-AP2"], 64, (side - 2) // 2
+    while side >= 10 and filters <= MOST_FILTERS:
+        tokens.append(f"{filters}Conv5-AP2")
+        filters, side = 2 * filters, (side - 4) // 2
+    return "-".join([*tokens, f"Dense{classes}" if tokens else f"Dense{HIDDEN}Dense{classes}"])
+
+
 def _convolve(layers: list[LayerShape], shape: tuple[int, ...], filters: int, kernel: int, fail) -> tuple[int, ...]:
     if len(shape) != 3:
         raise fail(f"a convolution needs an input of shape (channels, height, width), here it is {shape}")
@@ -104,10 +121,11 @@ def _pool(layers: list[LayerShape], shape: tuple[int, ...], pool: int, fail) -> 
 
 
 def _dense(layers: list[LayerShape], shape: tuple[int, ...], inputs: str, *sizes: str, fail) -> tuple[int, ...]:
-    if not inputs and not layers:
-        raise fail(f"the first layer needs its inputs before Dense, here {math.prod(shape)}")
     if inputs and int(inputs) != math.prod(shape):
-        raise fail(f"{int(inputs)} inputs do not fit: the layer before has {math.prod(shape)} outputs {shape}")
+        raise fail(
+            f"{int(inputs)} inputs do not fit: the layer before has {math.prod(shape)} outputs {shape}; leave the "
+            f"number out, Dense{sizes[0]}, and it follows"
+        )
     for size in sizes:
         neurons = int(size.removesuffix("R"))
         if neurons < 1:

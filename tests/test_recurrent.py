@@ -35,7 +35,7 @@ def test_an_r_makes_a_dense_layer_recurrent() -> None:
         assert (hidden.recurrent, output.recurrent) == (True, False)
         assert (hidden.weights, output.weights) == (700 * 512 + 512 * 512, 512 * 20)
     assert parse("8Dense4R", (8,))[0].recurrent
-    for wrong, words in (("Dense4", "needs its inputs before Dense"), ("8DenseR", "unknown token")):
+    for wrong, words in (("9Dense4R", "9 inputs do not fit"), ("8DenseR", "unknown token")):
         with pytest.raises(UserError, match=words):
             parse(wrong, (8,))
 

@@ -9,9 +9,14 @@ from operator import attrgetter
 from typing import Any
 
 from snntha.config.files import REPLACED, check_switch
+from snntha.config.opened import is_open, open_numbers
 from snntha.config.schema import Config
 from snntha.errors import ConfigError, counted, expected
 from snntha.topology import parse
+
+TUNED = ("digits", "mnist", "fashion_mnist", "dvs_gesture", "shd", "temporal_coding")  # with sets of hyperparameters
+READY = (*TUNED, "nmnist", "ssc")  # whose files are known
+OPEN = ("folder", "torchvision", "tonic", "own")  # data that describe themselves
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "device": ("auto", "cpu", "cuda"),
@@ -20,7 +25,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "batch_statistics": ("shared", "own"),
     "selection": ("validation", "test"),
     "logger": ("none", "tensorboard", "mlflow", "wandb"),
-    "dataset.name": ("digits", "mnist", "fashion_mnist", "dvs_gesture", "shd", "temporal_coding"),
+    "dataset.name": (*READY, *OPEN),
     "dataset.window": ("full", "first_T_ms"),
     "mode.name": ("flt32", "bsnn_theta1", "bsnn", "annealed"),
     "fidelity.surrogate": ("clamped", "moving"),
@@ -64,12 +69,22 @@ _KEYS: tuple[tuple[Rule, str], ...] = (
 RULES = {key: rule for rule, keys in _KEYS for key in keys.split()}
 
 PATHS = ("output_dir", "resume", "dataset.root", "dataset.cache", "search.dir")
-TEXTS = (*PATHS, "search.study_name", "search.storage", "model.topology", "hparams.name")  # any text, not one of a few
-CHANGEABLE = ("epochs", "patience", "trials", "threads", "device", "backend", "dataset.root", "dataset.cache")
-_IMAGES = ("digits", "mnist", "fashion_mnist")  # the same input at every step
+TEXTS = (
+    *(*PATHS, "search.study_name", "search.storage", "model.topology", "hparams.name"),
+    *("dataset.title", "dataset.class_", "dataset._target_"),
+)  # any text, not one of a few
+CHANGEABLE = (
+    *("epochs", "patience", "trials", "threads", "device", "backend"),
+    *("dataset.root", "dataset.cache", "dataset._target_"),
+)
+EVENTS = ("dvs_gesture", "shd", "nmnist", "ssc")
 _READ_BY = {  # keys that some data sets alone read
-    "dataset.bin_ms": ("dvs_gesture", "shd"),
-    "dataset.window": ("dvs_gesture", "shd"),
+    "dataset.bin_ms": (*EVENTS, *OPEN),
+    "dataset.window": EVENTS,
+    **dict.fromkeys(("dataset.kind", "dataset.resize", "dataset.sensor", "dataset.unit_us"), OPEN),
+    "dataset.class_": ("torchvision", "tonic"),
+    "dataset._target_": ("own",),
+    "dataset.arguments": ("torchvision", "tonic", "own"),
     "dataset.target_peak": ("temporal_coding",),
     "dataset.target_step": ("temporal_coding",),
 }
@@ -153,6 +168,8 @@ def _match(config: Config) -> Iterator[str]:
 
 def _layers(config: Config) -> Iterator[str]:
     """Lists have one entry per layer, and the last layer one neuron per class."""
+    if is_open(config):
+        return
     hparams, topology = config.hparams, config.model.topology
     layers = parse(topology, tuple(config.dataset.input_shape))
     dense = sum(layer.kind == "dense" for layer in layers)
@@ -169,12 +186,13 @@ def _layers(config: Config) -> Iterator[str]:
             f"model.topology={topology} ends with {counted(layers[-1].neurons, 'neuron', 'neurons')}, "
             f"but dataset={config.dataset.name} needs {config.dataset.classes}"
         )
-    if layers[0].recurrent and config.dataset.name in _IMAGES:
+    sees_images = config.dataset.name in ("digits", "mnist", "fashion_mnist") or config.dataset.kind == "image"
+    if layers[0].recurrent and sees_images:
         yield (
             f"model.topology={topology}: a first layer that sees an image of dataset={config.dataset.name} is not "
             f"recurrent: leave its R out, or let another layer be recurrent"
         )
-    if dense == len(layers) and hparams.delays[0] > 0 and config.dataset.name in _IMAGES:
+    if dense == len(layers) and hparams.delays[0] > 0 and sees_images:
         yield (
             f"hparams.delays={hparams.delays}: an image of dataset={config.dataset.name} is the same at every step, so "
             f"a delay of the first layer moves nothing: pass 0 as the first entry"
@@ -184,8 +202,9 @@ def _layers(config: Config) -> Iterator[str]:
 
 
 def _numbers(config: Config) -> Iterator[str]:
+    left = open_numbers(config)
     for key, (passes, allowed) in RULES.items():
-        if config.search is None and key.startswith("search."):
+        if (config.search is None and key.startswith("search.")) or key in left:
             continue
         value = attrgetter(key)(config)
         entries = value if isinstance(value, list) else [value]
@@ -208,7 +227,7 @@ def _combinations(config: Config) -> Iterator[str]:
         yield f"optimizer.momentum={optimizer.momentum} belongs to sgd: pass optimizer=sgd or optimizer.momentum=0"
     if optimizer.name == "adam" and len(optimizer.betas) != 2:
         yield f"optimizer.betas={optimizer.betas}: adam needs two, such as optimizer.betas=[0.9,0.999]"
-    if dataset.name in ("dvs_gesture", "shd") and dataset.bin_ms is None:
+    if dataset.name in EVENTS and dataset.bin_ms is None:
         yield "dataset.bin_ms=null: event data need the milliseconds of a time step, such as dataset.bin_ms=3"
     for key in TEXTS:
         if not key.startswith("search.") and attrgetter(key)(config) == "":

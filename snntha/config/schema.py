@@ -9,6 +9,10 @@ from omegaconf import MISSING
 @dataclass
 class Dataset:
     name: str = "???"  # which data set
+    title: str | None = None  # what tables and figures call the data; null: the name
+    class_: str | None = None  # tonic, torchvision: class of the library; dataset.class on the command line
+    _target_: str | None = None  # own: module:Class of the user, never taken from the folder of a run
+    arguments: dict[str, Any] = field(default_factory=dict)  # of that class
     root: str = "???"  # folder that holds the files; unused by generated data
     download: bool = False  # let torchvision or tonic fetch what is missing
     cache: str = "???"  # folder for binned event data
@@ -18,6 +22,11 @@ class Dataset:
     window: str = "full"  # full: time_steps * bin_ms; first_T_ms: only the first time_steps milliseconds (fidelity)
     input_shape: list[int] = field(default_factory=list)  # (N,) or (C, H, W)
     classes: int = 0  # neurons of the output layer
+    class_names: list[str] = field(default_factory=list)  # empty: those of the data set, or numbers
+    kind: str | None = None  # images | events; null: what every sample of this data set is
+    resize: bool = False  # scale images to input_shape
+    sensor: int = 0  # events of pixels: columns of the sensor, whose pixels are summed down to input_shape
+    unit_us: int = 0  # microseconds of a unit of time in plain arrays of events
     validation_fraction: float = 0.0  # of the training samples, with selection=validation
     limit: int | None = None  # use only that many samples of each split
     target_peak: float | None = None  # temporal_coding: peak A of the target membrane

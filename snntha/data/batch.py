@@ -167,6 +167,7 @@ class Data:
     validation: Split | None
     test: Split | None
     fingerprint: str  # of the samples before splitting and binning (or of the generator and its seed)
+    samples: tuple[int, int] | None = None  # training (held-out ones with them) and test, before `dataset.limit`
     notes: tuple[str, ...] = ()  # what is odd about the files
 
     def to(self, device: torch.device) -> "Data":

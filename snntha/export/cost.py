@@ -52,10 +52,12 @@ class Cost:
         return self.effective * ADD_PJ + (self.updates + self.normalised) * MULTIPLY_ADD_PJ
 
 
-def run_command(folder: Path, samples: int, checkpoint: str, trial: int, root: str | None) -> Group:
+def run_command(
+    folder: Path, samples: int, checkpoint: str, trial: int, root: str | None, own_class: str | None
+) -> Group:
     """Tables of a run's costs; raises UserError where the run or its data are missing."""
     network = freeze(folder, trial, checkpoint)
-    split = open_test_set(folder, root)
+    split = open_test_set(folder, root, own_class)
     if split is None:
         raise UserError(f"run={folder} has no test set to count operations on")
     kernels = Compiled(network.layers)

@@ -10,16 +10,22 @@ from rich.text import Text
 
 from snntha import data as datasets
 from snntha.config import compose
+from snntha.data.encoding import encoding
 from snntha.errors import UserError
 from snntha.export import golden
-from snntha.export.freeze import encoding
 from snntha.runtime.model import Model, load
 
 _AT_ONCE = 100  # samples
 
 
 def run_command(
-    folder: Path | None, model: Path | None, checkpoint: str, trial: int, root: str | None, as_json: bool
+    folder: Path | None,
+    model: Path | None,
+    checkpoint: str,
+    trial: int,
+    root: str | None,
+    as_json: bool,
+    own_class: str | None,
 ) -> Group | str:
     """The accuracy on the test set, with what the layers do, in words or as one JSON object.
 
@@ -31,7 +37,7 @@ def run_command(
     if folder is not None:
         from snntha.run import evaluate_run
 
-        return evaluate_run(folder, trial, checkpoint, root, as_json=as_json)
+        return evaluate_run(folder, trial, checkpoint, root, own_class, as_json=as_json)
     if model is None:
         raise UserError("run= is missing: pass run=RUN, or model=NAME, a packed file or a model of snntha")
     return _evaluate_model(load(model), root, as_json)
@@ -40,7 +46,7 @@ def run_command(
 def _evaluate_model(model: Model, root: str | None, as_json: bool) -> Group | str:
     network, trained = model.network, model.network.trained
     config = compose([f"dataset={trained['dataset']}", *([f"dataset.root={root}"] if root else [])])
-    if encoding(config) != network.encoding:
+    if encoding(config.dataset) != network.encoding:
         raise UserError(
             f"the model's input is cut otherwise than that of dataset={config.dataset.name}: export it anew"
         )

@@ -53,7 +53,9 @@ class Found:
     samples: int = 0
 
 
-def run_command(model: Path, folder: Path, samples: int, checkpoint: str, trial: int, root: str | None) -> None:
+def run_command(
+    model: Path, folder: Path, samples: int, checkpoint: str, trial: int, root: str | None, own_class: str | None
+) -> None:
     """Print for each way the share of spikes that differ, where first, and the accuracy.
 
     Raises:
@@ -63,7 +65,7 @@ def run_command(model: Path, folder: Path, samples: int, checkpoint: str, trial:
     recorded = golden.read(golden.path_beside(model), network)
     trained, thresholds = load_network(folder, trial, checkpoint)
     try:
-        split = open_test_set(folder, root)
+        split = open_test_set(folder, root, own_class)
     except UserError as error:
         print(f"accuracy on the golden inputs alone: {error}")
         split = None

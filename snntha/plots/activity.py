@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from snntha.binarize import binarize
+from snntha.data.encoding import class_names
 from snntha.plots.folders import Options, Runs
 from snntha.plots.samples import layout
 from snntha.plots.style import BLUE, WIDTH, panel_letters, without_frame
@@ -49,22 +50,29 @@ def spike_counts(runs: Runs, options: Options, *, when: str = "end") -> Figure:
 
 
 def confusion(runs: Runs, options: Options) -> Figure:
-    """Test set, best epoch, all seeds together: percent of each class (row) that was taken for each class (column)."""
+    """Test set, best epoch, all seeds together: percent of each class (row) that was taken for each class (column).
+
+    Classes that the test set does not have, and that were never taken for one, are left out.
+    """
     found = runs.having(lambda run: sum(counts.numpy() for counts in run.activities("end", "confusion")))
     columns = min(len(found), 2)
     rows = -(-len(found) // columns)
     figure = Figure(figsize=(3.8 * columns + 0.4, 3.6 * rows))
     shown = [figure.add_subplot(rows, columns, place) for place in range(1, len(found) + 1)]
     for ax, (run, counts) in zip(shown, found, strict=True):
-        percent = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        own, taken = np.flatnonzero(counts.any(axis=1)), np.flatnonzero(counts.any(axis=1) | counts.any(axis=0))
+        percent = 100 * counts[np.ix_(own, taken)] / counts[own].sum(axis=1, keepdims=True)
         ax.imshow(percent, cmap="Blues", vmin=0, vmax=100)
-        few = len(counts) <= CELL_NUMBERS
+        few = len(taken) <= CELL_NUMBERS
         for (row, column), value in np.ndenumerate(percent):
             if few and value >= 0.5:
                 colour = "white" if value > 60 else "black"
                 ax.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=7)
-        ticks = range(0, len(counts), 1 if few else 2)
-        without_frame(ax, xticks=ticks, yticks=ticks, xlabel="predicted class", ylabel="class")
+        names = class_names(run.config.dataset)
+        across, down = (range(0, len(classes), 1 if few else 2) for classes in (taken, own))
+        without_frame(ax, xticks=across, yticks=down, xlabel="predicted class", ylabel="class")
+        ax.set_xticklabels([names[taken[place]] for place in across], rotation=90 if max(map(len, names)) > 2 else 0)
+        ax.set_yticklabels([names[own[place]] for place in down])
         of = f", {len(run.seeds)} seeds" if len(run.seeds) > 1 else ""
         ax.set_title(f"{run.label}{of}: {100 * counts.trace() / counts.sum():.1f} % correct")
     figure.colorbar(shown[0].images[0], ax=shown, label="share of the class (%)", shrink=0.8)
@@ -95,5 +103,5 @@ def weights(runs: Runs, options: Options) -> Figure:
     histogram.axvline(0, color="black", lw=0.8)
     positive = 100 * float((latent >= 0).double().mean())
     histogram.set(title=f"{positive:.0f} % positive", xlabel="latent weight", ylabel=f"of {latent.numel()} weights")
-    figure.suptitle(f"{run.dataset}, {run.of_one}: layer 1", fontsize=9)
+    figure.suptitle(f"{run.title}, {run.of_one}: layer 1", fontsize=9)
     return figure

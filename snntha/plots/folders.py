@@ -46,6 +46,7 @@ class ShownRun:
         self.column, self.problems = self.seed.column, record.problems
         self.layers = layers.resolve(self.config)
         self.dataset, mode = self.config.dataset.name, self.config.mode.name
+        self.title = self.config.dataset.title or self.dataset
         self.label = self.mode = MODE_LABELS[mode]
         self.colour = MODE_COLOURS[mode]
 
@@ -89,8 +90,8 @@ class Runs:
         self.shown = shown
         self.notes: list[str] = []
         colours, seen = iter(OTHER_COLOURS), set()
-        several = len({run.dataset for run in self.shown}) > 1
-        labels = [f"{run.dataset} {run.mode}" if several else run.mode for run in self.shown]
+        several = len({run.title for run in self.shown}) > 1
+        labels = [f"{run.title} {run.mode}" if several else run.mode for run in self.shown]
         for run, label in zip(self.shown, labels, strict=True):
             if run.colour in seen:
                 run.colour = next(colours, run.colour)

@@ -83,12 +83,12 @@ def draw_spikes(ax: Axes, spikes_TN: np.ndarray, colour: str) -> None:
 
 def samples(runs: Runs, options: Options) -> Figure:
     """One sample of every class of each data set among the runs: an image, a camera's events summed, or a raster."""
-    found = {run.dataset: (run.config.dataset, inputs) for run, inputs in runs.having(_of_every_class)}
+    found = {run.title: (run.config.dataset, inputs) for run, inputs in runs.having(_of_every_class)}
     rows = [-(-len(inputs) // IN_A_ROW) for _, inputs in found.values()]
     figure = Figure(figsize=(WIDTH, sum(0.3 + 1.1 * number for number in rows)))
     parts = figure.subfigures(len(found), 1, squeeze=False, height_ratios=rows).flat
     for part, number, (dataset, inputs) in zip(parts, rows, found.values(), strict=True):
-        part.suptitle(f"{dataset.name}: one sample of each class", fontsize=9)
+        part.suptitle(f"{dataset.title or dataset.name}: one sample of each class", fontsize=9)
         axes = part.subplots(number, min(len(inputs), IN_A_ROW), squeeze=False).flat
         for ax, (name, values) in zip_longest(axes, inputs.items(), fillvalue=("", None)):
             if values is None:

@@ -12,7 +12,6 @@ from snntha.catalog import is_result, short_id
 from snntha.config import compose, flatten
 from snntha.errors import counted
 from snntha.folder import RunFolder, spread
-from snntha.published import published
 from snntha.report.grouping import Result, group, layer_means, mean_of, settings
 from snntha.report.table import Table, stored
 
@@ -58,13 +57,16 @@ def _facts(result: Result) -> dict[str, Any]:
     """What the tables choose from; it begins with the conditions, without which no row is read."""
     run, trained = result.run, {seed.epochs for seed in result.averaged} or {0}
     limit, epochs = run.setting("epochs", int), "-".join(map(str, sorted({min(trained), max(trained)})))
-    ours, paper = spread(seed.entry for seed in result.ended), published(run.dataset, run.mode)
+    ours, paper = spread(seed.entry for seed in result.ended), run.published
     columns = [f"{whose}{statistic}" for whose in ("", "published_") for statistic in ("best", "mean", "sigma")]
-    annealed = stored("paper.yaml")["annealed"].get(run.dataset, {}) if run.mode == "annealed" else {}
+    like_published = run.mode == "annealed" and run.has_published_data
+    annealed = stored("paper.yaml")["annealed"].get(run.dataset, {}) if like_published else {}
     (rates, measured_on), (dead, _) = result.per_layer("firing_rate"), result.per_layer("dead_fraction")
     neurons = [layer.neurons for layer in run.layers]
     return {
-        **{key: getattr(run, key) for key in ("dataset", "mode", "fidelity", "selection", "footprint_bits")},
+        **{key: getattr(run, key) for key in ("mode", "fidelity", "selection", "footprint_bits")},
+        "dataset": run.title,
+        "published_data": run.dataset if run.has_published_data else "",
         "id": short_id(run.folder),
         "setting": result.setting,
         "epochs_trained": epochs,
@@ -92,7 +94,7 @@ def _layer_rows(result: Result, facts: dict[str, Any]) -> list[dict[str, Any]]:
         "threshold_best": layer_means(seed.best_epoch.get("thresholds") for seed in result.averaged),
         "firing_rate": result.per_layer("firing_rate")[0],
         "dead_fraction": result.per_layer("dead_fraction")[0],
-        "published_dead_fraction": stored("paper.yaml")["dead_neurons"].get(run.dataset, {}).get(run.mode),
+        "published_dead_fraction": stored("paper.yaml")["dead_neurons"].get(facts["published_data"], {}).get(run.mode),
     }
     recorded = len(columns["firing_rate"] or columns["dead_fraction"])
     rows = islice(zip_longest(*(values or [] for values in columns.values())), recorded)
@@ -108,7 +110,7 @@ def _lightweight_rows(facts: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for network in [*networks, annealed | stored("paper.yaml")["annealed"][dataset]]:
             yield {"dataset": dataset, "selection": "test", **network}
         for told in facts:
-            if told["dataset"] == dataset and told["trials"]:
+            if told["published_data"] == dataset and told["trials"]:
                 weights_are, bits = ("float", 32) if told["mode"] == "flt32" else ("binary", 1)
                 yield {
                     **told,

@@ -1,4 +1,7 @@
-"""A model that is called with events or images: classes, counts, spikes, and a stream that answers as events come."""
+"""A model that is called with events or images: classes, counts, spikes, and a stream that answers as events come.
+
+`snntha.load` makes one of a run's folder or of a packed file.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +13,7 @@ import numpy as np
 from snntha import models
 from snntha.errors import UserError
 from snntha.runtime import packed, plain
+from snntha.runtime.inputs import as_array, to_batches
 from snntha.runtime.network import FrozenNetwork, Images, Spikes
 
 FEW = 4  # samples up to which compiled kernels are not worth their loading
@@ -44,16 +48,33 @@ class Model:
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """Names of the output neurons."""
         return self.network.classes
+
+    @property
+    def thresholds(self) -> list[float]:
+        """Theta of each layer, where annealing left it."""
+        return [float(layer.threshold) for layer in self.network.layers]
+
+    def predict(self, samples: Any) -> np.ndarray:
+        """The class of each sample as its number, int64 (B,); samples as `__call__` takes them."""
+        return np.array([answer.label for answer in self(samples)], np.int64)
+
+    def accuracy(self, samples: Any, labels: Any) -> float:
+        """Percent of the samples whose class is that of `labels`, whole numbers (B,)."""
+        labels_B = as_array(labels)
+        predicted_B = self.predict(samples)
+        if labels_B.shape != predicted_B.shape or not len(labels_B):
+            raise UserError(f"labels of shape {labels_B.shape} for {len(predicted_B)} samples: expected one for each")
+        return 100 * float((predicted_B == labels_B).mean())
 
     def __call__(self, samples: Any) -> list[Answer]:
         """Answers for images, an array (H, W), (B, H, W) or (B, C, H, W), or for recordings.
 
         Integers of an image are grey values from 0 to the encoding's white, floats are 0 to 1. A recording is an array
         of events, plain (events, columns) or structured, as `snntha predict` reads from .npy; several are a list.
+        PyTorch's tensors are as good as arrays.
         """
-        from snntha.runtime.inputs import to_batches
-
         return [answer for batch in to_batches(samples, self.network.encoding) for answer in self.answers(batch)]
 
     def answers(self, inputs: Images | Spikes) -> list[Answer]:
@@ -66,9 +87,15 @@ class Model:
             return self._kernels().counts(inputs).astype(np.int64)
         return plain.run(self._layers, inputs)[-1].sum(0, dtype=np.int64)
 
-    def spikes(self, inputs: Images | Spikes) -> list[np.ndarray]:
-        """Spikes_TBN of each layer, bool, neurons ordered as PyTorch flattens (C, H, W)."""
-        return self._kernels().spikes(inputs) if self._uses_kernels(inputs) else plain.run(self._layers, inputs)
+    def spikes(self, samples: Any) -> list[np.ndarray]:
+        """Spikes_TBN of each layer, bool, neurons ordered as PyTorch flattens (C, H, W).
+
+        Samples as `__call__` takes them, or a batch that is already encoded.
+        """
+        if not isinstance(samples, Images | Spikes):
+            parts = [self.spikes(batch) for batch in to_batches(samples, self.network.encoding)]
+            return [np.concatenate(of_layer, 1) for of_layer in zip(*parts, strict=True)]
+        return self._kernels().spikes(samples) if self._uses_kernels(samples) else plain.run(self._layers, samples)
 
     def stream(self) -> "Stream":
         """A recording that is still being made."""

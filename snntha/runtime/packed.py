@@ -193,13 +193,14 @@ def _encoding(values: Any) -> Encoding:
         duration_us=_number(values, "duration_us", events, 10**12),
         unit_us=_number(values, "unit_us", events, 10**9),
         sensor=_number(values, "sensor", 0, 1 << 14),
+        resize=values.get("resize") is True,
     )
     if image and (len(shape) != 3 or encoding.inputs > _INPUTS):
         raise ValueError(f"input shape {shape}: an image has channels, rows and columns")
     if encoding.duration_us > encoding.bin_us * encoding.time_steps:
         raise ValueError("duration_us is longer than the time steps")
-    if encoding.sensor and (len(shape) != 3 or shape[1] != shape[2] or encoding.sensor % shape[1] or shape[0] != 2):
-        raise ValueError(f"a sensor of {encoding.sensor} pixels a side cannot be summed to {shape}")
+    if encoding.sensor and (len(shape) != 3 or encoding.sensor < shape[2] or shape[0] != 2):
+        raise ValueError(f"a sensor of {encoding.sensor} columns cannot be summed to {shape}")
     if len(shape) == 3 and not image and not encoding.sensor:
         raise ValueError(f"input shape {shape} needs a sensor")
     return encoding

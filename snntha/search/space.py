@@ -20,9 +20,14 @@ OPTIMIZER, MOMENTUM = "optimizer.name", "optimizer.momentum"
 class SearchSpace:
     """What one search varies: the ranges of the command line, and those of `search.space` whose keys it leaves open."""
 
-    def __init__(self, config: Config, arguments: Sequence[str]):
-        """Read a command line; raises UserError where it varies what is no hyperparameter."""
+    def __init__(self, config: Config, arguments: Sequence[str], followed: Sequence[str] = ()):
+        """Read a command line; raises UserError where it varies what is no hyperparameter.
+
+        Args:
+            followed: overrides by which every trial has what the data said when this worker began.
+        """
         self.config = config
+        self.followed = followed
         self.fixed: dict[str, str] = {}  # overrides that all trials share, by key
         self.ranges: dict[str, partial[Any]] = {}  # by key; called with a trial and the key it suggests a value
         for override in OverridesParser.create().parse_overrides(list(arguments)):
@@ -51,7 +56,7 @@ class SearchSpace:
                 values[key] = suggest(trial, key)
         if values.get(OPTIMIZER) == "adam" and self.config.optimizer.momentum > 0:
             values[MOMENTUM] = 0.0  # Adam takes none
-        return [*self.fixed.values(), *(f"{key}={value}" for key, value in values.items())]
+        return [*self.followed, *self.fixed.values(), *(f"{key}={value}" for key, value in values.items())]
 
     def tuned(self) -> dict[str, Any]:
         """The values of the configuration itself, the published set's, as far as the ranges hold them."""

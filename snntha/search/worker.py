@@ -27,6 +27,7 @@ from snntha import config as configuration
 from snntha import data as datasets
 from snntha.config.schema import Search
 from snntha.errors import UserError
+from snntha.follow import follow
 from snntha.records import without_passwords
 from snntha.search.report import announce, finish, live_line, say
 from snntha.search.shared_study import COUNTED, cause_of, join, patiently, taken_up
@@ -50,9 +51,11 @@ def work(cfg: DictConfig, launcher: Launcher, arguments: list[str]) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     for name in ("hydra", "hydra_plugins"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # a trial prints one line of its own, failed or not
-    config = configuration.load(cfg, arguments)
+    composed = configuration.load(cfg, arguments)
+    config = follow(composed)
     assert (search := config.search) is not None
-    choices, sampler, space = cfg.hydra.runtime.choices, cfg.hydra.sweeper.sampler, SearchSpace(config, arguments)
+    choices, sampler = cfg.hydra.runtime.choices, cfg.hydra.sweeper.sampler
+    space = SearchSpace(config, arguments, configuration.differing(composed, config))
     if search.workers > 1 and choices["hydra/launcher"] == "basic":
         raise UserError("search.workers: without launcher=joblib | submitit | ray, start the command several times")
     if choices["hydra/sweeper/sampler"] == "grid":

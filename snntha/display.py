@@ -106,7 +106,10 @@ class Display:
             now += f", accuracy {100 * totals.correct / totals.samples:.2f} %"
         last = self._last_metrics
         dead = [f"{share:.1%}" for share in last["dead_fraction"]] if last else [""] * len(rates)
-        table = layer_table(self.specs, progress.thresholds, rates, {"dead": dead})
+        further = {"dead": dead}
+        if progress.signs:
+            further["flips"] = [f"{share:.1%}" for share in last["sign_flips"]] if last else [""] * len(rates)
+        table = layer_table(self.specs, progress.thresholds, rates, further)
         table.box, table.padding = None, (0, 2, 0, 0)
         lines = [bar, Text(where), Text(now), table]
         if last is not None:
@@ -126,6 +129,8 @@ class Display:
         parts.append("theta " + " ".join(f"{theta:.3f}" for theta in metrics["thresholds"]))
         parts.append("rate " + " ".join(f"{rate:.4f}" for rate in metrics["firing_rate"]))
         parts.append("dead " + " ".join(f"{share:.1%}" for share in metrics["dead_fraction"]))
+        if "sign_flips" in metrics:
+            parts.append("flips " + " ".join(f"{share:.1%}" for share in metrics["sign_flips"]))
         parts.append(f"{metrics['seconds']:.1f} s")
         return "  ".join(parts)
 

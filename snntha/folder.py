@@ -325,7 +325,7 @@ _NUMBERS = {
 }
 _LISTS = {
     *("thresholds", "firing_rate", "dead_fraction", "output_membrane", "test_firing_rate", "test_dead_fraction"),
-    *("silenced_by_threshold", "violates_eq5", "violates_eq6", "violates_eq7"),
+    *("sign_flips", "silenced_by_threshold", "violates_eq5", "violates_eq6", "violates_eq7"),
 }
 
 

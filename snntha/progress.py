@@ -2,7 +2,10 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 from torch import Tensor
 
@@ -55,6 +58,7 @@ class Progress:
     best_score: float = -math.inf
     train_accuracy: float | None = None  # of the last finished epoch, percent
     totals: Totals = field(default_factory=Totals)
+    signs: "list[Tensor]" = field(default_factory=list)  # of the weights as the epoch began; empty between two
 
     @classmethod
     def restore(cls, state: dict[str, Any]) -> "Progress":

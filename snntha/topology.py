@@ -2,7 +2,8 @@
 
 `16Conv5` is a convolution with 16 filters of 5x5, `AP2` an average pooling of 2x2 on its current, and
 `1024Dense300Dense10` two dense layers from 1024 inputs over 300 neurons to 10. The inputs of a dense layer may be left
-out, `Dense300Dense10`: they are the outputs of the layer before.
+out, `Dense300Dense10`: they are the outputs of the layer before. An R behind its neurons makes a dense layer recurrent,
+`700Dense512R-Dense20`.
 """
 
 import math
@@ -14,7 +15,7 @@ from snntha.errors import UserError
 
 _CONV = re.compile(r"(\d{1,9})Conv(\d{1,9})")
 _POOL = re.compile(r"AP(\d{1,9})")
-_DENSE = re.compile(r"(\d{1,9})?(Dense\d{1,9})+")
+_DENSE = re.compile(r"(\d{1,9})?(Dense\d{1,9}R?)+")
 HIDDEN, MOST_FILTERS = 512, 64  # of networks by `default`
 MOST_WEIGHTS = 2**31  # an index of 32 bits counts no more; as float32 they need 8 GB
 
@@ -28,6 +29,7 @@ class LayerShape:
     output_shape: tuple[int, ...]
     kernel: int = 0  # conv only
     pool: int = 1  # conv only
+    recurrent: bool = False  # dense only: its spikes of the step before are inputs, too, with weights of their own
 
     @property
     def inputs(self) -> int:
@@ -41,7 +43,7 @@ class LayerShape:
     def weights(self) -> int:
         """Number of weights, biases not counted."""
         if self.kind == "dense":
-            return self.inputs * self.neurons
+            return (self.inputs + self.neurons * self.recurrent) * self.neurons
         return self.output_shape[0] * self.input_shape[0] * self.kernel**2
 
 
@@ -65,7 +67,9 @@ def parse(topology: str, input_shape: tuple[int, ...]) -> list[LayerShape]:
         elif _DENSE.fullmatch(token):
             shape = _dense(layers, shape, *token.split("Dense"), fail=fail)
         else:
-            raise fail("unknown token; expected <filters>Conv<kernel>, AP<size> or <inputs>Dense<neurons> below 10^9")
+            raise fail(
+                "unknown token; expected <filters>Conv<kernel>, AP<size> or <inputs>Dense<neurons>[R]; below 10^9"
+            )
         if sum(layer.weights + layer.neurons for layer in layers) > MOST_WEIGHTS:
             raise fail("the network has more than 2^31 weights and neurons")
         position += len(token) + 1
@@ -122,9 +126,10 @@ def _dense(layers: list[LayerShape], shape: tuple[int, ...], inputs: str, *sizes
             f"{int(inputs)} inputs do not fit: the layer before has {math.prod(shape)} outputs {shape}; leave the "
             f"number out, Dense{sizes[0]}, and it follows"
         )
-    for neurons in map(int, sizes):
+    for size in sizes:
+        neurons = int(size.removesuffix("R"))
         if neurons < 1:
             raise fail("every layer needs at least one neuron")
-        layers.append(LayerShape("dense", shape, (neurons,)))
+        layers.append(LayerShape("dense", shape, (neurons,), recurrent=size.endswith("R")))
         shape = (neurons,)
     return shape

@@ -96,14 +96,18 @@ def train_step(
     if outcome.is_cpu and not outcome.isfinite().all():
         raise _failed(network, batch, progress, progress.iteration)
     if config.hparams.grad_clip is not None:
-        nn.utils.clip_grads_with_norm_(network.parameters(), config.hparams.grad_clip, norm)
+        clipped = network.clipped()
+        if network.timing():
+            norm = nn.utils.get_total_norm([parameter.grad for parameter in clipped if parameter.grad is not None])
+        nn.utils.clip_grads_with_norm_(clipped, config.hparams.grad_clip, norm)
 
     for group in optimizer.param_groups:
         group["lr"] = optimizers.learning_rate(config.optimizer.lr, progress.iteration, half_period)
     clip = config.hparams.weight_clip
     if clip is not None and config.fidelity.weight_clip == "all_before_step":
-        _clamp(list(network.parameters()), clip)
+        _clamp(network.clipped(), clip)
     optimizer.step()
+    network.keep_in_range()
     if clip is not None and config.fidelity.weight_clip == "weights_after_step":
         _clamp(network.latent_weights(), clip)
 
@@ -208,6 +212,7 @@ def fit(
         started = time.perf_counter() - progress.totals.seconds
         order = torch.randperm(len(data.train), generator=_generator(seed, progress.epoch))
         network.train()
+        progress.signs = progress.signs or network.signs()
         for positions in order.split(config.hparams.batch_size)[progress.batch :]:
             own, share = parallel.share(positions)
             batch = data.train.batch(own)
@@ -235,6 +240,9 @@ def fit(
         if evaluation.accuracy is not None:
             progress.train_accuracy = 100 * totals.correct / totals.samples
         progress.totals = Totals()
+        signs = zip(progress.signs, network.signs(), strict=True)
+        flips = [(before != after).double().mean().item() for before, after in signs]
+        progress.signs = []
 
         metrics = {
             "epoch": progress.epoch,
@@ -252,6 +260,8 @@ def fit(
             **silenced,
             "warnings": layer_warnings(network.specs, evaluation.firing_rate, data.notes),
         }
+        if flips:
+            metrics["sign_flips"] = flips
         if evaluation.output_membrane is not None:
             metrics["output_membrane"] = evaluation.output_membrane
         recorder.append_metrics(metrics)

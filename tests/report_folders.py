@@ -96,6 +96,7 @@ def _epoch(epoch: int, accuracy: float, layers: int) -> dict[str, Any]:
         "thresholds": [5.0 + epoch] * layers,
         "firing_rate": [0.1] * layers,
         "dead_fraction": [0.5] * layers,
+        "sign_flips": [0.25 / epoch] * layers,
         "silenced_by_threshold": [0.0] * layers,
         "violates_eq5": [0.125] * layers,
         "warnings": [],

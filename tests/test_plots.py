@@ -179,6 +179,15 @@ def test_thresholds_follow_eq_4_and_meet_the_record(folders):
     np.testing.assert_array_equal(silenced.lines[0].get_ydata(), expected)
 
 
+def test_flips_are_those_of_the_record(folders):
+    figure = figure_of("flips", folders["annealed"], folders["bsnn"])
+    lines = metrics(folders["annealed"])
+    first, second = figure.axes[:2]
+    assert list(first.lines[0].get_ydata()) == [100 * line["sign_flips"][0] for line in lines]
+    assert list(second.lines[0].get_ydata()) == [100 * line["sign_flips"][1] for line in lines]
+    assert [ax.lines[0].get_linestyle() for ax in figure.axes[2:]] == [":", ":"]
+
+
 @pytest.mark.parametrize("name, when", [("spike_counts", "end"), ("spike_counts_start", "start")])
 def test_spike_counts_are_a_distribution_with_the_dead_share(folders, name, when):
     figure = figure_of(name, folders["annealed"], folders["bsnn"])

@@ -194,10 +194,12 @@ def merged(config: Config, changes: Any) -> Config:
 
 
 def _spell_out(config: Config) -> None:
-    """Write, with an entry for each layer, what may be left out: no dropout, and a threshold that stays."""
+    """Write, with an entry for each layer, what may be left out: no dropout, no delays, a threshold that stays."""
     layers = parse(config.model.topology, tuple(config.dataset.input_shape))
     hparams, threshold = config.hparams, config.hparams.threshold
-    hparams.dropout = hparams.dropout or [0.0] * sum(layer.kind == "dense" for layer in layers)
+    dense = sum(layer.kind == "dense" for layer in layers)
+    hparams.dropout = hparams.dropout or [0.0] * dense
+    hparams.delays = hparams.delays or [0] * dense
     if not config.mode.anneal:
         threshold.rise = threshold.rise or [0.0] * len(layers)
         threshold.rate = threshold.rate or [0.0] * len(layers)

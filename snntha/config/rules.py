@@ -43,6 +43,8 @@ POSITIVE: Rule = (lambda value: 0 < value < math.inf, "more than 0")
 FRACTION: Rule = (lambda value: 0 <= value <= 1, "0 to 1")
 BELOW_1: Rule = (lambda value: 0 <= value < 1, "0 to less than 1")
 
+LONGEST = 2**6 - 1  # steps of a delay, which is deployed in at most 6 bits
+
 # Keys by the rule of their number; null passes where the type allows it; of a list, every entry must pass.
 _KEYS: tuple[tuple[Rule, str], ...] = (
     ((lambda value: 0 <= value < 2**40, "0 to 2^40"), "seed"),
@@ -59,6 +61,7 @@ _KEYS: tuple[tuple[Rule, str], ...] = (
     (POSITIVE, "dataset.target_peak optimizer.lr hparams.slope hparams.grad_clip hparams.weight_clip"),
     (POSITIVE, "hparams.cosine_epochs hparams.threshold.start search.heartbeat_s search.stale_s"),
     (AT_LEAST_0, "hparams.threshold.rise"),
+    ((lambda value: 0 <= value <= LONGEST, f"whole steps, 0 to {LONGEST}"), "hparams.delays"),
     (BELOW_1, "dataset.validation_fraction optimizer.momentum optimizer.betas hparams.dropout"),
     (BELOW_1, "search.max_failure_share"),
     (FRACTION, "loss.correct_rate loss.incorrect_rate hparams.beta hparams.threshold.rate"),
@@ -171,7 +174,7 @@ def _layers(config: Config) -> Iterator[str]:
     layers = parse(topology, tuple(config.dataset.input_shape))
     dense = sum(layer.kind == "dense" for layer in layers)
     spiking = dict.fromkeys(("threshold.start", "threshold.rise", "threshold.rate"), (len(layers), "spiking"))
-    for key, (number, kind) in {"dropout": (dense, "dense"), **spiking}.items():
+    for key, (number, kind) in {"dropout": (dense, "dense"), "delays": (dense, "dense"), **spiking}.items():
         values = attrgetter(key)(hparams)
         if len(values) != number:
             yield (
@@ -182,6 +185,17 @@ def _layers(config: Config) -> Iterator[str]:
         yield (
             f"model.topology={topology} ends with {counted(layers[-1].neurons, 'neuron', 'neurons')}, "
             f"but dataset={config.dataset.name} needs {config.dataset.classes}"
+        )
+    sees_images = config.dataset.name in ("digits", "mnist", "fashion_mnist") or config.dataset.kind == "image"
+    if layers[0].recurrent and sees_images:
+        yield (
+            f"model.topology={topology}: a first layer that sees an image of dataset={config.dataset.name} is not "
+            f"recurrent: leave its R out, or let another layer be recurrent"
+        )
+    if dense == len(layers) and hparams.delays[0] > 0 and sees_images:
+        yield (
+            f"hparams.delays={hparams.delays}: an image of dataset={config.dataset.name} is the same at every step, so "
+            f"a delay of the first layer moves nothing: pass 0 as the first entry"
         )
     if hparams.batch_norm and dense == len(layers):
         yield f"hparams.batch_norm=true needs a convolution, but model.topology={topology} has none: pass false"

@@ -86,6 +86,9 @@ class Hparams:
     slope: float = MISSING  # k of the surrogate gradient, Eq. (8)
     batch_size: int = MISSING  # samples of a minibatch
     dropout: list[float] = field(default_factory=list)  # one per dense layer, input to output; empty: none
+    recurrent_dropout: bool = False  # dropout acts on the whole current of a recurrent layer, not on its inputs' alone
+    delays: list[int] = field(default_factory=list)  # largest, in steps; one per dense layer; empty or 0: none
+    delays_trainable: bool = True  # false: they stay as drawn
     batch_norm: bool = False  # of the currents of convolutions
     grad_clip: float | None = None  # global norm
     weight_clip: float | None = None  # latent weights stay in [-clip, clip]; null: anywhere

@@ -79,7 +79,7 @@ def _c_sizes(found: dict[str, int]) -> str:
 
 def describe(network: FrozenNetwork, size: int) -> str:
     """Bytes of the file, and what they are used for."""
-    weights = sum(layer.weight.size for layer in network.layers)
+    weights = sum(layer.shape.weights for layer in network.layers)
     bits = weights * (1 if network.layers[0].binary else 32)
     numbers = sum(
         array.size
@@ -88,10 +88,12 @@ def describe(network: FrozenNetwork, size: int) -> str:
         if array is not None
     )
     numbers += 2 * len(network.layers)  # beta and threshold
-    overhead = size - -(-bits // 8) - 4 * numbers
+    delay_bits = sum(layer.delay_bits * layer.shape.inputs for layer in network.layers)
+    delays = f"delays in {delay_bits:,} bits, " if delay_bits else ""
+    overhead = size - -(-bits // 8) - 4 * numbers - -(-delay_bits // 8)
     return (
-        f"{size:,} bytes; {weights:,} weights in {bits:,} bits, {numbers:,} other numbers in {32 * numbers:,} bits, "
-        f"{overhead:,} bytes around them"
+        f"{size:,} bytes; {weights:,} weights in {bits:,} bits, {delays}{numbers:,} other numbers in {32 * numbers:,} "
+        f"bits, {overhead:,} bytes around them"
     )
 
 

@@ -50,20 +50,23 @@ def load_network(folder: Path, trial: int, checkpoint: str) -> tuple[SpikingNetw
 
 
 def _freeze_layer(shape: LayerShape, layer: Layer) -> FrozenLayer:
-    norm = layer.batch_norm
+    norm, delay_I = layer.batch_norm, layer.delay_I
+    dtype = np.int8 if layer.spec.binary else np.float32
     scale_C = shift_C = None
     if norm is not None:
         affine = reference.affine(norm, norm.running_mean_C.double(), norm.running_var_C.double())
         scale_C, shift_C = (tensor.numpy() for tensor in affine)
     return FrozenLayer(
         shape=shape,
-        weight=layer.weight.numpy().astype(np.int8 if layer.spec.binary else np.float32),
+        weight=layer.weight.numpy().astype(dtype),
         bias_N=None if layer.bias_N is None else layer.bias_N.numpy(),
         scale_C=scale_C,
         shift_C=shift_C,
         beta=np.float32(layer.neuron.beta),
         threshold=np.float32(layer.neuron.threshold),
         strict=layer.neuron.strict,
+        recurrent_NM=None if layer.recurrent_NM is None else layer.recurrent_NM.numpy().astype(dtype),
+        delay_I=None if delay_I is None or not delay_I.any() else delay_I.numpy().astype(np.uint8),
     )
 
 

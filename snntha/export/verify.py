@@ -18,6 +18,7 @@ from snntha.export import c, golden, onnx
 from snntha.export.command import open_test_set
 from snntha.export.freeze import load_network
 from snntha.export.nir import to_bytes as nir_bytes
+from snntha.export.strict import CannotSay
 from snntha.runtime import packed, plain
 from snntha.runtime.compiled import Compiled
 from snntha.runtime.integer import BITS
@@ -159,7 +160,7 @@ def _left_out(what: str) -> Iterator[None]:
     """Say what cannot be tried here."""
     try:
         yield
-    except NotInstalled as error:
+    except (NotInstalled, CannotSay) as error:
         print(f"{what} left out: {error}")
 
 

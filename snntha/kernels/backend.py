@@ -136,9 +136,14 @@ def run_layers(
             current_BX = static_current(inputs, layer, image_synapse)
             sums_TBX, affine = current_BX.expand(inputs.time_steps, *current_BX.shape), None
         else:
+            if layer.delay_I is not None:
+                spikes_TBX = reference.delayed(spikes_TBX, layer.delay_I)
             sums_TBX = synapse(spikes_TBX, layer)
             affine = reference.affine_of(sums_TBX, layer)
-        spikes_TBX, membrane_TBX = scan(sums_TBX, layer.neuron, layer.dropout, affine)
+        if layer.recurrent_NM is None:
+            spikes_TBX, membrane_TBX = scan(sums_TBX, layer.neuron, layer.dropout, affine)
+        else:
+            spikes_TBX, membrane_TBX = reference.recurrent_scan(reference.transform(sums_TBX, affine), layer)
         records.append(
             LayerRecord(
                 spike_count_N=spikes_TBX.detach().sum((0, 1)).flatten().long(),
@@ -152,6 +157,7 @@ def run_layers(
 
 def static_current(static: Static, layer: Layer, synapse: Synapse = reference.synapse) -> Tensor:
     """The first layer's current_BX for images, computed once; BatchNorm still makes its T running updates."""
+    assert layer.delay_I is None and layer.recurrent_NM is None, "of an input that stays the same"
     sums_1BX = synapse(static.image_BX.unsqueeze(0), layer)
     return reference.transform(sums_1BX, reference.affine_of(sums_1BX, layer, static.time_steps))[0]
 

@@ -1,8 +1,8 @@
 """The definition: plain PyTorch, a loop over time steps, gradients by autograd.
 
-A layer is `synapse`, then `scan` with the bias or BatchNorm that `affine_of` gives. Every faster kernel takes the same
-arguments as the function of the same name here and must agree with it: bit for bit in the spikes of binary layers,
-within float rounding in gradients.
+A layer is `delayed` where it has delays, `synapse`, then `scan` (`recurrent_scan`) with the bias or BatchNorm that
+`affine_of` gives. Every faster kernel takes the same arguments as the function of the same name here and must agree
+with it: bit for bit in the spikes of binary layers, within float rounding in gradients.
 """
 
 import math
@@ -30,6 +30,40 @@ def dense(events: Events, device: torch.device | None = None) -> Tensor:
         return counts.view(events.time_steps, events.batch, -1)
     channels, height, width = events.shape
     return counts.view(events.time_steps, events.batch, height, width, channels).permute(0, 1, 4, 2, 3)
+
+
+def delayed(spikes_TBX: Tensor, delay_I: Tensor) -> Tensor:
+    """Spikes as they arrive, (T, B, I): those of input i round(delay_I[i]) steps later, none after the last step.
+
+    The gradient of a delay is that of moving each arrival by a step, a central difference of what the loss says of a
+    spike at the steps around it: dL/dd_i = sum over t, b of z_{t,b,i} (e_{t+1,b,i} - e_{t-1,b,i}) / 2, with the arrived
+    spikes z and e = dL/dz, 0 outside the window. It is SLAYER's dL/dd = -sum e dz/dt (Shrestha and Orchard, 2018,
+    Eq. 15), summed by parts.
+    """
+    return _Delay.apply(spikes_TBX.flatten(2), delay_I)
+
+
+class _Delay(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, spikes_TBI: Tensor, delay_I: Tensor) -> Tensor:
+        arrived_TBI = _moved(spikes_TBI, -delay_I)
+        ctx.save_for_backward(arrived_TBI, delay_I)
+        return arrived_TBI
+
+    @staticmethod
+    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor, Tensor]:
+        arrived_TBI, delay_I = ctx.saved_tensors
+        padded = F.pad(grad_outputs[0], (0, 0, 0, 0, 1, 1))
+        return _moved(grad_outputs[0], delay_I), (arrived_TBI * (padded[2:] - padded[:-2]) / 2).sum((0, 1))
+
+
+def _moved(values_TBI: Tensor, ahead_I: Tensor) -> Tensor:
+    """values[t + ahead] at t, 0 where that is outside."""
+    steps = len(values_TBI)
+    source_TI = torch.arange(steps, device=ahead_I.device)[:, None] + ahead_I.round().long()
+    inside_TI = (source_TI >= 0) & (source_TI < steps)
+    source_TBI = source_TI.clamp(0, steps - 1)[:, None].expand(values_TBI.shape)
+    return values_TBI.gather(0, source_TBI) * inside_TI[:, None]
 
 
 def synapse(spikes_TBX: Tensor, layer: Layer) -> Tensor:
@@ -176,6 +210,33 @@ def scan(
     spikes = torch.zeros_like(membrane)
     all_spikes, all_membranes = [], []
     for current in currents_TBX:
+        membrane = integrate(membrane, current, spikes.detach(), neuron.beta, neuron.threshold)
+        spikes = _Spike.apply(membrane, neuron)
+        all_spikes.append(spikes)
+        all_membranes.append(membrane)
+    return torch.stack(all_spikes), torch.stack(all_membranes)
+
+
+def recurrent_scan(currents_TBN: Tensor, layer: Layer) -> tuple[Tensor, Tensor]:
+    """`scan` of a layer that also receives its own spikes of the step before: I_t + recurrent z_{t-1}.
+
+    The gradient passes through these spikes, though not through the reset. Dropout is of I_t, or of the whole current
+    where `spec.recurrent_dropout`.
+    """
+    neuron, drop, whole = layer.neuron, layer.dropout, layer.spec.recurrent_dropout
+    assert layer.recurrent_NM is not None
+    factor_TBN = None
+    if drop is not None and whole:
+        factor_TBN = dropout(torch.ones_like(currents_TBN), drop)
+    elif drop is not None:
+        currents_TBN = dropout(currents_TBN, drop)
+    membrane = torch.zeros_like(currents_TBN[0])
+    spikes = torch.zeros_like(membrane)
+    all_spikes, all_membranes = [], []
+    for t, current in enumerate(currents_TBN):
+        current = current + spikes @ layer.recurrent_NM.T
+        if factor_TBN is not None:
+            current = current * factor_TBN[t]
         membrane = integrate(membrane, current, spikes.detach(), neuron.beta, neuron.threshold)
         spikes = _Spike.apply(membrane, neuron)
         all_spikes.append(spikes)

@@ -101,12 +101,16 @@ class Layer:
     batch_norm: BatchNorm | None
     dropout: Dropout | None
     neuron: Neuron
+    delay_I: Tensor | None = None  # whole steps, float32, by which spikes of each input arrive later; dense layers only
+    recurrent_NM: Tensor | None = None  # weights of the layer's own spikes M of the step before; dense layers only
 
     def trained(self) -> dict[str, Tensor]:
         """The tensors that have gradients, by name."""
-        tensors = {"weight": self.weight, "bias_N": self.bias_N}
+        tensors = {"weight": self.weight, "bias_N": self.bias_N, "recurrent_NM": self.recurrent_NM}
         if self.batch_norm is not None:
             tensors |= {"scale_C": self.batch_norm.scale_C, "shift_C": self.batch_norm.shift_C}
+        if self.delay_I is not None and self.delay_I.requires_grad:
+            tensors["delay_I"] = self.delay_I
         return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
 

@@ -41,6 +41,7 @@ class Entry:
 FIGURES = {
     "curves": Entry(curves.curves, "loss, accuracy and thresholds per epoch (Fig. 6)"),
     "thresholds": Entry(curves.thresholds, "threshold, its step, learning rate, neurons silenced: Eqs. (4)-(7), (28)"),
+    "flips": Entry(curves.flips, "weights whose sign changed per epoch, and the thresholds"),
     "spike_counts": Entry(activity.spike_counts, "spike counts and dead neurons after training (Fig. 5)", "classes"),
     "spike_counts_start": Entry(
         partial(activity.spike_counts, when="start"), "the same at the start of training (Fig. 7)"

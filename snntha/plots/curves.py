@@ -149,6 +149,29 @@ def thresholds(runs: Runs, options: Options) -> Figure:
     return figure
 
 
+def flips(runs: Runs, options: Options) -> Figure:
+    """Share of weights whose sign changed per epoch, of the first seed, a panel a layer; thresholds are dotted."""
+    found = runs.having(lambda run: run.column("sign_flips"))
+    layers = max(len(run.layers) for run, _ in found)
+    figure = Figure(figsize=(WIDTH, 2.7))
+    panels = figure.subplots(1, layers, squeeze=False)[0]
+    for layer, ax in enumerate(panels):
+        theta = ax.twinx()
+        theta.spines["right"].set_visible(True)
+        for run, shares in found:
+            if layer < len(run.layers):
+                epochs = run.column("epoch")
+                ax.plot(epochs, [100 * row[layer] for row in shares], "-", color=run.colour, label=run.label)
+                theta.plot(epochs, [row[layer] for row in run.column("thresholds")], ":", color=run.colour)
+        ax.set(xlabel="epoch", ylabel="signs changed (%)" if layer == 0 else "", ylim=(0, None))
+        ax.set_title(f"layer {layer + 1}; dotted: θ")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        theta.set_ylim(0, None)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=max(len(found), 3))
+    panel_letters(panels)
+    return figure
+
+
 def terminal_picture(folder: Path) -> RenderableType:
     """Selection accuracy (or loss, where there are no classes) beside the thresholds, from their start on.
 

@@ -61,6 +61,7 @@ def run_figures(run: RunFolder) -> list[go.Figure]:
         _lines("Thresholds", "threshold", [0, *numbers] if risen else numbers, risen or thresholds),
         _lines("Firing rate", spikes, numbers, rates, f"On the {selection} samples"),
         _lines("Dead neurons", percent, numbers, _layers(seeds, "dead_fraction", 100), "Silent in the whole pass"),
+        _lines("Weights whose sign changed", "percent of the weights", numbers, _layers(seeds, "sign_flips", 100)),
         _lines("Silenced by the last threshold step", percent, numbers, _layers(seeds, "silenced_by_threshold", 100)),
         _lines("Broke the bound of Eq. (5) in that step", percent, numbers, _layers(seeds, "violates_eq5", 100)),
         _lines("Firing rate against threshold", spikes, places, rates, "One point an epoch"),

@@ -126,6 +126,7 @@ class Stream:
         self._layers = model._layers
         self._network = model.network
         self._states = [layer.start(1) for layer in self._layers]
+        self._lines = [None if layer.delay_I is None else plain.DelayLine(layer.delay_I) for layer in self._layers]
         self._pending = np.zeros(self._network.encoding.inputs, np.int32)  # counts of the step under way
         self._first_us: int | None = None
         self.step = 0  # steps that have run
@@ -166,7 +167,9 @@ class Stream:
         if len(shape) == 3:
             channels, height, width = shape
             values_RX = values_RX.reshape(1, height, width, channels).transpose(0, 3, 1, 2)
-        for layer, state in zip(self._layers, self._states, strict=True):
+        for layer, state, line in zip(self._layers, self._states, self._lines, strict=True):
+            if line is not None:
+                values_RX = line.step(values_RX)
             layer.fire(state, layer.currents(values_RX))
             values_RX = state.fired_BN
         self.count_N += values_RX[0]

@@ -52,6 +52,13 @@ class FrozenLayer:
     beta: np.float32
     threshold: np.float32
     strict: bool  # fires above the threshold, not at it
+    delay_I: np.ndarray | None = None  # uint8, steps after which spikes of each input arrive; dense
+    recurrent_NM: np.ndarray | None = None  # like weight: what the layer's own spikes of the step before add; dense
+
+    @property
+    def delay_bits(self) -> int:
+        """Of one delay."""
+        return 0 if self.delay_I is None else int(self.delay_I.max()).bit_length()
 
     @property
     def binary(self) -> bool:

@@ -85,6 +85,7 @@ class GradientSource(NamedTuple):
     membrane_TBP: np.ndarray = np.zeros((0, 0, 0), np.float32)
     dense_BTM: np.ndarray = np.zeros((0, 0, 0), np.float32)
     weights_FML: np.ndarray = np.zeros((0, 0, 0), np.float32)
+    delay_P: np.ndarray = np.zeros(0, np.int64)  # of dense: steps that the spikes take to get there
     conv_BHWTO: np.ndarray = np.zeros((0, 0, 0, 0, 0), np.float32)
     panels_QOL: np.ndarray = np.zeros((0, 0, 0), np.float32)  # of `conv.input_kernel`
     start_Q: np.ndarray = np.zeros(0, np.int64)
@@ -264,6 +265,19 @@ def spike_gradients(source, strip, grad_spikes_TL):
         for m in range(len(weights_ML)):
             total = multiply_add(grads_TM[t, m], load(weights_ML, m * LANES), total)
         store_row(grad_spikes_TL, t, total)
+    if len(source.delay_P) > 0:
+        _back_to_departure(source.delay_P, strip, grad_spikes_TL)
+
+
+@njit(forceinline=True)
+def _back_to_departure(delay_P, strip, grad_spikes_TL):
+    """Gradients of spikes as they arrive become those of spikes as they are fired, in place."""
+    steps = len(grad_spikes_TL)
+    for lane in range(strip.width):
+        delay = delay_P[strip.first + lane]
+        for t in range(steps):
+            arrives = t + delay
+            grad_spikes_TL[t, lane] = grad_spikes_TL[arrives, lane] if arrives < steps else np.float32(0)
 
 
 @njit(forceinline=True)

@@ -141,7 +141,6 @@ def train(arguments: list[str]) -> None:
 
     from snntha import config as configuration
     from snntha.catalog import run_folder
-    from snntha.jobs import print_jobs
     from snntha.search.sweeper import StudySweeper
 
     command_line = sys.argv
@@ -191,6 +190,8 @@ def train(arguments: list[str]) -> None:
         hydra.main(config_path=str(configuration.conf_folder()), config_name="train")(job)()
     finally:
         if several and sweep:
+            from snntha.jobs import print_jobs
+
             print_jobs(Path(sweep))
 
 
@@ -201,7 +202,6 @@ def _run(cfg: "DictConfig") -> Any:
 
     from snntha import config as configuration
     from snntha.folder import RunFolder
-    from snntha.jobs import note_job
 
     if cfg.search is not None:
         from snntha.search.trial_job import run_trial
@@ -230,6 +230,8 @@ def _run(cfg: "DictConfig") -> Any:
             print("to train it for longer, raise epochs=, patience= or trials=; for another run leave out resume=")
             return None
     if HydraConfig.get().mode == RunMode.MULTIRUN:
+        from snntha.jobs import note_job
+
         note_job(HydraConfig.get().sweep.dir, config.output_dir, typed)
 
     from snntha import layers

@@ -57,7 +57,8 @@ class _BinarySynapse(nn.Module):
                 if self.spec.kind == "dense":
                     return cpu_single.dense(spikes_TBX, weight, self.bias, self.spec)
                 return cpu_single.convolution(spikes_TBX, weight, self.spec)
-        return reference.synapse(spikes_TBX, Layer(self.spec, weight, self.bias, None, None, self.spec.neuron(1.0)))
+        sums_TBX = reference.synapse(spikes_TBX, Layer(self.spec, weight, self.bias, None, None, self.spec.neuron(1.0)))
+        return sums_TBX if self.bias is None else sums_TBX + self.bias
 
     def extra_repr(self) -> str:
         return f"{self.spec.input_shape} -> {self.spec.output_shape}, backend={self.backend}"

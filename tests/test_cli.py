@@ -280,11 +280,11 @@ def test_list_shows_the_published_accuracy(snntha, capsys):
     [
         ("snntha ", list(cli.COMMANDS)),
         ("snntha tr", ["train"]),
-        ("snntha train dataset=s", ["dataset=shd"]),
+        ("snntha train dataset=s", ["dataset=shd", "dataset=ssc"]),
         ("snntha train dataset=shd mode=b", ["mode=bsnn", "mode=bsnn_theta1"]),
         ("snntha train hparams.thr", ["hparams.threshold."]),
         ("snntha train -m dataset=shd hparams.beta=", ["hparams.beta=0.95"]),
-        ("snntha eval ", ["run=", "model=", "checkpoint=", "trial=", "dataset.root=", "--json"]),
+        ("snntha eval ", ["run=", "model=", "checkpoint=", "trial=", "dataset.root=", "--json", "dataset._target_="]),
         ("snntha eval run=x che", ["checkpoint="]),
         ("snntha eval checkpoint=", ["checkpoint=best", "checkpoint=last"]),
         ("snntha report --f", ["--format="]),
@@ -310,7 +310,7 @@ def test_tab_in_bash(tmp_path):
     """
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     result = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True)
-    assert result.stdout.splitlines()[0] == "dataset=fashion_mnist", result.stderr
+    assert result.stdout.splitlines()[0] == "dataset=fashion_mnist dataset=folder", result.stderr
     assert "hydra_bash_completion snntha" in result.stdout
 
 

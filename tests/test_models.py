@@ -25,7 +25,7 @@ def test_a_card_says_what_the_file_and_the_record_say(name: str) -> None:
 def test_a_model_is_loaded_and_evaluated_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     trained = snntha.load("digits_annealed").network.trained
-    lines = [str(text) for text in evaluate.run_command(None, Path("digits_annealed"), "best", 0, None).renderables]
+    lines = [str(text) for text in evaluate.run_command(None, Path("digits_annealed"), "best", 0, None, False, None).renderables]
     assert lines[1] == f"test accuracy {trained['test_accuracy']:.2f} %"
     card = models.path_of(Path("digits_annealed")).with_suffix(".md").read_text()
     assert re.search(r"\| (\d+) in the mean over the test set", card)[1] in lines[2]  # type: ignore[index]
@@ -35,4 +35,4 @@ def test_a_name_that_is_none_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="model=digits_aneal.*did you mean 'digits_annealed'"):
         snntha.load("digits_aneal")
     with pytest.raises(UserError, match="run= is missing"):
-        evaluate.run_command(None, None, "best", 0, None)
+        evaluate.run_command(None, None, "best", 0, None, False, None)

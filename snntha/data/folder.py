@@ -79,7 +79,8 @@ def look(dataset: Dataset) -> Offer:
     if len(kinds & {".npy", ".h5"}) and len(kinds) > 1:
         raise DataError(f"dataset.root={root} holds {', '.join(sorted(kinds))} files: expected one kind")
     unit_us = _SECONDS_US if ".h5" in kinds else 1
-    return Offer(*samples, *[None] * (2 - len(samples)), tuple(names), unit_us=unit_us, state=digest(root))
+    test = samples[1] if len(samples) > 1 else None
+    return Offer(samples[0], test, tuple(names), unit_us=unit_us, state=digest(root))
 
 
 def _files(folder: Path) -> dict[str, list[Path]]:

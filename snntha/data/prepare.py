@@ -119,9 +119,10 @@ def _read_events(dataset: Dataset, test_steps: int) -> tuple[Binned, Binned, str
 
 def _filed_events(dataset: Dataset) -> dict[Part, _Source]:
     files, reader = _find_or_download(dataset), FILE_SETS[dataset.name]
+    parts: tuple[Part, Part] = ("train", "test")
     return {
-        part: _Source(partial(reader.read, files, part, dataset), file_state(path), reader.TIME_UNIT)
-        for part, path in files.paths.items()
+        part: _Source(partial(reader.read, files, part, dataset), file_state(files.paths[part]), reader.TIME_UNIT)
+        for part in parts
     }
 
 

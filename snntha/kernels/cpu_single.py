@@ -100,9 +100,7 @@ class _Convolution(torch.autograd.Function):
         (grad_TBOHW,), (weight_OIkk,), spec = grad_outputs, ctx.saved_tensors, ctx.spec
         grad_BHWTO = np.ascontiguousarray(grad_TBOHW.permute(1, 3, 4, 0, 2).numpy())
         grad_kernel_KKIO = np.empty(ctx.shape, np.float32)
-        events = ctx.spikes.by_input()
-        conv.conv_weight_gradient(events, grad_BHWTO, ctx.geometry, grad_kernel_KKIO)
-        workspace.give("steps", events.step)
+        conv.conv_weight_gradient(ctx.spikes, grad_BHWTO, ctx.geometry, grad_kernel_KKIO)
         grad_spikes = None
         if ctx.needs_input_grad[0]:
             grad_spikes = _input_gradient(grad_TBOHW, weight_OIkk, spec)

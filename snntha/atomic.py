@@ -14,25 +14,35 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 @contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError inside that names no file, as of a disk that is full, names this one."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+@contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file that takes the old one's place once it is written; an OSError names it and leaves no part behind.
 
     What is there and no file, such as /dev/null, is written to, not replaced.
     """
     partial = path.parent / f"{path.name}.partial"
-    try:
+    with naming(path):
         if path.exists() and not path.is_file():
             with path.open("wb") as file:
                 yield file
             return
         path.parent.mkdir(exist_ok=True)
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        error.filename = error.filename or str(path)
-        raise
+        try:
+            with partial.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        except OSError:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise

@@ -21,9 +21,10 @@ from report_folders import write_run
 from snntha.arguments import COMMANDS, parse
 from snntha.binning import Binning, bin_events
 from snntha.data import FILE_SETS, load
+from snntha.data.encoding import encoding
 from snntha.errors import ConfigError, UserError
 from snntha.export import golden
-from snntha.export.freeze import encoding, freeze, load_network
+from snntha.export.freeze import freeze, load_network
 from snntha.folder import RunFolder, SeedPaths, State, read_epochs
 from snntha.records import SeedRecord, load_tensors
 from snntha.report import build_tables, collect
@@ -227,7 +228,7 @@ def golden_file(folder: Path) -> Reader:
         else:
             assert golden.to_bytes(found)
 
-    return Reader([golden.to_bytes(golden.record(network, thresholds, batch, encoding(network.config)))], read)
+    return Reader([golden.to_bytes(golden.record(network, thresholds, batch, encoding(network.config.dataset)))], read)
 
 
 def inputs(folder: Path) -> Reader:

@@ -5,14 +5,19 @@ The keys of `snntha train` are not here: they are the configuration's, and Hydra
 
 import os
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from snntha.errors import UserError, did_you_mean, expected
 
-_WORDS = {int: "a whole number", float: "a number"}
+
+def run_folder(text: str) -> Path:
+    """The folder that a run's name means, `catalog.run_folder`."""
+    from snntha.catalog import run_folder as named  # brings Hydra, which takes longer than a prediction
+
+    return named(text)
 
 
 @dataclass
@@ -21,7 +26,7 @@ class Argument:
 
     form: str
     about: str
-    kind: type = str  # str, Path, int, float or bool
+    kind: Callable[[str], Any] = str  # str, Path, int, float, bool or run_folder
     default: Any = None
     key: str = ""  # the parameter that takes the value, if not called as the argument is
     many: bool = False  # a list: with commas between, positionals as words of their own
@@ -37,6 +42,9 @@ class Argument:
         self.is_positional = self.name.isupper()
         self.is_switch = self.form.startswith("--") and not hint
 
+    def kind_in_words(self) -> str:
+        return "a whole number" if self.kind is int else "a number"
+
     @property
     def choices(self) -> tuple[str, ...]:
         """What is allowed; empty: anything of its kind."""
@@ -49,19 +57,21 @@ class Argument:
     def read(self, text: str) -> Any:
         """The value of a text; raises UserError with what was expected. No text is as good as no argument."""
         if self.many:
-            return [self._read_one(entry) for entry in text.split(",") if entry] or self.default
-        return self._read_one(text) if text else self.default
+            return [self.read_one(entry) for entry in text.split(",") if entry] or self.default
+        return self.read_one(text) if text else self.default
 
-    def _read_one(self, text: str) -> Any:
+    def read_one(self, text: str) -> Any:
         if self.choices and text not in self.choices:
             raise UserError(f"{self.name}={text}: {expected(text, self.choices)}")
         try:
             value = text == "true" if self.kind is bool else self.kind(os.path.expanduser(text))
+        except UserError:
+            raise
         except ValueError:
             value = None
         if value is None or (self.at_least is not None and not value >= self.at_least):
             bound = "" if self.at_least is None else f", {self.at_least} or more"
-            raise UserError(f"{self.name}={text}: expected {_WORDS[self.kind]}{bound}")
+            raise UserError(f"{self.name}={text}: expected {self.kind_in_words()}{bound}")
         return value
 
 
@@ -76,45 +86,77 @@ class Command:
     more: str = ""  # what else --help says of it
 
 
+WIDTH, MOST_OF_FORM = 80, 32  # characters of a line of help, and of an argument's form beside what it is
+OUTPUTS = Path("outputs")  # where runs lie
 _ROOT = Argument("dataset.root=FOLDER", "where the data lie, if not where the configuration says")
+_TARGET = Argument(
+    "dataset._target_=MODULE:CLASS", "of your own data: no run's folder is trusted with it", key="own_class"
+)
 _SEED = Argument("trial=K", "which seed of the run, from 0", int, 0, at_least=0)
-_RUN = Argument("run=FOLDER", "folder of a run", Path, key="folder", required=True)
+_RUN = Argument("run=RUN", "a run: its folder, its short id, or last", run_folder, key="folder", required=True)
 _CHECKPOINT = Argument("checkpoint=best|last", "which weights", default="best")
 _CASES = ("mnist", "fashion_mnist", "dvs_gesture", "shd")
 
 COMMANDS = {
-    "train": Command("train [key=value ...] [-m]", "train, and write a run folder under outputs/", "snntha.cli:train"),
+    "train": Command("train [key=value ...] [-m]", "train, and write a run folder", "snntha.cli:train"),
     "eval": Command(
-        "eval run=FOLDER",
-        "test accuracy, firing rates and dead neurons of a run",
-        "snntha.run:evaluate_run",
+        "eval run=RUN|model=NAME",
+        "test accuracy, firing rates, dead neurons",
+        "snntha.export.evaluate:run_command",
         (
-            _RUN,
+            Argument("run=RUN", "a run: its folder, its short id, or last", run_folder, key="folder"),
+            Argument("model=NAME", "instead: a packed file, or a model that comes with snntha", Path),
             _CHECKPOINT,
             _SEED,
             _ROOT,
+            Argument("--json", "one JSON object instead of tables", bool, False, "as_json"),
+            _TARGET,
         ),
     ),
+    "compare": Command(
+        "compare RUN RUN ...",
+        "what differs: keys, accuracies, curves",
+        "snntha.compare:run_command",
+        (
+            Argument("RUN", "folders, short ids, or last", run_folder, [], "folders", many=True),
+            Argument("output=FOLDER", "for the picture of the curves; none: outputs/plots", Path),
+        ),
+    ),
+    "runs": Command(
+        "runs [RUN ...]",
+        "list, sort, tag and remove runs",
+        "snntha.runs:run_command",
+        (
+            Argument("RUN", "folders, short ids, or last; none: all", run_folder, [], "folders", many=True),
+            Argument("sort=begun|accuracy|data|state", "the last line is the newest or best", default="begun"),
+            Argument("tag=WORD", "give it to the runs that are named"),
+            Argument("untag=WORD", "take it away from them"),
+            Argument("--remove", "delete the runs that are named, after a question", bool, False),
+            Argument("--yes", "without the question", bool, False),
+            Argument("dir=FOLDER", "that holds the runs", Path, OUTPUTS, "parent"),
+        ),
+        "a run is tagged smoke or overfit where its configuration says so: the report leaves it out of the results",
+    ),
     "report": Command(
-        "report [FOLDER ...]",
-        "tables of runs beside the published ones; --html FILE writes a page",
+        "report [RUN ...]",
+        "results beside the published ones; a page",
         "snntha.report:report",
         (
-            Argument("FOLDER", "runs, or folders that hold runs", Path, [Path("outputs")], "folders", many=True),
-            Argument("--format=rich|markdown|csv|json|latex", "how to print", key="form"),
-            Argument("--table=results|cost|layers|lightweight|problems", "only this one", key="only"),
+            Argument("RUN", "runs, or folders that hold runs", run_folder, [OUTPUTS], "folders", many=True),
+            Argument("--table=results|accuracy|cost|layers|lightweight|problems|all", "which", default="results"),
+            Argument("--format=rich|markdown|csv|json|latex", "how to print; csv: one table", key="form"),
             Argument("--html=FILE", "write one page that opens without a network", Path),
         ),
     ),
     "plot": Command(
-        "plot [run=FOLDER,...]",
-        "figures and animations of runs; alone: which there are",
+        "plot [run=RUN,...]",
+        "figures and animations of runs",
         "snntha.plots:run_command",
         (
-            Argument("run=FOLDER", "folders of runs, with commas between", Path, default=[], many=True),
+            Argument("run=RUN", "folders, short ids or last, with commas between", run_folder, default=[], many=True),
             Argument("figure=NAME", "which, with commas between; none: all that suit the runs", default=[], many=True),
             Argument("output=FOLDER", "for the pictures; none: the run's plots/, of several outputs/plots", Path),
-            _SEED,
+            Argument("trial=K", "one seed of the run, from 0; none: all, where there is room", int, at_least=0),
             Argument("iterations=0,100,400", "of figure=temporal", int, default=[], many=True, at_least=0),
             Argument("frames=N", "of an animation, at most", int, 100, at_least=1),
             Argument("beta=X", "of figure=neuron, in place of the run's", float, at_least=0),
@@ -125,8 +167,8 @@ COMMANDS = {
         "figures are written as PNG and SVG, animations as GIF and, with ffmpeg, MP4",
     ),
     "export": Command(
-        "export run=FOLDER",
-        "a run's network as a packed file, C, NIR or ONNX",
+        "export run=RUN",
+        "a packed file, C, NIR or ONNX of a run",
         "snntha.export.command:run_command",
         (
             _RUN,
@@ -140,14 +182,17 @@ COMMANDS = {
             _CHECKPOINT,
             _SEED,
             _ROOT,
+            _TARGET,
         ),
     ),
     "predict": Command(
         "predict model=FILE INPUT...",
-        "classes of images and recordings from a packed file",
+        "classes of images and recordings",
         "snntha.runtime.command:run_command",
         (
-            Argument("model=FILE", "packed file of snntha export", Path, required=True),
+            Argument(
+                "model=FILE", "packed file of snntha export, or a model that comes with snntha", Path, required=True
+            ),
             Argument("INPUT", "files, folders, or - for standard input", Path, [], "inputs", many=True),
             Argument("--json", "a JSON object a line", bool, False, "as_json"),
             Argument("--stream", "answer while events come, a line each, on standard input", bool, False),
@@ -155,8 +200,8 @@ COMMANDS = {
         "reads PNG, IDX and .npy images; .npy, HDF5 (as SHD) and AEDAT recordings; needs no PyTorch",
     ),
     "cost": Command(
-        "cost run=FOLDER",
-        "bits, operations and energy of a run's network",
+        "cost run=RUN",
+        "bits, operations and energy of a network",
         "snntha.export.cost:run_command",
         (
             _RUN,
@@ -164,10 +209,11 @@ COMMANDS = {
             _CHECKPOINT,
             _SEED,
             _ROOT,
+            _TARGET,
         ),
     ),
     "verify": Command(
-        "verify model=FILE run=FOLDER",
+        "verify model=FILE run=RUN",
         "replay golden inputs through every export",
         "snntha.export.verify:run_command",
         (
@@ -177,12 +223,13 @@ COMMANDS = {
             _CHECKPOINT,
             _SEED,
             _ROOT,
+            _TARGET,
         ),
         "runtime, integers, C, ONNX and NIR where installed; exit status 1 if one differs that must not",
     ),
     "search": Command(
         "search [STUDY]",
-        "progress, best trials and pictures of a hyperparameter search",
+        "progress and best trials of a search",
         "snntha.search.command:run_command",
         (
             Argument("STUDY", "name or folder; several with commas between: compared in one picture", default=""),
@@ -194,11 +241,11 @@ COMMANDS = {
     ),
     "bench": Command(
         "bench [--json]",
-        "speed and memory of a training step against a snnTorch loop",
+        "a training step against a snnTorch loop",
         "snntha.bench.command:run_command",
         (
             Argument("case=NAME", "networks, with commas between; none: all", default=[], many=True, listed=_CASES),
-            Argument("run=FOLDER", "instead: the network of a run as it is now, on its data", Path),
+            Argument("run=RUN", "instead: the network of a run as it is now, on its data", run_folder),
             Argument("mode=NAME", "as in snntha train", default="annealed", as_key="mode.name"),
             Argument("backend=NAME", "as in snntha train", default="auto", as_key="backend"),
             Argument("repeats=N", "steps that are timed", int, 5, at_least=1),
@@ -209,39 +256,74 @@ COMMANDS = {
         ),
         "the published networks in one run: time, peak memory, floor of this machine, an epoch, where the time goes",
     ),
+    "reproduce": Command(
+        "reproduce [CELL ...]",
+        "train cells of the paper's tables",
+        "snntha.reproduce.command:run_command",
+        (
+            Argument("CELL", "all, a group, or how a name begins", default=[], key="words", many=True),
+            Argument("dataset.root=FOLDER", "of the data; several with commas between", Path, [], "roots", True),
+            Argument("epochs=N", "instead of the plan's", int, at_least=1),
+            Argument("trials=N", "seeds, instead of the plan's", int, at_least=1),
+            Argument("fidelity=paper|code", "instead of the plan's"),
+            Argument("selection=validation|test", "instead of the plan's"),
+            Argument("threads=N", "of this machine; none: all", int, at_least=1),
+            Argument("run=FOLDER", "take it over as the cell it is of", Path),
+            Argument("outputs=FOLDER", "for runs", Path, Path("outputs/reproduce")),
+            Argument("results=FOLDER", "for records without weights", Path, Path("results")),
+        ),
+        "goes on where it was stopped, leaves out cells without data; alone: lists them",
+    ),
     "data": Command(
         "data",
-        "which data sets are present, and how to get the others",
+        "data sets: present, or how to get them",
         "snntha.cli:data_table",
         (Argument("dataset=NAME", "only this one", as_key="dataset.name"), _ROOT),
     ),
-    "list": Command("list", "data sets and modes with their published accuracy", "snntha.cli:published_table"),
+    "list": Command("list", "data sets, modes, published accuracies", "snntha.cli:published_table"),
+    "help": Command(
+        "help [COMMAND]",
+        "this text, or what a command takes",
+        "snntha.arguments:help_of",
+        (Argument("COMMAND", "which", default=""),),
+    ),
+    "doctor": Command("doctor", "versions, threads, kernels, caches, data", "snntha.doctor:table"),
 }
 
 HELP = "\n".join(
     [
-        "snntha trains binarized spiking networks with threshold annealing (Eshraghian & Lu, 2022).\n",
-        *(f"  {'snntha ' + command.example:<37}{command.summary}" for command in COMMANDS.values()),
+        "snntha trains binarized spiking networks with threshold annealing\n(Eshraghian & Lu, 2022).\n",
+        *(f"  {'snntha ' + command.example:<35} {command.summary}" for command in COMMANDS.values()),
         "\nTry now, without a download:",
-        "  snntha train debug=smoke             scikit-learn's digits, a run of seconds",
-        "  snntha train                         the same, trained until it is good",
-        "  snntha train --help                  all keys",
+        "  snntha train debug=smoke            scikit-learn's digits, a run of seconds",
+        "  snntha train                        the same, trained until it is good",
+        "  snntha train --help [KEY]           all keys, or what one means",
     ]
 )
+
+
+def help_of(command: str) -> str:
+    """What `snntha help COMMAND` prints."""
+    if command and command not in COMMANDS:
+        raise UserError(f"{command}: {expected(command, COMMANDS)}")
+    return usage(command) if command else HELP
 
 
 def usage(name: str) -> str:
     """What `snntha NAME --help` prints: how to call it, what it does, and each argument."""
     command = COMMANDS[name]
     words = [argument.form if argument.required else f"[{argument.form}]" for argument in command.arguments]
-    lines = [textwrap.fill(" ".join([f"snntha {name}", *words]), 110, subsequent_indent=" " * 8), command.summary]
+    lines = [textwrap.fill(" ".join([f"snntha {name}", *words]), WIDTH, subsequent_indent=" " * 8), command.summary]
     if command.more:
-        lines.append(command.more)
-    width = max((len(argument.form) for argument in command.arguments), default=0)
+        lines.append(textwrap.fill(command.more, WIDTH))
+    width = min(MOST_OF_FORM, max((len(argument.form) for argument in command.arguments), default=0))
     for argument in command.arguments:
         default = argument.default[0] if argument.default and argument.many else argument.default
         shown = f" (default: {str(default).replace('True', 'true')})" if default else ""
-        lines.append(f"  {argument.form:<{width}}  {argument.about}{shown}")
+        about = textwrap.wrap(argument.about + shown, WIDTH - width - 4)
+        beside = len(argument.form) <= width
+        lines.append(f"  {argument.form:<{width}}  {about.pop(0) if beside else ''}".rstrip())
+        lines += [" " * (width + 4) + line for line in about]
     return "\n".join(lines)
 
 
@@ -261,7 +343,7 @@ def parse(name: str, words: Sequence[str]) -> dict[str, Any]:
         if not word and positional:
             raise UserError(f"{positional.name} is empty, perhaps by an unset variable: leave it out or name one")
         elif argument is None and positional and not is_option and (not equals or "/" in typed):
-            texts.append(positional.kind(os.path.expanduser(word)))
+            texts.append(positional.read_one(word))
         elif argument is None:
             raise UserError(f"unknown argument {word!r}{did_you_mean(typed, arguments)}\n{usage(name)}")
         elif argument.is_switch and not equals:
@@ -282,9 +364,16 @@ def parse(name: str, words: Sequence[str]) -> dict[str, Any]:
 
 def completions(name: str, word: str) -> list[str]:
     """What the beginning of a sub-command's argument may become: its keys, and the choices of one."""
+    from snntha.catalog import folder_words
+
     found = []
     for argument in COMMANDS[name].arguments:
         key = argument.name if argument.is_switch else f"{argument.name}="
         if not argument.is_positional:
-            found += [key + choice for choice in argument.choices if word.startswith(key)] or [key]
+            choices = argument.choices
+            if argument.kind is run_folder and word.startswith(key):
+                choices = folder_words(word.removeprefix(key))
+            found += [key + choice for choice in choices if word.startswith(key)] or [key]
+        elif argument.kind is run_folder and word:
+            found += folder_words(word)
     return [text for text in found if text.startswith(word)]

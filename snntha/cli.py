@@ -7,14 +7,18 @@ nothing imports Hydra but what reads a configuration, so that `snntha predict` a
 import io
 import os
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from datetime import datetime
+from importlib import metadata
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
+from snntha import parallel
 from snntha.arguments import COMMANDS, HELP, completions, parse, usage
 from snntha.errors import PRINTABLE, UserError, did_you_mean
 
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from rich.table import Table
 
+SWEEP = "hydra.sweep.dir="  # of a multirun
 # Hydra's flags for many runs, and for a look without any.
 NOT_ONE_RUN = {"-m", "--multirun", "--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help"}
 
@@ -85,6 +90,8 @@ def call(command: str, words: list[str]) -> None:
     """Carry out a sub-command with its arguments, or print help."""
     if command in ("--help", "-h"):
         print(HELP)
+    elif command in ("--version", "-V"):
+        print(f"snntha {metadata.version('snntha')}")
     elif command in ("-sc", "--shell-completion"):
         complete(words)
     elif command not in COMMANDS:
@@ -96,7 +103,7 @@ def call(command: str, words: list[str]) -> None:
     elif (shown := resolve_name(COMMANDS[command].function)(**parse(command, words))) is not None:
         from rich import print as show
 
-        show(shown)
+        print(shown) if isinstance(shown, str) else show(shown)
 
 
 def explain(error: BaseException | None) -> str | None:
@@ -133,6 +140,8 @@ def train(arguments: list[str]) -> None:
     from hydra.types import RunMode
 
     from snntha import config as configuration
+    from snntha.catalog import run_folder
+    from snntha.jobs import print_jobs
     from snntha.search.sweeper import StudySweeper
 
     command_line = sys.argv
@@ -150,6 +159,10 @@ def train(arguments: list[str]) -> None:
             print(f"snntha train: {message}", file=sys.stderr)
             raise UserError("some of the jobs failed") from error  # Hydra raises it when the others have ended
 
+    help_wanted = bool({"--help", "-h"} & set(arguments))
+    if help_wanted and (asked := [word for word in arguments if "=" not in word and not word.startswith("-")]):
+        print(configuration.meaning(asked, [word for word in arguments if "=" in word]))
+        return
     configuration.register()
     Plugins.instance().register(StudySweeper)
     keys = {argument.partition("=")[0] for argument in arguments}
@@ -160,29 +173,46 @@ def train(arguments: list[str]) -> None:
         if argument.startswith("hparams=") and argument.endswith(".yaml"):  # a file, such as a search's best.yaml
             path = Path(argument.removeprefix("hparams=")).expanduser()
             arguments[place] = f"hparams={configuration.add_hparams(path)}"
+        elif argument.startswith("resume=") and (text := argument.removeprefix("resume=")):
+            arguments[place] = f"resume={run_folder(text)}"
     arguments = configuration.as_texts(arguments, several)
+    sweep = next((word.partition("=")[2] for word in arguments if word.startswith(SWEEP)), None)
+    if several and sweep is None:  # named here, so that its jobs can be found when they have ended
+        sweep = f"outputs/multirun/{datetime.now():%Y-%m-%d_%H-%M-%S}"
+        arguments.append(SWEEP + sweep)
+    if parallel.processes() > 1 and (several or "search" in keys):
+        raise UserError("torchrun trains one run with several processes: leave out -m and search, or torchrun")
     if {"search", "resume"} <= keys:
         raise UserError("resume= is for a single run: a search goes on where it stopped by its own command alone")
     multirun = ["-m"] if "search" in keys and not NOT_ONE_RUN & keys else []
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra shall raise its errors, not print them: main() does
     sys.argv = [command_line[0], *arguments, *multirun]
-    hydra.main(config_path=str(configuration.conf_folder()), config_name="train")(job)()
+    try:
+        hydra.main(config_path=str(configuration.conf_folder()), config_name="train")(job)()
+    finally:
+        if several and sweep:
+            print_jobs(Path(sweep))
 
 
 def _run(cfg: "DictConfig") -> Any:
     """What Hydra hands to the sweeper: a run's score, or what became of a trial of a search."""
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
     from snntha import config as configuration
+    from snntha.folder import RunFolder
+    from snntha.jobs import note_job
 
     if cfg.search is not None:
         from snntha.search.trial_job import run_trial
 
         return run_trial(cfg)
 
+    from snntha.follow import follow
+
     typed = HydraConfig.get().overrides.task
     if cfg.resume is None:
-        config, folder = configuration.load(cfg, typed), None
+        config, folder = follow(configuration.load(cfg, typed)), None
     else:
         folder = Path(cfg.resume)
         before = configuration.from_yaml(folder / "config.yaml")
@@ -191,14 +221,23 @@ def _run(cfg: "DictConfig") -> Any:
                 f"resume={folder} is trial {before.search.trial} of a search: start the search's command again, "
                 f"or train with hparams=best.yaml of its folder"
             )
-        config = configuration.override(before, [text for text in typed if not text.startswith("resume=")])
+        changes = [text for text in typed if not text.startswith("resume=")]
+        config = configuration.override(before, changes)
+        longer = {"epochs", "patience", "trials"} & {text.partition("=")[0] for text in changes}
+        if not longer and RunFolder(folder).state == "finished":
+            eval_it = shlex.join(["snntha", "eval", f"run={folder}"])
+            print(f"{folder} is finished: there is nothing to go on with; look at it with: {eval_it}")
+            print("to train it for longer, raise epochs=, patience= or trials=; for another run leave out resume=")
+            return None
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        note_job(HydraConfig.get().sweep.dir, config.output_dir, typed)
 
     from snntha import layers
-    from snntha.data import IMAGES
+    from snntha.data.encoding import is_images
     from snntha.kernels.cpu.ahead import Compilation
 
-    compiling = config.backend != "reference" and config.device != "cuda"
-    compilation = Compilation(layers.resolve(config), images=config.dataset.name in IMAGES)
+    compiling = config.backend in ("auto", "numba") and config.device != "cuda" and parallel.rank() == 0
+    compilation = Compilation(layers.resolve(config), images=is_images(config.dataset))
     with compilation if compiling else nullcontext():  # PyTorch is imported meanwhile, which takes half as long
         from snntha.closing import train_and_show
 
@@ -210,7 +249,7 @@ def data_table(dataset: str | None, root: str | None) -> "Table":
     from snntha import config as configuration
     from snntha.data import status_table
 
-    names = [dataset] if dataset else configuration.CHOICES["dataset.name"]
+    names = [dataset] if dataset else configuration.READY
     roots = [f"dataset.root={root}"] if root else []
     return status_table([configuration.compose([f"dataset={name}", *roots]).dataset for name in names])
 
@@ -219,13 +258,13 @@ def published_table() -> "Table":
     """Data sets x modes; a row is also the two choices that `snntha train` needs."""
     from rich.table import Column, Table
 
-    from snntha.config import CHOICES
+    from snntha.config import CHOICES, TUNED
     from snntha.published import published
 
     numbers = [Column(name, justify="right") for name in ("best", "mean", "sigma")]
     title, caption = "published test accuracy, percent", "5 trials, selected on the test set"
     table = Table("dataset", "mode", *numbers, title=title, caption=caption)
-    for dataset in CHOICES["dataset.name"]:
+    for dataset in TUNED:
         for mode in CHOICES["mode.name"]:
             accuracy = published(dataset, mode)
             table.add_row(dataset, mode, *([f"{value:.2f}" for value in accuracy] if accuracy else ["-"] * 3))
@@ -238,12 +277,16 @@ def complete(arguments: list[str]) -> None:
 
     The sub-command is completed here; after `train`, Hydra answers as if that word were not there.
     """
+    from snntha.catalog import folder_words
+
     line = os.environ.get("COMP_LINE", "")
     words = line.split()
     if not arguments or not arguments[0].startswith("query="):
         train(["-sc", *arguments])
     elif len(words) < 2 or (len(words) == 2 and not line.endswith(" ")):
         print("\n".join(name for name in COMMANDS if name.startswith("".join(words[1:]))))
+    elif words[1] == "train" and words[-1].startswith("resume=") and not line.endswith(" "):
+        print("\n".join(f"resume={word}" for word in folder_words(words[-1].removeprefix("resume="))))
     elif words[1] == "train":
         os.environ["COMP_LINE"] = re.sub(r"^\s*(\S+)\s+train", r"\1", line)
         train(["-sc", *arguments])

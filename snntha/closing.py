@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from snntha import parallel
 from snntha.config import Config
 from snntha.display import number_table, say
 from snntha.folder import spread
@@ -20,8 +21,11 @@ def train_and_show(config: Config, resume: Path | None = None, compilation: Comp
     Raises:
         UserError: a seed failed.
     """
-    console = Console()
-    outcome = run(config, resume, console, compilation=compilation)
+    console = Console(quiet=parallel.rank() > 0)
+    with parallel.together():
+        outcome = run(config, resume, console, compilation=compilation)
+    if parallel.rank() > 0:
+        return outcome.score
     console.print(_seed_table(outcome))
     if outcome.tested:
         console.print(_accuracy_table(outcome))
@@ -40,25 +44,28 @@ def train_and_show(config: Config, resume: Path | None = None, compilation: Comp
 
 
 def _seed_table(outcome: Outcome) -> Table:
-    dataset, mode, selected_on = outcome.config.dataset.name, outcome.config.mode.name, outcome.selected_on
+    dataset, mode, selected_on = outcome.config.dataset, outcome.config.mode.name, outcome.selected_on
     rows = []
-    for entry in outcome.seeds:
+    for number, entry in enumerate(outcome.seeds):
         if "failed" in entry:
-            rows.append([entry["seed"], "failed"])
+            rows.append([entry["seed"], f"trial_{number}", "failed"])
             continue
         accuracy = entry["validation_accuracy"]
         score = f"loss {-entry['best_score']:.4f}" if accuracy is None else accuracy
-        epochs = [entry[key] for key in ("seed", "epochs", "best_epoch")]
-        rows.append([*epochs, score, entry["test_accuracy"], f"{entry['seconds']:.1f}"])
-    heads = ["seed", "epochs", "best epoch", f"{selected_on} %", "test %", "seconds"]
-    return number_table(heads, rows, f"{dataset} {mode}: seeds, best epoch selected on {selected_on}")
+        epochs = [entry[key] for key in ("epochs", "best_epoch")]
+        rows.append(
+            [entry["seed"], f"trial_{number}", *epochs, score, entry["test_accuracy"], f"{entry['seconds']:.1f}"]
+        )
+    heads = ["seed", "folder", "epochs", "best epoch", f"{selected_on} %", "test %", "seconds"]
+    title = f"{dataset.title or dataset.name} {mode}: seeds, best epoch selected on {selected_on}"
+    return number_table(heads, rows, title)
 
 
 def _accuracy_table(outcome: Outcome) -> Table:
     """Best, mean and sigma over the seeds beside the published row."""
     config, seeds = outcome.config, outcome.seeds
     rows = [["this run", *spread(seeds).values(), len(seeds), f"up to {config.epochs}", config.selection]]
-    if paper := published(config.dataset.name, config.mode.name):
+    if outcome.published_data and (paper := published(config.dataset.name, config.mode.name)):
         rows.append(["published", *paper, 5, "up to 500", "test"])
     heads = ["", "best", "mean", "sigma", "seeds", "epochs", "selected on"]
     return number_table(heads, rows, "test accuracy, percent")

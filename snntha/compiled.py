@@ -15,7 +15,7 @@ def prepare(threads: int | None, backend: str) -> None:
     Raises:
         UserError: an environment variable keeps numba from compiling.
     """
-    if backend != "reference" and numba.config.DISABLE_JIT:  # pyright: ignore  # filled at run time
+    if backend in ("auto", "numba") and numba.config.DISABLE_JIT:  # pyright: ignore  # filled at run time
         raise UserError("NUMBA_DISABLE_JIT is set, so no kernel can be compiled: unset it, or pass backend=reference")
     set_threads(threads)
     for path in COMPILED_CODE.glob("*/*.nb[ic]"):

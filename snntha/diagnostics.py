@@ -37,7 +37,7 @@ def silenced_by_threshold(
         moved = [*before[:number], new, *before[number + 1 :]]
         fires_N = network(batch.inputs, moved, depth=number + 1).layers[number].spike_count_N > 0
         for name, kept_N in zip(names, (fires_N, *_bounds(spec, record, old, new)), strict=True):
-            shares[name][number] = ((record.spike_count_N > 0) & ~kept_N.cpu()).double().mean().item()
+            shares[name][number] = ((record.spike_count_N > 0) & ~kept_N).double().mean().item()
     return shares
 
 
@@ -60,17 +60,33 @@ def sample_activity(network: SpikingNetwork, split: Split, thresholds: list[floa
     """Everything that the first sample of a split causes: input (T, inputs) and spikes_TN of each layer, to 255."""
     network.eval()
     batch = split.batch(torch.zeros(1, dtype=torch.int64))
-    inputs = batch.inputs
-    spikes = [layer.spikes_TBX for layer in network(inputs, thresholds, record=True).layers]
-    if isinstance(inputs, Events):
-        drawn = reference.dense(inputs)[:, 0].flatten(1).clamp(max=255).byte()
-    else:
-        drawn = inputs.image_BX[0]
+    drawn = _only_input(batch)
+    spikes = [layer.spikes_TBX for layer in network(batch.inputs, thresholds, record=True).layers]
     return {
-        "input": drawn,
+        "input": drawn.flatten(1) if isinstance(batch.inputs, Events) else drawn,
         "label": None if batch.labels_B is None else int(batch.labels_B[0]),
         "spikes_TN": [layer[:, 0].flatten(1).to(torch.uint8).cpu() for layer in spikes if layer is not None],
     }
+
+
+def class_inputs(split: Split, classes: int, batch_size: int) -> dict[int, Tensor]:
+    """The first sample of each class that there is: an image, a camera's events summed over time, or (T, inputs)."""
+    found: dict[int, int] = {}
+    for positions in torch.arange(len(split)).split(batch_size):
+        labels_B = split.batch(positions).labels_B
+        for place, label in zip(positions.tolist(), [] if labels_B is None else labels_B.tolist(), strict=True):
+            found.setdefault(label, place)
+        if len(found) == classes:
+            break
+    inputs = {label: _only_input(split.batch(torch.tensor([found[label]]))) for label in sorted(found)}
+    return {label: drawn if drawn.ndim < 4 else drawn.sum(dim=0).float() for label, drawn in inputs.items()}
+
+
+def _only_input(batch: Batch) -> Tensor:
+    """Of the one sample of a batch: an image (C, H, W), or spike counts to 255, (T, *shape)."""
+    if isinstance(batch.inputs, Events):
+        return reference.dense(batch.inputs)[:, 0].clamp(max=255).byte().cpu()
+    return batch.inputs.image_BX[0].cpu()
 
 
 def layer_warnings(specs: Sequence[LayerSpec], firing_rate: Sequence[float], notes: Sequence[str] = ()) -> list[str]:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleRenderable, Group
+from rich.constrain import Constrain
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
@@ -20,6 +21,7 @@ from snntha.layers import LayerSpec
 from snntha.progress import Progress
 
 REFRESH_SECONDS = 0.5
+NARROW = 60  # characters of the live table at most
 
 
 class Display:
@@ -62,13 +64,15 @@ class Display:
         self._last_metrics: dict[str, Any] | None = None
         self._warned: set[str] = set()
         resumed = f", going on after iteration {progress.iteration}" if progress.iteration else ""
-        say(self.console, f"seed {seed}, {self.seeds_begun} of {self.config.trials}{resumed}")
+        place = f" (trial_{self.seeds_begun - 1} of {self.config.trials})" if self.config.trials > 1 else ""
+        say(self.console, f"seed {seed}{place}{resumed}")
 
     def minibatch(self, progress: Progress, result: Result, samples: int) -> None:
         """Redraw the live table, at most twice a second."""
         now = time.perf_counter()
         if self._live is not None and now - self._drawn >= REFRESH_SECONDS:
             self._drawn = now
+            progress.totals.read()
             counts = [layer.spike_count_N.double().mean().item() for layer in result.layers]
             rates = [count / (samples * self.config.dataset.time_steps) for count in counts]
             self._live.update(self._table(progress, rates), refresh=True)
@@ -89,31 +93,44 @@ class Display:
         self.stop_requested = number
         say(self.console, "stopping after this minibatch; press Ctrl-C again to stop without a checkpoint")
 
-    def _table(self, progress: Progress, rates: list[float]) -> Group:
+    def _table(self, progress: Progress, rates: list[float]) -> ConsoleRenderable:
+        """Never wider than NARROW: where a window shrinks, what stands in it must not be broken into more lines."""
         totals, minibatches = progress.totals, self.config.epochs * self.batches
         pace = (time.perf_counter() - self._started) / (progress.iteration - self._done_before)
         left = timedelta(seconds=round(pace * max(minibatches - progress.iteration, 0)))
-        classes = progress.train_accuracy is not None or totals.correct
-        accuracy = f"   accuracy {100 * totals.correct / totals.samples:.2f} %" if classes else ""
-        head = (
-            f"epoch {progress.epoch + 1} of {self.config.epochs}   minibatch {progress.batch} of {self.batches}   "
-            f"at most {left} left   loss {totals.loss / totals.samples:.4f}{accuracy}"
-        )
+        bar = Table.grid(Column(ratio=1), padding=0, expand=True)  # its row ends the line, which the bar alone does not
+        bar.add_row(ProgressBar(total=minibatches, completed=progress.iteration))
+        where = f"epoch {progress.epoch + 1} of {self.config.epochs}, minibatch {progress.batch} of {self.batches}"
+        now = f"at most {left} left, loss {totals.loss / totals.samples:.4f}"
+        if progress.train_accuracy is not None or totals.correct:
+            now += f", accuracy {100 * totals.correct / totals.samples:.2f} %"
         last = self._last_metrics
         dead = [f"{share:.1%}" for share in last["dead_fraction"]] if last else [""] * len(rates)
-        table = layer_table(self.specs, progress.thresholds, rates, {"dead (last epoch)": dead})
-        table.box, table.padding = None, (0, 2)
-        bar = ProgressBar(total=minibatches, completed=progress.iteration, width=60)
-        return Group(bar, Text(head), table, *([Text(f"last: {self._line(last)}", style="dim")] if last else []))
+        further = {"dead": dead}
+        if progress.signs:
+            further["flips"] = [f"{share:.1%}" for share in last["sign_flips"]] if last else [""] * len(rates)
+        table = layer_table(self.specs, progress.thresholds, rates, further)
+        table.box, table.padding = None, (0, 2, 0, 0)
+        lines = [bar, Text(where), Text(now), table]
+        if last is not None:
+            lines.append(Text(f"last epoch: {', '.join(self._outcome(last))}", style="dim"))
+        return Constrain(Group(*lines), NARROW)
 
-    def _line(self, metrics: dict[str, Any]) -> str:
-        parts = [f"epoch {metrics['epoch']}/{self.config.epochs}", f"loss {metrics['train_loss']:.4f}"]
+    def _outcome(self, metrics: dict[str, Any]) -> list[str]:
+        """Loss, and accuracies where there are any."""
+        parts = [f"loss {metrics['train_loss']:.4f}"]
         if metrics["train_accuracy"] is not None:
             selected = f"{metrics['selection']} {metrics['validation_accuracy']:.2f} %"
             parts += [f"train {metrics['train_accuracy']:.2f} %", selected]
+        return parts
+
+    def _line(self, metrics: dict[str, Any]) -> str:
+        parts = [f"epoch {metrics['epoch']}/{self.config.epochs}", *self._outcome(metrics)]
         parts.append("theta " + " ".join(f"{theta:.3f}" for theta in metrics["thresholds"]))
         parts.append("rate " + " ".join(f"{rate:.4f}" for rate in metrics["firing_rate"]))
         parts.append("dead " + " ".join(f"{share:.1%}" for share in metrics["dead_fraction"]))
+        if "sign_flips" in metrics:
+            parts.append("flips " + " ".join(f"{share:.1%}" for share in metrics["sign_flips"]))
         parts.append(f"{metrics['seconds']:.1f} s")
         return "  ".join(parts)
 
@@ -137,7 +154,7 @@ def layer_table(
         (f"{number} {spec.kind}", spec.neurons, f"{theta:.4f}", f"{rate:.4f}", *cells)
         for number, (spec, theta, rate, *cells) in layers
     ]
-    return number_table(["layer", "neurons", "threshold", "spikes/neuron/step", *further], rows)
+    return number_table(["layer", "neurons", "threshold", "spikes / neuron / step", *further], rows)
 
 
 def number_table(heads: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> Table:

@@ -40,3 +40,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def expected(word: str, allowed: Iterable[str]) -> str:
     """What was expected in place of a word that is not allowed, and which of it may have been meant."""
     return f"expected {' | '.join(allowed)}{did_you_mean(word, allowed)}"
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """`1 seed`, `2 seeds`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

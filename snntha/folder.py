@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 from snntha import config as configuration
 from snntha.config.schema import Config
-from snntha.errors import Damaged, Missing, UserError
+from snntha.errors import Damaged, Missing, UserError, counted
+from snntha.published import Accuracy, are_published, published
 from snntha.topology import LayerShape, parse
 
 State = Literal["running", "interrupted", "finished", "failed"]
@@ -234,7 +235,7 @@ class RunFolder:
         """One of the seeds that the configuration asks for, begun or not; raises UserError for another number."""
         count = self.load_config().trials
         if not 0 <= number < count:
-            raise UserError(f"trial={number}: the run in {self.folder} has seeds 0 to {count - 1}")
+            raise UserError(f"trial={number}: the run in {self.folder} has {counted(count, 'seed')}, counted from 0")
         return SeedFolder(self, number)
 
     def read(self) -> "RunFolder":
@@ -245,7 +246,9 @@ class RunFolder:
                 value = seed.entry.get("seed", f"of {seed.folder.name}")
                 self.problems.append(f"seed {value} failed: {seed.failed}")
         if self.summary and len(self.entries) < wanted:
-            self.problems.append(f"{len(self.entries)} of {wanted} seeds have ended: the run is {self.state}")
+            self.problems.append(
+                f"{len(self.entries)} of {counted(wanted, 'seed')} have ended: the run is {self.state}"
+            )
         return self
 
     @property
@@ -289,6 +292,22 @@ class RunFolder:
         value = self.environment.get("data_fingerprint")
         return value if isinstance(value, str) and self.dataset != "temporal_coding" else None
 
+    @property
+    def title(self) -> str:
+        """What tables and figures call the data."""
+        return self.setting("dataset.title", str) or self.dataset
+
+    @property
+    def has_published_data(self) -> bool:
+        """Whether the paper's figures may stand beside this run's; not where the record does not tell."""
+        samples = self.environment.get("samples")
+        return are_published(self.dataset, samples if isinstance(samples, list) else None, self.data_fingerprint)
+
+    @property
+    def published(self) -> Accuracy | None:
+        """The paper's accuracy for this mode; None where it has none, and for other data."""
+        return published(self.dataset, self.mode) if self.has_published_data else None
+
     @cached_property
     def layers(self) -> list[LayerShape]:
         """Spiking layers of model.topology; none where config.yaml does not tell."""
@@ -306,7 +325,7 @@ _NUMBERS = {
 }
 _LISTS = {
     *("thresholds", "firing_rate", "dead_fraction", "output_membrane", "test_firing_rate", "test_dead_fraction"),
-    *("silenced_by_threshold", "violates_eq5", "violates_eq6", "violates_eq7"),
+    *("sign_flips", "silenced_by_threshold", "violates_eq5", "violates_eq6", "violates_eq7"),
 }
 
 

@@ -26,6 +26,8 @@ class LayerSpec(LayerShape):
     binary: bool  # weights are sign(w), +1 or -1
     batch_norm: bool  # of the current, convolutions only
     dropout: float  # of the current, dense layers only
+    recurrent_dropout: bool = False  # also of what a recurrent layer adds to it
+    delay: int = 0  # the longest of its inputs, in steps, dense layers only; 0: they arrive at once
     beta: float
     slope: float
     strict: bool  # fires above the threshold, not at it
@@ -34,9 +36,14 @@ class LayerSpec(LayerShape):
 
     @property
     def footprint_bits(self) -> int:
-        """Bits when deployed: 1 a weight (32 as float), 32 each bias, scale and shift of BatchNorm, and theta."""
+        """Bits when deployed: 1 a weight (32 as float), 32 each bias, scale, shift and theta, and those of delays."""
         floats = 1 + (self.neurons if self.kind == "dense" else 0) + 2 * self.output_shape[0] * self.batch_norm
-        return self.weights * (1 if self.binary else FLOAT_BITS) + floats * FLOAT_BITS
+        return self.weights * (1 if self.binary else FLOAT_BITS) + floats * FLOAT_BITS + self.delay_bits
+
+    @property
+    def delay_bits(self) -> int:
+        """Of all delays: each takes what the longest possible one needs."""
+        return self.inputs * self.delay.bit_length()
 
     def neuron(self, threshold: float) -> Neuron:
         """The layer's neurons while the threshold has this value."""
@@ -48,7 +55,7 @@ def resolve(config: Config) -> tuple[LayerSpec, ...]:
     """The rows of a checked configuration, from input to output."""
     shapes = topology.parse(config.model.topology, tuple(config.dataset.input_shape))
     hparams = config.hparams
-    dropouts = iter(hparams.dropout)
+    dropouts, delays = iter(hparams.dropout), iter(hparams.delays)
     annealings = map(Annealing, hparams.threshold.start, hparams.threshold.rise, hparams.threshold.rate)
     return tuple(
         LayerSpec(
@@ -56,6 +63,8 @@ def resolve(config: Config) -> tuple[LayerSpec, ...]:
             binary=config.mode.binarize,
             batch_norm=hparams.batch_norm and shape.kind == "conv",
             dropout=next(dropouts) if shape.kind == "dense" else 0.0,
+            recurrent_dropout=hparams.recurrent_dropout,
+            delay=next(delays) if shape.kind == "dense" else 0,
             beta=hparams.beta,
             slope=hparams.slope,
             strict=config.fidelity.spike == "above_threshold",

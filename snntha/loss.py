@@ -10,7 +10,7 @@ def spike_count_loss(count_BN: Tensor, labels_B: Tensor, time_steps: int, correc
     The target count of the right class is int(correct T), of the others int(incorrect T).
     """
     target_BN = torch.full_like(count_BN, int(incorrect * time_steps))
-    target_BN[torch.arange(len(labels_B)), labels_B] = int(correct * time_steps)
+    target_BN.scatter_(1, labels_B[:, None], int(correct * time_steps))
     return (count_BN - target_BN).square().mean() / time_steps
 
 

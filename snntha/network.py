@@ -11,23 +11,35 @@ from torch import Tensor, nn
 from snntha import layers
 from snntha.binarize import binarize
 from snntha.config.schema import Config
+from snntha.delays import whole_delays
 from snntha.errors import UserError
 from snntha.kernels.backend import run_network
 from snntha.kernels.spec import BatchNorm, Dropout, Events, Layer, Result, Static
 from snntha.layers import LayerSpec
+from snntha.parallel import WHOLE, Share
 
 
 class Synapse(nn.Module):
-    """Latent weights of one layer, its bias (dense) or BatchNorm (convolution); dense weight (out, in), conv OIkk."""
+    """Latent weights of one layer, its bias (dense) or BatchNorm (convolution); dense weight (out, in), conv OIkk.
 
-    def __init__(self, spec: LayerSpec):
+    `delay`, one for each input of a dense layer that has them, is the share 0 to 1 of the longest: its gradient and its
+    learning rate then are of the size of a weight's.
+    """
+
+    def __init__(self, spec: LayerSpec, *, delays_trainable: bool = True):
         super().__init__()
         self.spec = spec
+        self.delay: nn.Parameter | None = None
+        self.recurrent: nn.Parameter | None = None  # (neurons, neurons)
         self.bias: nn.Parameter | None = None
         self.norm: nn.BatchNorm2d | None = None
         if spec.kind == "dense":
             self.weight = nn.Parameter(torch.empty(spec.neurons, spec.inputs))
             self.bias = nn.Parameter(torch.empty(spec.neurons))
+            if spec.recurrent:
+                self.recurrent = nn.Parameter(torch.empty(spec.neurons, spec.neurons))
+            if spec.delay > 0:
+                self.delay = nn.Parameter(torch.empty(spec.inputs), requires_grad=delays_trainable)
         else:
             channels = spec.output_shape[0]
             self.weight = nn.Parameter(torch.empty(channels, spec.input_shape[0], spec.kernel, spec.kernel))
@@ -47,7 +59,11 @@ class Synapse(nn.Module):
             else:
                 self.bias.uniform_(-bound, bound, generator=generator)
 
-    def batch_norm(self) -> BatchNorm | None:
+    def deployed(self, latent: Tensor) -> Tensor:
+        """Weights as the kernels use them."""
+        return binarize(latent) if self.spec.binary else latent
+
+    def batch_norm(self, share: Share) -> BatchNorm | None:
         """The normalisation as a kernel takes it; its running statistics are updated in place while training."""
         norm = self.norm
         if norm is None:
@@ -61,6 +77,7 @@ class Synapse(nn.Module):
             training=self.training,
             momentum=norm.momentum,
             eps=norm.eps,
+            share=share,
         )
 
 
@@ -77,12 +94,20 @@ class SpikingNetwork(nn.Module):
         self.config = config
         self.seed = seed
         self.specs = layers.resolve(config)
-        synapses = nn.ModuleList(Synapse(spec) for spec in self.specs)
+        trainable = config.hparams.delays_trainable
+        synapses = nn.ModuleList(Synapse(spec, delays_trainable=trainable) for spec in self.specs)
         self.synapses = cast(list[Synapse], synapses)  # torch types the entries as any module
         generator = torch.Generator().manual_seed(seed)
         glorot = config.fidelity.init == "glorot" and config.mode.binarize
         for synapse in self.synapses:
             synapse.initialise(generator, glorot=glorot, zero_bias=config.model.zero_bias)
+        # What is beyond the paper comes last, so that the weights are those of the same network without.
+        for synapse in self.synapses:
+            if synapse.recurrent is not None:
+                bound = math.sqrt(1 / synapse.spec.neurons)
+                nn.init.uniform_(synapse.recurrent, -bound, bound, generator)
+            if synapse.delay is not None:
+                nn.init.uniform_(synapse.delay, generator=generator)
 
     def forward(
         self,
@@ -90,6 +115,7 @@ class SpikingNetwork(nn.Module):
         thresholds: list[float],
         *,
         step: int = 0,
+        share: Share = WHOLE,
         record: bool = False,
         membrane: bool = False,
         depth: int | None = None,
@@ -100,33 +126,37 @@ class SpikingNetwork(nn.Module):
             inputs: event rows or images, see `kernels.spec`.
             thresholds: theta of each layer.
             step: minibatch number, which picks the dropout masks of training mode.
+            share: of the minibatch, the inputs of this process.
             record: keep every layer's spikes and membranes.
             membrane: return the output membrane with its gradient.
             depth: run only so many layers, from the input; None: all.
         """
         if isinstance(inputs, Static):
             inputs = Static(inputs.image_BX.to(self.device), inputs.time_steps)
-        layers = self.layers(thresholds, step)[:depth]
-        return run_network(inputs, layers, backend=self.config.backend, record=record, membrane=membrane)
+        layers = self.layers(thresholds, step, share)[:depth]
+        how = {"backend": self.config.backend, "precision": self.config.precision}
+        return run_network(inputs, layers, **how, record=record, membrane=membrane)
 
-    def layers(self, thresholds: list[float], step: int = 0) -> list[Layer]:
+    def layers(self, thresholds: list[float], step: int = 0, share: Share = WHOLE) -> list[Layer]:
         """What the kernels need of each layer for one minibatch."""
         return [
             Layer(
                 spec=synapse.spec,
-                weight=binarize(synapse.weight) if synapse.spec.binary else synapse.weight,
+                weight=synapse.deployed(synapse.weight),
                 bias_N=synapse.bias,
-                batch_norm=synapse.batch_norm(),
-                dropout=self._dropout(synapse.spec, step, number),
+                batch_norm=synapse.batch_norm(share if self.config.batch_statistics == "shared" else WHOLE),
+                dropout=self._dropout(synapse.spec, step, number, share),
                 neuron=synapse.spec.neuron(theta),
+                recurrent_NM=None if synapse.recurrent is None else synapse.deployed(synapse.recurrent),
+                delay_I=None if synapse.delay is None else whole_delays(synapse.delay, synapse.spec.delay),
             )
             for number, (synapse, theta) in enumerate(zip(self.synapses, thresholds, strict=True))
         ]
 
-    def _dropout(self, spec: LayerSpec, step: int, layer: int) -> Dropout | None:
+    def _dropout(self, spec: LayerSpec, step: int, layer: int, share: Share) -> Dropout | None:
         if not self.training or spec.dropout == 0:
             return None
-        return Dropout(spec.dropout, key=_key(self.seed, step, layer))
+        return Dropout(spec.dropout, key=_key(self.seed, step, layer), share=share)
 
     @property
     def device(self) -> torch.device:
@@ -138,7 +168,32 @@ class SpikingNetwork(nn.Module):
 
     def latent_weights(self) -> list[Tensor]:
         """The weights that binarization reads, without biases and BatchNorm."""
-        return [synapse.weight for synapse in self.synapses]
+        latent = [(synapse.weight, synapse.recurrent) for synapse in self.synapses]
+        return [weight for of_layer in latent for weight in of_layer if weight is not None]
+
+    @torch.no_grad()
+    def signs(self) -> list[Tensor]:
+        """Which weights are +1, bool, one flat tensor a layer; nothing where weights are floats."""
+        return [
+            torch.cat([weight.flatten() >= 0 for weight in (synapse.weight, synapse.recurrent) if weight is not None])
+            for synapse in self.synapses
+            if synapse.spec.binary
+        ]
+
+    def timing(self) -> list[Tensor]:
+        """The parameters that say when: delays. No clip bounds their gradients or their values."""
+        return [synapse.delay for synapse in self.synapses if synapse.delay is not None]
+
+    def clipped(self) -> list[Tensor]:
+        """All other parameters, in their order."""
+        timing = {id(parameter) for parameter in self.timing()}
+        return [parameter for parameter in self.parameters() if id(parameter) not in timing]
+
+    @torch.no_grad()
+    def keep_in_range(self) -> None:
+        """After an update: delays stay between none and the longest."""
+        for delay in self.timing():
+            delay.clamp_(0, 1)
 
 
 def load_weights(network: nn.Module, weights: dict[str, Tensor], source: Path) -> None:

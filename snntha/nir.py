@@ -190,6 +190,16 @@ def _node_map(nir: Any) -> dict[Any, Any]:
             membrane = driven if state is None else self.beta * state + driven
             return membrane, membrane
 
+    class Delay(torch.nn.Module):
+        def __init__(self, node: Any):
+            super().__init__()
+            self.steps = torch.from_numpy(np.rint(node.delay / DT).astype(np.int64))
+
+        def forward(self, values: torch.Tensor, state: Any = None) -> tuple[torch.Tensor, torch.Tensor]:
+            past = torch.zeros(int(self.steps.max()) + 1, *values.shape) if state is None else state
+            past = torch.cat([values[None], past[:-1]])
+            return past.gather(0, self.steps.expand(1, *values.shape))[0], past
+
     class Apply(torch.nn.Module):
         def __init__(self, function: Any):
             super().__init__()
@@ -205,6 +215,10 @@ def _node_map(nir: Any) -> dict[Any, Any]:
         weight, bias = tensor(node.weight), tensor(node.bias)
         return Apply(lambda values: values @ weight.T + bias)
 
+    def linear(node: Any) -> torch.nn.Module:
+        weight = tensor(node.weight)
+        return Apply(lambda values: values @ weight.T)
+
     def convolution(node: Any) -> torch.nn.Module:
         weight, bias = tensor(node.weight), tensor(node.bias)
         return Apply(lambda values: torch.nn.functional.conv2d(values, weight) + bias[:, None, None])
@@ -219,7 +233,9 @@ def _node_map(nir: Any) -> dict[Any, Any]:
 
     return {
         nir.LI: Integrator,
+        nir.Delay: Delay,
         nir.Affine: affine,
+        nir.Linear: linear,
         nir.Conv2d: convolution,
         nir.Threshold: threshold,
         nir.Scale: scale,

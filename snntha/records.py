@@ -26,6 +26,7 @@ from typing import Any
 import torch
 
 from snntha import config as configuration
+from snntha import parallel
 from snntha.atomic import replacing, write_atomically
 from snntha.config import Config
 from snntha.errors import Damaged, UserError
@@ -36,7 +37,7 @@ from snntha.progress import Progress
 
 log = logging.getLogger(__name__)
 
-_VERSIONS_OF = ("snntha", "torch", "torchvision", "numpy", "numba", "tonic", "snntorch", "hydra-core", "omegaconf")
+_VERSIONS_OF = "snntha torch torchvision triton numpy numba tonic snntorch hydra-core omegaconf".split()
 _CHECKPOINT_FORMAT = 1
 _CPU = torch.device("cpu")
 _LOOK_S = 0.05  # longer than a reader holds the lock to see whether somebody trains
@@ -62,7 +63,7 @@ class Run:
     folder: Path
 
     @classmethod
-    def create(cls, config: Config, data_fingerprint: str) -> "Run":
+    def create(cls, config: Config, data_fingerprint: str, samples: tuple[int, int] | None = None) -> "Run":
         """Make the folder and write what is known before training starts."""
         folder = Path(config.output_dir)
         if (folder / "config.yaml").exists():
@@ -76,7 +77,7 @@ class Run:
         run = cls(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            write_json(folder / "environment.json", describe_environment(data_fingerprint))
+            write_json(folder / "environment.json", {**describe_environment(data_fingerprint), "samples": samples})
             run.write_config(config)  # last: with it the folder is a run's
         except OSError as error:
             raise UserError(f"output_dir={folder} cannot be written: {error.strerror}; choose another") from error
@@ -123,7 +124,8 @@ class Run:
 
     def seed(self, number: int) -> "SeedRecord":
         """The record of one seed, numbered from 0."""
-        return SeedRecord(self.folder / f"trial_{number}")
+        kind = SeedRecord if parallel.rank() == 0 else _SeedReader
+        return kind(self.folder / f"trial_{number}")
 
 
 class SeedRecord(SeedPaths):
@@ -142,7 +144,7 @@ class SeedRecord(SeedPaths):
             file.flush()
             os.fsync(file.fileno())
         if self.log is not None:
-            self.log(metrics)
+            self.log.epoch(metrics)
 
     def forget_after(self, epoch: int) -> None:
         """Drop the lines of later epochs and what `readable_epochs` leaves out."""
@@ -230,6 +232,16 @@ class SeedRecord(SeedPaths):
             file.write(buffer.getbuffer())
 
 
+class _SeedReader(SeedRecord):
+    """The record for another process than the first: it reads, and leaves writing to that one."""
+
+    def append_metrics(self, metrics: dict[str, Any]) -> None: ...
+
+    def forget_after(self, epoch: int) -> None: ...
+
+    def _save(self, path: Path, content: dict[str, Any]) -> None: ...
+
+
 def load_tensors(path: Path, device: torch.device = _CPU, why_missing: str = "") -> dict[str, Any]:
     """A file of tensors and plain data; raises Missing or Damaged."""
 
@@ -262,6 +274,7 @@ def describe_environment(data_fingerprint: str) -> dict[str, Any]:
             "processor": _processor(),
             "processors": os.cpu_count(),
             "threads": torch.get_num_threads(),
+            "processes": parallel.processes(),
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
         "data_fingerprint": data_fingerprint,

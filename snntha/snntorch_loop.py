@@ -14,14 +14,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from snntha.errors import UserError
 from snntha.network import SpikingNetwork
 
 
 class SnnTorchLoop(nn.Module):
-    """Takes its initial weights from a SpikingNetwork; parameters have the same order and shapes."""
+    """Takes its initial weights from a SpikingNetwork; parameters have the same order and shapes.
+
+    Raises:
+        UserError: the network has delays or recurrent layers, which this loop has not.
+    """
 
     def __init__(self, network: SpikingNetwork):
         super().__init__()
+        if any(spec.delay or spec.recurrent for spec in network.specs):
+            raise UserError("the snnTorch loop has no delays and no recurrent layers: compare a network without them")
         self.specs = network.specs
         self.weights = nn.ParameterList(synapse.weight.detach().clone() for synapse in network.synapses)
         biases, norms, neurons = nn.ParameterDict(), nn.ModuleDict(), nn.ModuleList()

@@ -1,7 +1,9 @@
 """Topologies in the paper's notation: `16Conv5-AP2-64Conv5-AP2-1024Dense10`, `700Dense3000Dense20`.
 
 `16Conv5` is a convolution with 16 filters of 5x5, `AP2` an average pooling of 2x2 on its current, and
-`1024Dense300Dense10` two dense layers from 1024 inputs over 300 neurons to 10.
+`1024Dense300Dense10` two dense layers from 1024 inputs over 300 neurons to 10. The inputs of a dense layer may be left
+out, `Dense300Dense10`: they are the outputs of the layer before. An R behind its neurons makes a dense layer recurrent,
+`700Dense512R-Dense20`.
 """
 
 import math
@@ -13,7 +15,8 @@ from snntha.errors import UserError
 
 _CONV = re.compile(r"(\d{1,9})Conv(\d{1,9})")
 _POOL = re.compile(r"AP(\d{1,9})")
-_DENSE = re.compile(r"\d{1,9}(Dense\d{1,9})+")
+_DENSE = re.compile(r"(\d{1,9})?(Dense\d{1,9}R?)+")
+HIDDEN, MOST_FILTERS = 512, 64  # of networks by `default`
 MOST_WEIGHTS = 2**31  # an index of 32 bits counts no more; as float32 they need 8 GB
 
 
@@ -26,6 +29,7 @@ class LayerShape:
     output_shape: tuple[int, ...]
     kernel: int = 0  # conv only
     pool: int = 1  # conv only
+    recurrent: bool = False  # dense only: its spikes of the step before are inputs, too, with weights of their own
 
     @property
     def inputs(self) -> int:
@@ -39,7 +43,7 @@ class LayerShape:
     def weights(self) -> int:
         """Number of weights, biases not counted."""
         if self.kind == "dense":
-            return self.inputs * self.neurons
+            return (self.inputs + self.neurons * self.recurrent) * self.neurons
         return self.output_shape[0] * self.input_shape[0] * self.kernel**2
 
 
@@ -61,9 +65,11 @@ def parse(topology: str, input_shape: tuple[int, ...]) -> list[LayerShape]:
         elif pool := _POOL.fullmatch(token):
             shape = _pool(layers, shape, pool=int(pool[1]), fail=fail)
         elif _DENSE.fullmatch(token):
-            shape = _dense(layers, shape, sizes=[int(size) for size in token.split("Dense")], fail=fail)
+            shape = _dense(layers, shape, *token.split("Dense"), fail=fail)
         else:
-            raise fail("unknown token; expected <filters>Conv<kernel>, AP<size> or <inputs>Dense<neurons> below 10^9")
+            raise fail(
+                "unknown token; expected <filters>Conv<kernel>, AP<size> or <inputs>Dense<neurons>[R]; below 10^9"
+            )
         if sum(layer.weights + layer.neurons for layer in layers) > MOST_WEIGHTS:
             raise fail("the network has more than 2^31 weights and neurons")
         position += len(token) + 1
@@ -72,6 +78,21 @@ def parse(topology: str, input_shape: tuple[int, ...]) -> list[LayerShape]:
             f"model.topology={topology!r} ends without a dense layer; append -{math.prod(shape)}Dense<classes>"
         )
     return layers
+
+
+def default(input_shape: tuple[int, ...], classes: int) -> str:
+    """A topology for samples of a shape: convolutions and pooling while there is room for them, then one dense layer.
+
+    Channels (N,), and pictures that are too small, get one hidden layer.
+    """
+    tokens, filters = [], 16
+    side = min(input_shape[1:], default=0)
+    if 6 <= side < 10:
+        tokens, filters, side = ["64Conv3-AP2"], 64, (side - 2) // 2
+    while side >= 10 and filters <= MOST_FILTERS:
+        tokens.append(f"{filters}Conv5-AP2")
+        filters, side = 2 * filters, (side - 4) // 2
+    return "-".join([*tokens, f"Dense{classes}" if tokens else f"Dense{HIDDEN}Dense{classes}"])
 
 
 def _convolve(layers: list[LayerShape], shape: tuple[int, ...], filters: int, kernel: int, fail) -> tuple[int, ...]:
@@ -99,12 +120,16 @@ def _pool(layers: list[LayerShape], shape: tuple[int, ...], pool: int, fail) -> 
     return output
 
 
-def _dense(layers: list[LayerShape], shape: tuple[int, ...], sizes: list[int], fail) -> tuple[int, ...]:
-    if sizes[0] != math.prod(shape):
-        raise fail(f"{sizes[0]} inputs do not fit: the layer before has {math.prod(shape)} outputs {shape}")
-    if min(sizes) < 1:
-        raise fail("every layer needs at least one neuron")
-    for neurons in sizes[1:]:
-        layers.append(LayerShape("dense", shape, (neurons,)))
+def _dense(layers: list[LayerShape], shape: tuple[int, ...], inputs: str, *sizes: str, fail) -> tuple[int, ...]:
+    if inputs and int(inputs) != math.prod(shape):
+        raise fail(
+            f"{int(inputs)} inputs do not fit: the layer before has {math.prod(shape)} outputs {shape}; leave the "
+            f"number out, Dense{sizes[0]}, and it follows"
+        )
+    for size in sizes:
+        neurons = int(size.removesuffix("R"))
+        if neurons < 1:
+            raise fail("every layer needs at least one neuron")
+        layers.append(LayerShape("dense", shape, (neurons,), recurrent=size.endswith("R")))
         shape = (neurons,)
     return shape

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from snntha import optimizer as optimizers
+from snntha import parallel
 from snntha.config.schema import Config
 from snntha.data.batch import Batch, Data, Split
 from snntha.diagnostics import layer_warnings, locate_non_finite, silenced_by_threshold
@@ -17,6 +18,7 @@ from snntha.errors import UserError
 from snntha.kernels.spec import Result
 from snntha.loss import membrane_loss, spike_count_loss
 from snntha.network import SpikingNetwork
+from snntha.parallel import WHOLE, Share
 from snntha.progress import Progress, Totals
 
 if TYPE_CHECKING:
@@ -50,14 +52,16 @@ class Evaluation:
         return -self.loss if self.accuracy is None else self.accuracy
 
 
-def forward(network: SpikingNetwork, batch: Batch, thresholds: list[float], iteration: int) -> tuple[Tensor, Result]:
+def forward(
+    network: SpikingNetwork, batch: Batch, thresholds: list[float], iteration: int, share: Share = WHOLE
+) -> tuple[Tensor, Result]:
     """Loss of one minibatch and what the network did."""
     config = network.config
     if batch.target_TBN is not None:
-        result = network(batch.inputs, thresholds, step=iteration, membrane=True)
+        result = network(batch.inputs, thresholds, step=iteration, share=share, membrane=True)
         return membrane_loss(result.membrane_TBN, batch.target_TBN.to(network.device)), result
     assert batch.labels_B is not None
-    result = network(batch.inputs, thresholds, step=iteration)
+    result = network(batch.inputs, thresholds, step=iteration, share=share)
     labels_B = batch.labels_B.to(network.device)
     rates = config.loss.correct_rate, config.loss.incorrect_rate
     return spike_count_loss(result.spike_count_BN, labels_B, batch.inputs.time_steps, *rates), result
@@ -69,40 +73,58 @@ def train_step(
     batch: Batch,
     progress: Progress,
     half_period: float | None,
+    share: Share = WHOLE,
 ) -> Result:
-    """Forward, backward, clips, optimizer, Eq. (4) for the thresholds; advances `progress` by one minibatch."""
+    """Forward, backward, clips, optimizer, Eq. (4) for the thresholds; advances `progress` by one minibatch.
+
+    On a GPU nothing here waits for it: what was not finite is found when `progress.totals` are read.
+    """
     config = network.config
     optimizer.zero_grad()
-    loss, result = forward(network, batch, progress.thresholds, progress.iteration)
-    loss.backward()
+    loss, result = forward(network, batch, progress.thresholds, progress.iteration, share)
+    (loss * share.weight).backward()
 
+    samples = batch.inputs.batch
+    correct = torch.zeros_like(loss)
+    if batch.labels_B is not None:
+        correct = (predict(result) == batch.labels_B.to(network.device)).sum().to(loss.dtype)
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    sums = [loss.detach() * share.weight, correct * (share.weight * (samples + share.others) / samples)]
+    parallel.add_up([*gradients, *sums, *_own_statistics(network, share)])
     norm = nn.utils.get_total_norm(gradients)
-    if not (torch.isfinite(loss) and torch.isfinite(norm)):
-        raise _failed(network, batch, progress)
+    outcome = torch.stack([sums[0], norm, sums[1]])
+    if outcome.is_cpu and not outcome.isfinite().all():
+        raise _failed(network, batch, progress, progress.iteration)
     if config.hparams.grad_clip is not None:
-        nn.utils.clip_grads_with_norm_(network.parameters(), config.hparams.grad_clip, norm)
+        clipped = network.clipped()
+        if network.timing():
+            norm = nn.utils.get_total_norm([parameter.grad for parameter in clipped if parameter.grad is not None])
+        nn.utils.clip_grads_with_norm_(clipped, config.hparams.grad_clip, norm)
 
     for group in optimizer.param_groups:
         group["lr"] = optimizers.learning_rate(config.optimizer.lr, progress.iteration, half_period)
     clip = config.hparams.weight_clip
     if clip is not None and config.fidelity.weight_clip == "all_before_step":
-        _clamp(list(network.parameters()), clip)
+        _clamp(network.clipped(), clip)
     optimizer.step()
+    network.keep_in_range()
     if clip is not None and config.fidelity.weight_clip == "weights_after_step":
         _clamp(network.latent_weights(), clip)
 
     progress.previous_thresholds = progress.thresholds
     progress.thresholds = network.anneal(progress.thresholds)
 
-    samples = batch.inputs.batch
-    progress.totals.loss += loss.item() * samples
-    progress.totals.samples += samples
-    if batch.labels_B is not None:
-        progress.totals.correct += int((predict(result) == batch.labels_B.to(network.device)).sum())
+    progress.totals.add(outcome, samples + share.others, progress.iteration)
     progress.iteration += 1
     progress.batch += 1
     return result
+
+
+def _own_statistics(network: SpikingNetwork, share: Share) -> list[Tensor]:
+    """Running statistics of BatchNorm that each process has of its own, times its share: their sum is what is kept."""
+    if share == WHOLE or network.config.batch_statistics == "shared":
+        return []
+    return [buffer.mul_(share.weight) for buffer in network.buffers() if buffer.is_floating_point()]
 
 
 def predict(result: Result) -> Tensor:
@@ -112,29 +134,32 @@ def predict(result: Result) -> Tensor:
 
 @torch.no_grad()
 def evaluate(network: SpikingNetwork, split: Split, thresholds: list[float]) -> Evaluation:
-    """Accuracy, firing rates and dead neurons over a whole split."""
+    """Accuracy, firing rates and dead neurons over a whole split, which the processes of a run share."""
     network.eval()
-    loss_sum, samples, steps = 0.0, 0, 0
-    spike_counts = [torch.zeros(spec.neurons, dtype=torch.int64) for spec in network.specs]
-    classes = network.specs[-1].neurons
-    confusion = torch.zeros(classes, classes, dtype=torch.int64)
-    labelled, output_membrane = False, None
-    for positions in torch.arange(len(split)).split(network.config.hparams.batch_size):
+    first = split.batch(torch.arange(1))
+    labelled, steps, samples = first.labels_B is not None, first.inputs.time_steps, len(split)
+    classes, device = network.specs[-1].neurons, network.device
+    spike_counts = [torch.zeros(spec.neurons, dtype=torch.int64, device=device) for spec in network.specs]
+    confusion = torch.zeros(classes, classes, dtype=torch.int64, device=device)
+    losses, output_membrane = [], None
+    own = torch.arange(samples).tensor_split(parallel.processes())[parallel.rank()]
+    for positions in own.split(network.config.hparams.batch_size) if len(own) else ():
         batch = split.batch(positions)
         loss, result = forward(network, batch, thresholds, iteration=0)
-        loss_sum += loss.item() * len(positions)
-        samples += len(positions)
-        steps = batch.inputs.time_steps
+        losses.append((loss, len(positions)))
         for total_N, layer in zip(spike_counts, result.layers, strict=True):
-            total_N += layer.spike_count_N.cpu()
+            total_N += layer.spike_count_N
         if batch.labels_B is not None:
-            labelled = True
-            cells = batch.labels_B * classes + predict(result).cpu()
-            confusion += torch.bincount(cells, minlength=classes**2).view(classes, classes)
+            cells = batch.labels_B.to(device) * classes + predict(result)
+            confusion.view(-1).index_add_(0, cells, torch.ones_like(cells))
         if result.membrane_TBN is not None:
             output_membrane = result.membrane_TBN[:, 0, 0].tolist()
+    loss_sum = torch.tensor(sum(loss.item() * count for loss, count in losses), dtype=torch.float64, device=device)
+    parallel.add_up([loss_sum])
+    parallel.add_up([*spike_counts, confusion])
+    confusion, *spike_counts = confusion.cpu(), *(total_N.cpu() for total_N in spike_counts)
     return Evaluation(
-        loss=loss_sum / samples,
+        loss=loss_sum.item() / samples,
         accuracy=100 * confusion.trace().item() / samples if labelled else None,
         firing_rate=[total_N.double().mean().item() / (samples * steps) for total_N in spike_counts],
         dead_fraction=[(total_N == 0).double().mean().item() for total_N in spike_counts],
@@ -187,17 +212,22 @@ def fit(
         started = time.perf_counter() - progress.totals.seconds
         order = torch.randperm(len(data.train), generator=_generator(seed, progress.epoch))
         network.train()
+        progress.signs = progress.signs or network.signs()
         for positions in order.split(config.hparams.batch_size)[progress.batch :]:
-            result = train_step(network, optimizer, data.train.batch(positions), progress, half_period)
+            own, share = parallel.share(positions)
+            batch = data.train.batch(own)
+            result = train_step(network, optimizer, batch, progress, half_period, share)
             progress.totals.seconds = time.perf_counter() - started
-            display.minibatch(progress, result, len(positions))
-            if display.stop_requested:
+            display.minibatch(progress, result, len(own))
+            if stop := parallel.greatest(display.stop_requested):
+                _read_totals(network, batch, progress)
                 recorder.save_checkpoint("last", network, progress, optimizer)
-                raise Stopped(display.stop_requested)
+                raise Stopped(stop)
 
+        _read_totals(network, data.train.batch(torch.arange(1)), progress)
         evaluation = evaluate(network, selection, progress.thresholds)
         if not math.isfinite(evaluation.loss):
-            raise _failed(network, selection.batch(torch.arange(1)), progress)
+            raise _failed(network, selection.batch(torch.arange(1)), progress, progress.iteration)
         first_batch = selection.batch(torch.arange(min(len(selection), config.hparams.batch_size)))
         silenced = silenced_by_threshold(network, first_batch, progress.previous_thresholds, progress.thresholds)
         totals = progress.totals
@@ -210,6 +240,9 @@ def fit(
         if evaluation.accuracy is not None:
             progress.train_accuracy = 100 * totals.correct / totals.samples
         progress.totals = Totals()
+        signs = zip(progress.signs, network.signs(), strict=True)
+        flips = [(before != after).double().mean().item() for before, after in signs]
+        progress.signs = []
 
         metrics = {
             "epoch": progress.epoch,
@@ -227,6 +260,8 @@ def fit(
             **silenced,
             "warnings": layer_warnings(network.specs, evaluation.firing_rate, data.notes),
         }
+        if flips:
+            metrics["sign_flips"] = flips
         if evaluation.output_membrane is not None:
             metrics["output_membrane"] = evaluation.output_membrane
         recorder.append_metrics(metrics)
@@ -238,8 +273,8 @@ def fit(
         recorder.save_checkpoint("last", network, progress, optimizer)
         display.epoch(metrics)
         on_epoch(progress)
-        if display.stop_requested and not is_finished(config, progress):
-            raise Stopped(display.stop_requested)
+        if (stop := parallel.greatest(display.stop_requested)) and not is_finished(config, progress):
+            raise Stopped(stop)
     return progress
 
 
@@ -253,10 +288,17 @@ def is_finished(config: Config, progress: Progress) -> bool:
     return target is not None and reached is not None and reached >= target
 
 
-def _failed(network: SpikingNetwork, batch: Batch, progress: Progress) -> SeedFailed:
+def _read_totals(network: SpikingNetwork, batch: Batch, progress: Progress) -> None:
+    """Bring the totals up to date; raises SeedFailed where a minibatch was not finite."""
+    progress.totals.read()
+    if progress.totals.bad_iteration is not None:
+        raise _failed(network, batch, progress, progress.totals.bad_iteration)
+
+
+def _failed(network: SpikingNetwork, batch: Batch, progress: Progress, iteration: int) -> SeedFailed:
     where = locate_non_finite(network, batch, progress.thresholds, progress.iteration)
     return SeedFailed(
-        f"NaN or Inf at epoch {progress.epoch + 1}, iteration {progress.iteration}: {where}; "
+        f"NaN or Inf at epoch {progress.epoch + 1}, iteration {iteration}: {where}; "
         f"lower optimizer.lr or set hparams.grad_clip"
     )
 

@@ -22,6 +22,8 @@ def dataset(name: str, folder: Path, **changes: Any) -> Dataset:
         "mnist": {"time_steps": 100, "input_shape": [1, 28, 28], "classes": 10},
         "fashion_mnist": {"time_steps": 100, "input_shape": [1, 28, 28], "classes": 10},
         "shd": {"time_steps": 333, "bin_ms": 3.0, "input_shape": [SHD_CHANNELS], "classes": 20},
+        "ssc": {"time_steps": 333, "bin_ms": 3.0, "input_shape": [SHD_CHANNELS], "classes": 35},
+        "nmnist": {"time_steps": 60, "bin_ms": 5.0, "input_shape": [2, 34, 34], "classes": 10},
         "dvs_gesture": {
             "time_steps": 100, "test_time_steps": 360, "bin_ms": 5.0, "input_shape": [2, 32, 32], "classes": 11,
         },

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from snntha import config as configuration
+from snntha.published import PUBLISHED_FINGERPRINTS, PUBLISHED_SAMPLES
 from snntha.topology import parse
 
 EPOCHS = 3
@@ -29,7 +30,7 @@ def write_run(
     first_seed: int = 0,
     overrides: tuple[str, ...] = (),
     activity: bool = True,
-    fingerprint: str = "f" * 32,
+    fingerprint: str = "",
 ) -> dict[str, Any]:
     """A finished run of one trial for each test accuracy; returns its summary."""
     folder.mkdir(parents=True)
@@ -43,7 +44,8 @@ def write_run(
         "python": "3.11.7",
         "versions": {"snntha": "0.1.0", "torch": "2.14.1"},
         "machine": {"processor": "test"},
-        "data_fingerprint": fingerprint,
+        "data_fingerprint": fingerprint or PUBLISHED_FINGERPRINTS.get(dataset, "f" * 32),
+        "samples": PUBLISHED_SAMPLES.get(dataset),
     }
     (folder / "environment.json").write_text(json.dumps(environment))
     trials = []
@@ -94,6 +96,7 @@ def _epoch(epoch: int, accuracy: float, layers: int) -> dict[str, Any]:
         "thresholds": [5.0 + epoch] * layers,
         "firing_rate": [0.1] * layers,
         "dead_fraction": [0.5] * layers,
+        "sign_flips": [0.25 / epoch] * layers,
         "silenced_by_threshold": [0.0] * layers,
         "violates_eq5": [0.125] * layers,
         "warnings": [],

@@ -9,12 +9,12 @@ import pytest
 import yaml
 
 from snntha import config as configuration
-from snntha.config import CHOICES, Config, ConfigError, compose, conf_folder, from_yaml, override
+from snntha.config import CHOICES, TUNED, Config, ConfigError, compose, conf_folder, from_yaml, override
 from snntha.config.schema import Optimizer
 from snntha.published import published
 from snntha.threshold import Annealing
 
-DATASETS = CHOICES["dataset.name"]
+DATASETS = TUNED
 MODES = CHOICES["mode.name"]
 
 # Tables 3, 4 and 6, as printed: beta, theta, k, eta, GC, WC, BN, DO1, DO2; "-": not in the table.
@@ -187,11 +187,13 @@ def test_debug_fits_every_dataset(dataset, debug):
 
 def test_every_hparams_file_names_its_source():
     files = sorted((conf_folder() / "hparams").iterdir())
-    assert [file.stem for file in files] == sorted(f"{dataset}_{mode}" for dataset in DATASETS for mode in MODES)
+    assert [file.stem for file in files] == sorted(
+        ["auto", *(f"{dataset}_{mode}" for dataset in DATASETS for mode in MODES)]
+    )
     for file in files:
         header, source = file.read_text().splitlines()[:2]
         assert header == "# @package _global_"
-        assert source.startswith("# our own" if file.stem.startswith("digits") else "# Table "), file
+        assert source.startswith("# our own" if file.stem.startswith(("digits", "auto")) else "# Table "), file
 
 
 def test_conf_holds_nothing_but_configs():

@@ -98,7 +98,7 @@ def test_a_seed_without_epochs_raises_missing_where_they_are_needed(folder):
         run.seed(0).column("epoch")
     with pytest.raises(Missing, match="trial_1/metrics.jsonl has no nonsense"):
         run.seed(1).column("nonsense")
-    with pytest.raises(UserError, match="trial=2: the run in .* has seeds 0 to 1"):
+    with pytest.raises(UserError, match="trial=2: the run in .* has 2 seeds, counted from 0"):
         run.seed(2)
 
 

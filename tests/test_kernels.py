@@ -72,6 +72,9 @@ class Case:
     dropout: float = 0.0
     neuron: Neuron = NEURON
     bias: bool = True
+    delay: int = 0  # the longest, in every dense layer that receives spikes
+    recurrent: bool = False  # every dense layer that receives spikes
+    recurrent_dropout: bool = False
 
     def inputs(self) -> Events | Static:
         if self.static:
@@ -84,7 +87,7 @@ class Case:
         generator = torch.Generator().manual_seed(2)
         layers, shape = [], self.input_shape
         for number, size in enumerate(self.topology):
-            bias = norm = drop = None
+            bias = norm = drop = delay = recurrent = None
             kernel, pool = 0, 1
             if isinstance(size, tuple):
                 channels, kernel, pool = size
@@ -98,9 +101,13 @@ class Case:
                     bias = (torch.rand(size, generator=generator) - 0.3).requires_grad_()
                 if self.dropout and self.training:
                     drop = Dropout(self.dropout, key=0xC0FFEE11 * (number + 1) & 0xFFFFFFFF)
+                if self.delay and not (self.static and number == 0):
+                    steps = torch.rand(weight.shape[1], generator=generator) * self.delay
+                    delay = steps.round().requires_grad_()
+                if self.recurrent and not (self.static and number == 0):
+                    recurrent = self._deployed(torch.rand(size, size, generator=generator) - 0.5)
                 out_shape = (size,)
-            weight = torch.where(weight >= 0, 1.0, -1.0) if self.binary else (weight * 8).round() / 8
-            weight.requires_grad_()
+            weight = self._deployed(weight)
             spec = LayerSpec(
                 kind="conv" if kernel else "dense",
                 input_shape=shape,
@@ -110,15 +117,20 @@ class Case:
                 binary=self.binary,
                 batch_norm=norm is not None,
                 dropout=self.dropout,
+                recurrent=recurrent is not None,
+                recurrent_dropout=self.recurrent_dropout,
                 beta=self.neuron.beta,
                 slope=self.neuron.slope,
                 strict=self.neuron.strict,
                 clamped=True,
                 threshold=Annealing(self.neuron.threshold, 0.0, 0.0),
             )
-            layers.append(Layer(spec, weight, bias, norm, drop, self.neuron))
+            layers.append(Layer(spec, weight, bias, norm, drop, self.neuron, delay, recurrent))
             shape = out_shape
         return layers
+
+    def _deployed(self, weight: torch.Tensor) -> torch.Tensor:
+        return (torch.where(weight >= 0, 1.0, -1.0) if self.binary else (weight * 8).round() / 8).requires_grad_()
 
     def _norm(self, channels: int, generator: torch.Generator) -> BatchNorm:
         draws = torch.rand(4, channels, generator=generator) + 0.5
@@ -147,6 +159,10 @@ def run(backend: Backend, case: Case, *, membrane_loss: bool = True) -> Outcome:
         gradients[f"weight {number}"] = layer.weight.grad
         if layer.bias_N is not None:
             gradients[f"bias {number}"] = layer.bias_N.grad
+        if layer.recurrent_NM is not None:
+            gradients[f"recurrent {number}"] = layer.recurrent_NM.grad
+        if layer.delay_I is not None:
+            gradients[f"delay {number}"] = layer.delay_I.grad
         if layer.batch_norm is not None:
             gradients[f"scale {number}"] = layer.batch_norm.scale_C.grad
             gradients[f"shift {number}"] = layer.batch_norm.shift_C.grad
@@ -205,6 +221,21 @@ CASES = {
     "silent-conv": replace(CONV, density=0.0),
     "saturated": replace(DENSE, density=1.0, double=0.0),
     "long-rows": Case((300,), (65, 3), density=0.9),
+    "delays": replace(DENSE, delay=5),
+    "delays-three": Case((30,), (70, 130, 5), dropout=0.2, delay=3),
+    "delays-on-conv": replace(CONV, delay=4),
+    "delays-static": replace(STATIC, topology=((5, 3, 2), 70, 11), delay=4),
+    "delays-past-the-end": replace(DENSE, delay=60, density=0.5),
+    "delays-one-step": replace(DENSE, delay=2, time_steps=1),
+    "recurrent": replace(DENSE, recurrent=True),
+    "recurrent-three": Case((30,), (70, 130, 5), batch=6, recurrent=True, dropout=0.3),
+    "recurrent-whole-dropout": replace(DENSE, recurrent=True, dropout=0.3, recurrent_dropout=True),
+    "recurrent-delays": Case((30,), (70, 130, 5), recurrent=True, delay=4),
+    "recurrent-on-conv": replace(CONV, recurrent=True),
+    "recurrent-static": replace(STATIC, topology=((5, 3, 2), 70, 11), recurrent=True),
+    "recurrent-one-step": replace(DENSE, recurrent=True, time_steps=1, batch=1),
+    "recurrent-strict": replace(DENSE, recurrent=True, neuron=replace(NEURON, strict=True)),
+    "delays-silent": replace(DENSE, delay=2, density=0.0),
 }
 
 
@@ -379,7 +410,7 @@ def test_compiled_ahead_is_remembered_also_if_it_ended_before_it_was_waited_for(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["conv-norm", "static-norm", "dense"])
+@pytest.mark.parametrize("name", ["conv-norm", "static-norm", "dense", "delays"])
 def test_what_is_compiled_ahead_is_all_that_is_needed(name: str, tmp_path: Path) -> None:
     """In a folder of its own: a step finds every kernel, and says so by compiling none."""
     code = f"""

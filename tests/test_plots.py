@@ -1,6 +1,7 @@
 """Figures as functions of run folders: what their artists show is what the record says."""
 
 import io
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +17,11 @@ from snntha import cli, plots
 from snntha.binarize import binarize
 from snntha.closing import train_and_show
 from snntha.config import compose
+from snntha.data.batch import Batch, ImageSplit, SingleSplit
+from snntha.diagnostics import class_inputs
 from snntha.errors import UserError
 from snntha.folder import RunFolder
+from snntha.kernels.spec import Events
 from snntha.neuron import surrogate_gradient
 from snntha.plots import Missing, Options, neuron, samples, temporal
 from snntha.plots.curves import braille
@@ -25,6 +29,7 @@ from snntha.plots.folders import Runs, ShownRun
 from snntha.plots.style import Animation
 from snntha.records import load_tensors
 from snntha.run import run
+from snntha.several import Curves
 from snntha.threshold import Annealing
 
 DIGITS = ("model.topology=32Conv3-AP2-288Dense10", "hparams.threshold.start=[5.0,5.0]")
@@ -39,6 +44,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     choices = {
         "annealed": ("mode=annealed", "epochs=3", *ANNEALED),
         "bsnn": ("mode=bsnn", "epochs=2", *DIGITS),
+        "seeds": ("mode=annealed", "epochs=3", "trials=2", *ANNEALED),
         "temporal_annealed": ("mode=annealed", *TEMPORAL),
         "temporal_flt32": ("mode=flt32", *TEMPORAL),
     }
@@ -73,8 +79,8 @@ def metrics(path: Path) -> list[dict]:
     return RunFolder(path).seed(0).metrics
 
 
-def activity(path: Path, when: str = "end") -> dict:
-    return load_tensors(path / f"trial_0/activity_{when}.pt")
+def activity(path: Path, when: str = "end", seed: int = 0) -> dict:
+    return load_tensors(path / f"trial_{seed}/activity_{when}.pt")
 
 
 def test_curves_show_loss_accuracy_and_every_threshold(folders):
@@ -93,9 +99,10 @@ def test_curves_show_loss_accuracy_and_every_threshold(folders):
 def test_curves_of_several_runs_have_their_own_colours_and_names(folders):
     figure = figure_of("curves", folders["annealed"], folders["bsnn"])
     names = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert names == ["training", "validation", "θ, last layer", "annealed", "BSNN"]
+    assert names == ["training", "validation", "annealed", "BSNN"]
     assert len({line.get_color() for line in figure.axes[0].lines}) == 2
-    assert len(figure.axes[2].lines) == 2  # one threshold a run
+    assert figure.axes[2].get_title() == "(c) threshold, last layer"
+    assert len(figure.axes[2].lines) == 1  # that of the run whose threshold moves
 
 
 def test_runs_of_one_mode_are_told_apart(folders):
@@ -118,6 +125,7 @@ def test_a_loss_of_more_time_steps_is_not_drawn_beside_that_of_training(copy):
     runs = Runs([ShownRun(copy)])
     figure = drawn("curves", runs)
     assert len(figure.axes[0].lines) == 1
+    assert [text.get_text() for text in figure.legends[0].get_texts()][:2] == ["training", "validation"]
     assert "loss of 99 validation steps" in runs.notes[0]
 
 
@@ -125,13 +133,37 @@ def test_curves_name_every_selection(folders, copy):
     text = (copy / "config.yaml").read_text()
     (copy / "config.yaml").write_text(text.replace("\nselection: validation", "\nselection: test"))
     texts = figure_of("curves", folders["annealed"], copy).legends[0].get_texts()
-    assert texts[1].get_text() == "validation or test"
+    assert [text.get_text() for text in texts][:3] == ["training", "validation", "test"]
     alone = figure_of("curves", folders["temporal_flt32"]).legends[0].get_texts()
-    assert alone[1].get_text() == "evaluation"
+    assert [text.get_text() for text in alone] == ["training", "evaluation"]
 
 
 def test_curves_without_classes_have_no_accuracy(folders):
-    assert [ax.get_ylabel() for ax in figure_of("curves", folders["temporal_flt32"]).axes] == ["loss", "threshold θ"]
+    assert [ax.get_ylabel() for ax in figure_of("curves", folders["temporal_flt32"]).axes] == ["loss"]
+    annealed = figure_of("curves", folders["temporal_annealed"])
+    assert [ax.get_ylabel() for ax in annealed.axes] == ["loss", "threshold θ"]
+
+
+def test_several_seeds_are_a_mean_with_a_band_and_a_curve_each(folders):
+    figure = figure_of("curves", folders["seeds"])
+    loss, accuracy, theta = figure.axes
+    seeds = [[line["validation_accuracy"] for line in RunFolder(folders["seeds"]).seed(k).metrics] for k in (0, 1)]
+    shown = [list(line.get_ydata()) for line in accuracy.lines]
+    assert shown[3:] == [np.mean(seeds, axis=0).tolist(), *seeds]  # after those of training
+    assert accuracy.get_ylim()[1] <= 100
+    assert len(accuracy.collections) == len(loss.collections) == 2  # the bands
+    assert "mean, and range of 2 seeds" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert len(drawn("curves", Runs([ShownRun(folders["seeds"], 1)])).axes[0].lines) == 2
+    counts = sum(activity(folders["seeds"], seed=seed)["confusion"].numpy() for seed in (0, 1))
+    title = figure_of("confusion", folders["seeds"]).axes[0].get_title()
+    assert title == f"annealed, 2 seeds: {100 * counts.trace() / counts.sum():.1f} % correct"
+    below = figure_of("spike_counts", folders["seeds"]).axes[2]
+    assert len(below.lines[0].get_xdata()) == 2  # the dead neurons of each
+
+
+def test_a_mean_ends_where_the_first_seed_does():
+    curves = Curves([[1.0, 2.0, 3.0], [3.0, 4.0]])
+    assert (curves.mean, curves.lowest, curves.highest) == ([2.0, 3.0], [1.0, 2.0], [3.0, 4.0])
 
 
 def test_thresholds_follow_eq_4_and_meet_the_record(folders):
@@ -145,6 +177,15 @@ def test_thresholds_follow_eq_4_and_meet_the_record(folders):
     np.testing.assert_allclose(step.lines[0].get_ydata()[:-1], np.diff(values))
     expected = [100 * line["silenced_by_threshold"][0] for line in lines]
     np.testing.assert_array_equal(silenced.lines[0].get_ydata(), expected)
+
+
+def test_flips_are_those_of_the_record(folders):
+    figure = figure_of("flips", folders["annealed"], folders["bsnn"])
+    lines = metrics(folders["annealed"])
+    first, second = figure.axes[:2]
+    assert list(first.lines[0].get_ydata()) == [100 * line["sign_flips"][0] for line in lines]
+    assert list(second.lines[0].get_ydata()) == [100 * line["sign_flips"][1] for line in lines]
+    assert [ax.lines[0].get_linestyle() for ax in figure.axes[2:]] == [":", ":"]
 
 
 @pytest.mark.parametrize("name, when", [("spike_counts", "end"), ("spike_counts_start", "start")])
@@ -187,23 +228,21 @@ def test_raster_of_an_event_input(folders):
     assert len(figure.axes[0].collections[0].get_offsets()) == int(sample["input"].sum())
 
 
-def test_samples_show_each_data_set_once(folders):
+def test_samples_show_every_class_of_each_data_set_once(folders):
     figure = figure_of("samples", folders["annealed"], folders["bsnn"], folders["temporal_flt32"])
-    titles = [part.get_suptitle() for part in figure.subfigs]
-    assert len(titles) == 2
-    assert titles[0].startswith("digits: a sample of class")
-    assert titles[1] == "temporal_coding"
+    assert [part.get_suptitle().split(":")[0] for part in figure.subfigs] == ["digits", "temporal_coding"]
+    inputs = activity(folders["annealed"])["class_inputs"]
+    titles = [ax.get_title() for ax in figure.subfigs[0].axes]
+    assert titles == [str(label) for label in sorted(inputs)] and len(titles) > 5  # of 32 samples
+    np.testing.assert_array_equal(figure.subfigs[0].axes[0].images[0].get_array(), inputs[int(titles[0])][0])
 
 
-def test_event_frames_sum_the_polarities_between_first_and_last_event():
-    counts_TCHW = np.zeros((20, 2, 3, 3), dtype=np.uint8)
-    counts_TCHW[0, 1, 0, 0] = 2
-    counts_TCHW[7, 0, 2, 2] = 1
-    axes = Figure().subplots(1, 4)
-    samples._draw_event_frames(axes, counts_TCHW)
-    assert axes[0].images[0].get_array()[0, 0] == 2
-    assert axes[3].images[0].get_array()[2, 2] == -1
-    assert axes[3].get_xlabel() == "steps 6 to 7"
+def test_a_class_is_shown_by_its_first_sample_and_a_camera_by_its_sum():
+    image = ImageSplit(torch.arange(5, dtype=torch.uint8).view(5, 1, 1, 1), torch.tensor([3, 1, 3, 1, 0]), 1, 10)
+    assert {label: float(values) for label, values in class_inputs(image, 4, 2).items()} == {0: 4.0, 1: 1.0, 3: 0.0}
+    events = Events(torch.tensor([0, 2, 3]), torch.tensor([1, 1, 7], dtype=torch.int32), 2, 1, (2, 2, 2))
+    (summed,) = class_inputs(SingleSplit(Batch(events, torch.tensor([0]))), 1, 1).values()
+    assert summed[1, 0, 0] == 2 and summed[1, 1, 1] == 1 and summed.sum() == 3
 
 
 def test_weights_before_and_after_binarization(folders):
@@ -379,12 +418,12 @@ def test_missing_records_are_named_and_the_rest_is_drawn(copy, folders, tmp_path
     assert notes[0].startswith(f"spike_counts: {copy}/trial_0/activity_end.pt is missing")
 
 
-def test_an_older_record_leaves_one_panel_empty(copy, tmp_path):
+def test_an_older_record_leaves_one_panel_out(copy, tmp_path):
     path = copy / "trial_0" / "metrics.jsonl"
     path.write_text(path.read_text().replace("silenced_by_threshold", "formerly"))
     runs = Runs([ShownRun(copy)])
     figure = drawn("thresholds", runs)
-    assert len(figure.axes[0].lines) == 4 and not figure.axes[3].lines
+    assert len(figure.axes[0].lines) == 4 and len(figure.axes) == 3
     assert runs.notes == [f"{path} has no silenced_by_threshold: an older run or another data set; train it anew"]
 
 
@@ -415,7 +454,7 @@ def test_unknown_figure_suggests_the_nearest(folders, tmp_path):
 
 
 def test_unknown_trial_is_refused(folders):
-    with pytest.raises(UserError, match="trial=3: the run in .* has seeds 0 to 0"):
+    with pytest.raises(UserError, match="trial=3: the run in .* has 1 seed, counted from 0"):
         ShownRun(folders["annealed"], seed=3)
 
 
@@ -443,12 +482,22 @@ def test_terminal_picture_names_score_and_thresholds(folders):
     text = captured.get()
     lines = metrics(folders["annealed"])
     assert f"→ {lines[-1]['validation_accuracy']:.4g} %" in text
-    assert f"thresholds: {lines[0]['thresholds'][0]:.3g} → {lines[-1]['thresholds'][0]:.3g}" in text
+    assert f"thresholds: 5 → {lines[-1]['thresholds'][0]:.3g}" in text  # from iteration 0 on
+
+
+def test_terminal_picture_of_several_seeds_is_their_mean(folders):
+    console = Console(width=120, file=io.StringIO())
+    with console.capture() as captured:
+        console.print(plots.terminal_picture(folders["seeds"]))
+    ends = [RunFolder(folders["seeds"]).seed(seed).metrics[-1]["validation_accuracy"] for seed in (0, 1)]
+    assert f"→ {np.mean(ends):.4g} %" in captured.get()
+    assert f"mean of 2 seeds, at its end {min(ends):.4g} to {max(ends):.4g}" in captured.get()
 
 
 def test_braille_draws_from_low_left_to_high_right():
-    assert braille([[0.0, 1.0]], columns=2, rows=1) == "⡠⠊"
-    assert braille([[1.0]], columns=1, rows=1) == "⠤"
+    assert braille([[0.0, 1.0]], (0.0, 1.0), columns=2, rows=1) == "⡠⠊"
+    assert braille([[1.0]], (1.0, 1.0), columns=1, rows=1) == "⠤"
+    assert braille([[0.0, 1.0, math.nan, math.nan]], (0.0, 1.0), columns=4, rows=1)[-1] == "\N{BRAILLE PATTERN BLANK}"
 
 
 def test_command_lists_figures_without_arguments(monkeypatch, capsys):

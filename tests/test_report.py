@@ -12,10 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from report_folders import write_run
 
+from snntha.catalog import tags
 from snntha.errors import UserError
 from snntha.published import published
 from snntha.report import build_tables, collect, report
-from snntha.report.figures import overview, seed_figures
+from snntha.report.figures import overview, run_figures
 from snntha.report.formats import as_csv, as_json, latex, markdown, terminal
 from snntha.report.grouping import group
 from snntha.report.page import page
@@ -58,7 +59,9 @@ def test_accuracies_over_seeds_beside_the_published(outputs):
 
 def test_conditions_are_said_in_every_table(outputs):
     tables = tables_of(outputs)
-    for name in ("results", "cost", "layers"):
+    assert {"epochs_trained", "trials"} <= {column.key for column in tables["results"].columns}
+    assert "Best epoch selected on: test, validation." in tables["results"].notes
+    for name in ("accuracy", "cost", "layers"):
         keys = {column.key for column in tables[name].columns}
         assert {"selection", "epochs", "trials"} <= keys
         assert all(row["epochs"] == "3 of 3" for row in tables[name].rows)
@@ -146,10 +149,9 @@ def test_epochs_of_other_hyperparameters_are_not_the_published(tmp_path):
 def test_section_5_1_stands_beside_true_footprints(outputs):
     table = tables_of(outputs)["lightweight"]
     networks = {(row["dataset"], row["network"]): row for row in table.rows}
-    assert networks["fashion_mnist", "BS4NN"]["printed_bits"] == 794_000
-    assert networks["fashion_mnist", "NH"]["accuracy"] == 87.5
-    assert networks["dvs_gesture", "annealed, published"]["printed_bits"] == 98_000
-    assert networks["dvs_gesture", "annealed, published"]["weight_bits"] == 22_400
+    assert {dataset for dataset, _ in networks} == {"shd"}
+    assert networks["shd", "NH"]["printed_bits"] == 2_950_000
+    assert networks["shd", "annealed, published"]["weight_bits"] == 2_160_000
     ours = networks["shd", "annealed, ours"]
     assert (ours["accuracy"], ours["footprint_bits"]) == (statistics.fmean(ACCURACIES), 2256704)
     assert any("slips" in note and "36.2, 22.4 and 2,160 kbit" in note for note in table.notes)
@@ -173,22 +175,20 @@ def test_json_reads_back_in_full_precision(outputs):
     tables = build_tables(collect([outputs]))
     back = json.loads(as_json(tables))
     assert back["results"]["rows"][1]["sigma"] == statistics.stdev(ACCURACIES)
-    assert back["results"]["rows"][1]["selection"] == "validation"
+    assert back["accuracy"]["rows"][1]["selection"] == "validation"
     assert back["results"]["notes"] == tables[0].notes
 
 
 def test_csv_reads_back_in_full_precision(outputs):
-    table = tables_of(outputs)["results"]
-    title, text = as_csv([table]).split("\n", 1)
-    rows = list(csv.DictReader(io.StringIO(text)))
-    assert title == "# Test accuracy"
+    table = tables_of(outputs)["accuracy"]
+    rows = list(csv.DictReader(io.StringIO(as_csv([table]))))
     assert float(rows[1]["sigma"]) == statistics.stdev(ACCURACIES)
     assert rows[0]["sigma"] == ""
     assert rows[1]["unlike_published"] == table.rows[1]["unlike_published"]
 
 
 def test_markdown_reads_back(outputs):
-    table = tables_of(outputs)["results"]
+    table = tables_of(outputs)["accuracy"]
     lines = [line for line in markdown([table]).splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
     assert {len(row) for row in cells} == {len(table.columns)}
@@ -202,20 +202,51 @@ def test_latex_reads_back(outputs):
     rows = [line.strip().removesuffix(r" \\") for line in text.splitlines() if line.endswith(r"\\")]
     assert len(rows) == 1 + len(table.rows)
     assert {len(re.split(r"(?<!\\)&", row)) for row in rows} == {len(table.columns)}
-    assert r"fashion\_mnist" in text and r"Perez-Nieves \& Goodman (2021)" in text
+    assert r"Perez-Nieves \& Goodman (2021)" in text
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
 
 
 def test_command_prints_one_table(outputs, capsys):
     report([outputs], "csv", "cost")
     printed = capsys.readouterr().out
-    assert printed.startswith("# Time, footprint and activity\ndataset,mode,")
+    assert printed.startswith("dataset,mode,") and len(printed.splitlines()) == 3
+    with pytest.raises(UserError, match="one table is one file: pass --table=results"):
+        report([outputs], "csv", "all")
+
+
+def test_one_table_fits_a_terminal_of_80_columns(tmp_path, capsys, monkeypatch):
+    for number, mode in enumerate(("flt32", "bsnn_theta1", "bsnn", "annealed")):
+        for data in ("digits", "shd"):
+            accuracies = [60.0 + number, 62.0, 63.0]
+            write_run(tmp_path / data / mode, accuracies, dataset=data, mode=mode, activity=False)
+    monkeypatch.setenv("COLUMNS", "80")
+    report([tmp_path])
+    lines = capsys.readouterr().out.rstrip().splitlines()
+    assert len(lines) < 20 and max(map(len, lines)) <= 80
+    (annealed,) = (line.split() for line in lines if line.startswith("shd") and "annealed" in line)
+    assert annealed == ["shd", "annealed", "62.67", "0.58", "65.68", "25.0"]
+    assert lines[0] == "Test accuracy; epochs 3; seeds 3"  # what is the same in all rows
+
+
+def test_smoke_and_overfit_runs_are_tagged_and_no_results(outputs, tmp_path):
+    write_run(outputs / "smoke", [90.0], overrides=("dataset.limit=32",), first_seed=8)
+    write_run(outputs / "overfit", [99.0], overrides=("target_train_accuracy=100.0",), first_seed=9)
+    runs = collect([outputs])
+    assert [tags(run) for run in runs[-2:]] == [["smoke"], ["overfit"]]
+    table = build_tables(runs)[0]
+    assert max(row["mean"] for row in table.rows) < 70
+    assert "left out: smoke, overfit" in table.notes[-1]
+
+
+def test_literature_stands_beside_results_alone(tmp_path):
+    write_run(tmp_path / "run", [50.0], dataset="digits", mode="bsnn")
+    assert tables_of(tmp_path)["lightweight"].rows == []
 
 
 @pytest.mark.parametrize("width", [60, 80, 100])
 def test_a_narrow_terminal_shows_every_number_and_name(width, outputs, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(width))
-    report([outputs], only="results")
+    report([outputs], table="accuracy")
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= width
     text = "\n".join(lines)
@@ -226,7 +257,7 @@ def test_a_narrow_terminal_shows_every_number_and_name(width, outputs, capsys, m
 
 def test_terminal_table_says_selection_and_published(outputs, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    report([outputs])
+    report([outputs], table="accuracy")
     printed = capsys.readouterr().out
     assert "65.23" in printed and "65.68" in printed and "selected on validation, not test" in printed
 
@@ -253,7 +284,7 @@ def test_no_record_steers_the_terminal(evil, capsys):
 def test_no_record_becomes_a_formula_of_a_spreadsheet(evil):
     for words in ("=1+1", "+1", "-1", "@A1", "\t=1", "\n@A1"):
         evil[0].rows[0]["word"] = words
-        _, _, (word, size) = csv.reader(io.StringIO(as_csv(evil)))
+        _, (word, size) = csv.reader(io.StringIO(as_csv(evil)))
         assert word.startswith("'")
         assert size == "-1.5"
 
@@ -270,7 +301,7 @@ def test_names_in_figures_are_text(tmp_path):
     summary = json.loads((tmp_path / "run/summary.json").read_text())
     (tmp_path / "run/summary.json").write_text(json.dumps({**summary, "selection": "<b></script>", "mode": "<a>"}))
     runs = collect([tmp_path])
-    assert seed_figures(runs[0].seeds[0])[0].data[1].name == "&lt;b&gt;&lt;/script&gt;"
+    assert run_figures(runs[0])[0].data[1].name == "&lt;b&gt;&lt;/script&gt;"
     assert "<b>" not in page(runs).split("<script>")[0]
     assert "shd &lt;a&gt;" in str(overview(build_tables(runs)[0].rows).data[0].y)
 
@@ -408,7 +439,7 @@ def test_the_same_run_named_twice_is_read_once(outputs):
 def test_losses_of_other_lengths_are_kept_apart_on_the_page(tmp_path):
     write_run(tmp_path / "run", [50.0], overrides=("dataset.test_time_steps=99",))
     (run,) = collect([tmp_path])
-    loss = seed_figures(run.seeds[0])[0]
+    loss = run_figures(run)[0]
     assert loss.layout.meta["caption"] == "Loss"
     assert [trace.name for trace in loss.data] == ["training"]
     assert "99 steps" in loss.layout.meta["detail"]

@@ -7,7 +7,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from report_folders import write_run
 
 from snntha.report import report
@@ -32,6 +34,11 @@ def page(tmp_path_factory) -> Path:
     (folder / "runs/annealed/plots").mkdir()
     for name in ("spike_counts", "curves"):
         (folder / f"runs/annealed/plots/{name}.png").write_bytes(PIXEL)
+    shutil.copytree(folder / "runs/annealed/plots", folder / "runs/bsnn/plots")
+    (folder / "runs/search/mine/pictures").mkdir(parents=True)
+    (folder / "runs/search/mine/pictures/history.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
+    trials = "number,state,value\n0,COMPLETE,71.5\n1,PRUNED,20.0\n2,COMPLETE,80.25\n"
+    (folder / "runs/search/mine/trials.csv").write_text(trials)
     report([folder / "runs"], html=folder / "page.html")
     return folder / "page.html"
 
@@ -70,9 +77,10 @@ def column(browser, table: str, number: int) -> list[str]:
 
 def test_tables_are_there_with_captions_and_published_figures(opened):
     captions = [caption.text for caption in find(opened, "section.table caption")]
-    assert captions[:2] == ["Test accuracy", "Time, footprint and activity"]
+    assert captions[0] == "Test accuracy"
     assert "66.00" in find(opened, "#results")[0].text and "65.68" in find(opened, "#results")[0].text
-    assert "selected on validation, not test" in find(opened, "#results")[0].text
+    find(opened, "#more-accuracy summary")[0].send_keys("\ue007")
+    assert "selected on validation, not test" in find(opened, "#accuracy")[0].text
     assert all(header.get_attribute("scope") == "col" for header in find(opened, "thead th"))
 
 
@@ -104,24 +112,55 @@ def test_a_run_draws_its_plots_when_it_is_opened(opened):
     assert "training: from 3 to 1" in labels[0]
 
 
-def test_the_curves_of_another_seed_can_be_opened(opened):
+def test_several_seeds_are_their_mean_with_a_range_and_a_line_each(opened):
     opened.get(f"{opened.current_url}#run-1")
-    first, second = find(opened, "#run-1 .seed")
-    assert "validation: from 66 to 66" in accuracy_of(first).get_attribute("aria-label")
-    assert not accuracy_of(second).get_attribute("innerHTML")
-    second.find_element("css selector", "summary").send_keys("\ue007")
-    assert "validation: from 68 to 68" in accuracy_of(second).get_attribute("aria-label")
-    assert accuracy_of(second).find_element("css selector", ".main-svg")
+    assert find(opened, "#run-1 .js-plotly-plot .main-svg")
+    accuracy = find(opened, '#run-1 figure[data-caption="Accuracy"]')[0]
+    assert "Mean and range of 2 seeds" in accuracy.text
+    data = drawn(opened, "Accuracy")
+    means = {trace["name"]: trace["y"] for trace in data if trace.get("meta") == "mean"}
+    assert means == {"training": [66.0] * 3, "validation": [67.0] * 3}
+    assert [66.0] * 3 in [trace["y"] for trace in data] and [68.0] * 3 in [trace["y"] for trace in data]
+    assert drawn(opened, "Thresholds")[-1]["x"] == [0, 1, 2, 3]
 
 
-def accuracy_of(seed):
-    return seed.find_elements("css selector", ".plot")[1]
+def drawn(browser, caption: str) -> list[dict]:
+    """The traces of a figure of the first run."""
+    return browser.execute_script(f"""return document.querySelector('#run-1 [data-caption="{caption}"] .plot').data""")
+
+
+def test_chosen_runs_are_overlaid_and_named(opened):
+    assert find(opened, "#chosen .main-svg")
+    names = "return [...document.querySelector('#chosen .plot').data].map((trace) => trace.name)"
+    assert opened.execute_script(names)[:2] == ["shd annealed annealed", "shd bsnn bsnn"]
+    find(opened, 'fieldset input[value="run-1"]')[0].send_keys(" ")
+    assert "shd annealed annealed" not in opened.execute_script(names)
+    find(opened, "#quantity")[0].send_keys("Dead")
+    assert "shd bsnn bsnn, layer 2" in opened.execute_script(names)
+
+
+def test_numbers_stand_in_the_first_screen_of_a_phone(opened):
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    box = find(opened, "#results tbody tr > :nth-child(3)")[0].rect
+    assert box["x"] + box["width"] <= 390 and box["y"] + box["height"] <= 844
+    opened.execute_script("document.querySelector('.scroll').scrollLeft = 300")
+    for place in (1, 2):  # the names stay
+        assert 0 <= find(opened, f"#results tbody tr > :nth-child({place})")[0].rect["x"] < 195
+
+
+def test_searches_stand_there_with_their_pictures(opened):
+    assert column(opened, "searches", 1) == ["mine"]
+    assert column(opened, "searches", 2) == ["80.25"]
+    assert find(opened, 'img[alt="Figure history of the search mine"]')
 
 
 def test_figures_and_how_to_repeat(opened):
     opened.get(f"{opened.current_url}#run-1")
     image = find(opened, "#run-1 .figures img")[0]
-    assert image.get_attribute("alt") == "Figure spike counts of the run shd annealed"
+    assert image.get_attribute("alt") == "Figure spike counts of the run shd annealed annealed"
+    again = find(opened, "#run-2 .figures figcaption")[0].get_attribute("textContent")
+    assert "the same as of shd annealed annealed" in again and not find(opened, "#run-2 .figures img")
     assert len(find(opened, "#run-1 .figures img")) == 1  # the page draws the curves itself
     text = find(opened, "#run-1")[0].text
     for told in ("snntha train dataset=shd mode=annealed", "0123abc", "torch 2.14.1", "mode=annealed", "0, 1"):
@@ -181,8 +220,8 @@ def test_results_of_one_name_have_a_place_each_in_the_picture(browser, tmp_path)
     browser.get((tmp_path / "page.html").as_uri())
     assert find(browser, "#overview .main-svg")
     places = browser.execute_script("return document.querySelector('#overview .plot').data[0].y")
-    assert [place.strip() for place in places] == ["shd bsnn", "shd annealed (2)", "shd annealed (3)"]
-    assert "shd annealed (3): ours 67" in find(browser, "#overview .plot")[0].get_attribute("aria-label")
+    assert [place.strip() for place in places] == ["shd bsnn", "shd annealed validation", "shd annealed test"]
+    assert "shd annealed test: ours 67" in find(browser, "#overview .plot")[0].get_attribute("aria-label")
 
 
 def test_no_record_runs_a_script(browser, tmp_path):
@@ -202,6 +241,20 @@ def test_no_record_runs_a_script(browser, tmp_path):
     assert find(browser, "#run-1 .main-svg") and find(browser, "#overview .main-svg")
     assert browser.title == "snntha report"
     assert browser.execute_script("return document.querySelectorAll('[onerror]').length") == 0
+
+
+def test_fifteen_runs_with_pictures_are_three_megabytes_at_most(tmp_path):
+    random = np.random.default_rng(0)
+    for number in range(15):
+        beta = (f"hparams.beta=0.{number + 10}",)
+        write_run(tmp_path / f"runs/{number}", [60.0] * 5, first_seed=number, overrides=beta)
+        (tmp_path / f"runs/{number}/plots").mkdir()
+        for name in ("spike_counts", "raster"):
+            heights = random.integers(0, 800, 60).repeat(24)  # bars on 1440 x 800 pixels, as a figure has them
+            picture = np.where(np.arange(800)[:, None] < heights, 255, 0).astype(np.uint8)
+            Image.fromarray(picture).save(tmp_path / f"runs/{number}/plots/{name}.png")
+    report([tmp_path], html=tmp_path / "page.html")
+    assert (tmp_path / "page.html").stat().st_size <= 3_000_000
 
 
 def test_the_page_asks_for_nothing_from_a_network(page):

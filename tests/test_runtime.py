@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import random_events
-from frozen_runs import DIGITS, DVS, SHD, write_run
+from frozen_runs import DELAYS, DIGITS, DVS, RECURRENT, SHD, write_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,7 +33,9 @@ EVENTS = {"shd": ((700,), 0.03), "dvs_gesture": ((2, 32, 32), 0.02)}
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("runs")
-    cases = {"digits": DIGITS, "shd": SHD, "dvs": DVS, "code": (*DIGITS, "fidelity=code")}
+    cases = {"digits": DIGITS, "shd": SHD, "dvs": DVS, "code": (*DIGITS, "fidelity=code"), "delays": DELAYS}
+    cases["recurrent"] = RECURRENT
+    cases["delays of pixels"] = (*DVS[:-1], "hparams.delays=[9]", DVS[-1])
     return {name: write_run(folder / name, *overrides) for name, overrides in cases.items()}
 
 
@@ -55,7 +57,7 @@ def trained_spikes(run: Path, batch: Batch) -> tuple[golden.Golden, FrozenNetwor
     return golden.record(network, thresholds, batch, frozen.encoding), frozen
 
 
-@pytest.mark.parametrize("name", ["digits", "shd", "dvs", "code"])
+@pytest.mark.parametrize("name", ["digits", "shd", "dvs", "code", "delays", "delays of pixels", "recurrent"])
 def test_spikes_are_those_of_trainings_evaluation(runs, name):
     found, frozen = trained_spikes(runs[name], some_batch(freeze(runs[name])))
     by_hand = plain.run([plain.FloatLayer(layer) for layer in frozen.layers], found.inputs)
@@ -117,6 +119,9 @@ def test_a_packed_file_holds_the_network(runs, tmp_path):
     assert freeze(runs["digits"]).trained["test_accuracy"] == 40.0
     assert freeze(runs["shd"]).classes[11] == "eins"
     assert all(layer.strict for layer in freeze(runs["code"]).layers)
+    late = freeze(runs["delays"])
+    for layer, again in zip(late.layers, packed_again(late, tmp_path).layers, strict=True):
+        assert layer.delay_I is not None and layer.delay_I.max() > 3 and np.array_equal(layer.delay_I, again.delay_I)
 
 
 def test_a_packed_file_byte_by_byte(runs, tmp_path):
@@ -250,7 +255,7 @@ def test_prediction_needs_neither_torch_nor_hydra(runs, tmp_path, name, samples,
 
 
 def test_a_stream_ends_where_the_whole_recording_does(runs):
-    for name in ("shd", "dvs"):
+    for name in ("shd", "dvs", "delays", "delays of pixels", "recurrent"):
         frozen = freeze(runs[name])
         model = Model(frozen)
         encoding = frozen.encoding

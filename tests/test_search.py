@@ -15,7 +15,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
 
 from snntha.cli import main
-from snntha.config import CHOICES, ConfigError, compose
+from snntha.config import CHOICES, TUNED, ConfigError, compose
 from snntha.config.schema import Config, Search
 from snntha.errors import UserError
 from snntha.search import shared_study, trial_job, worker
@@ -58,7 +58,7 @@ def states(study: optuna.Study) -> str:
 
 
 @pytest.mark.parametrize("mode", CHOICES["mode.name"])
-@pytest.mark.parametrize("dataset", CHOICES["dataset.name"])
+@pytest.mark.parametrize("dataset", TUNED)
 def test_every_published_value_lies_inside_its_range(dataset: str, mode: str) -> None:
     config = compose(["search=tpe", f"dataset={dataset}", f"mode={mode}"])
     for key, dimension in dimensions(config):
@@ -249,6 +249,9 @@ def test_a_search_leaves_trial_folders_and_results_and_no_test_accuracy(
     folder = tmp_path / "digits_annealed"
     assert (status, states(study)) == (0, "CCC")
     assert len({str(trial.params) for trial in study.trials}) == 3
+    published = compose(["dataset=digits", "mode=annealed"])
+    assert study.trials[0].params["hparams.beta"] == published.hparams.beta, "trial 0 is the set that is known"
+    assert study.trials[0].params["hparams.threshold.start.1"] == published.hparams.threshold.start[1]
     for trial in study.trials:
         assert list(trial.intermediate_values) == [1], "pruners compare the first seed"
         weights = (folder / f"trial_{trial.number}").glob("trial_*/checkpoints/*")
@@ -258,7 +261,10 @@ def test_a_search_leaves_trial_folders_and_results_and_no_test_accuracy(
         assert trial.value == pytest.approx(sum(scores) / 2)
         assert [entry["test_accuracy"] for entry in summary["trials"]] == [None, None]
     assert {"trials.csv", "best.yaml", "pictures"} <= {path.name for path in folder.iterdir()}
-    assert "3 of 3 ended" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "3 of 3 ended" in printed and "of hparams=digits_annealed" in printed
+    told = printed.split("trial   0")[0].split()  # before anything is trained
+    assert {"study", "folder", "ranges", "trials", "threshold.rate"} <= set(told)
 
     monkeypatch.setattr("sys.argv", ["snntha", "train", f"hparams={folder}/best.yaml", "--cfg", "job", "--resolve"])
     assert main() == 0

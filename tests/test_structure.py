@@ -12,19 +12,18 @@ import snntha
 PACKAGE = Path(snntha.__file__).parent
 REPOSITORY = PACKAGE.parent
 ORDER = (  # each may import what stands before it, and itself
-    ("errors", "atomic", "published", "topology"),
+    ("errors", "atomic", "published", "topology", "parallel", "models"),
     ("config",),
-    ("neuron", "threshold", "layers", "binning", "plausible"),
+    ("neuron", "threshold", "layers", "binning", "plausible", "hdf5"),
     ("kernels",),
-    ("data",),
-    ("runtime",),
+    ("data", "runtime"),  # which read files alike: the one to train, the other to predict
     ("nir",),
-    ("binarize", "network"),
-    ("loss", "optimizer", "diagnostics", "progress", "train", "snntorch_loop"),
-    ("logger", "folder", "records"),
-    ("display", "compiled", "run"),
+    ("binarize", "delays", "network", "nn"),
+    ("loss", "optimizer", "diagnostics", "progress", "train", "snntorch_loop", "tuning"),
+    ("logger", "folder", "records", "several", "catalog"),
+    ("display", "compiled", "follow", "runs", "run"),
     ("report", "plots", "export"),
-    ("search", "bench", "closing"),
+    ("search", "bench", "closing", "compare", "doctor", "jobs", "reproduce"),
     ("arguments",),
     ("cli",),
     ("__main__",),

@@ -102,6 +102,17 @@ def test_a_run_is_a_folder_a_stranger_can_read(tmp_path: Path) -> None:
     assert record.load_config() == from_yaml(tmp_path / "run" / "config.yaml")
 
 
+def test_sign_flips_are_those_between_two_epochs(tmp_path: Path) -> None:
+    record = train(tmp_path / "run", "epochs=1", "optimizer.lr=0.02")
+    before = SpikingNetwork(record.load_config(), seed=0).state_dict()
+    after, (line,) = weights(record), record.seed(0).metrics
+    for number, share in enumerate(line["sign_flips"]):
+        name = f"synapses.{number}.weight"
+        assert 0 < share == ((before[name] >= 0) != (after[name] >= 0)).double().mean().item()
+    floats = train(tmp_path / "floats", "mode=flt32", "hparams=digits_flt32", "epochs=1")
+    assert "sign_flips" not in floats.seed(0).metrics[0]
+
+
 def test_thresholds_follow_eq_4_once_per_minibatch(tmp_path: Path) -> None:
     overrides = (
         "hparams.threshold.start=[2.0,3.0]",
@@ -298,7 +309,7 @@ def test_eval_repeats_the_recorded_test_accuracy(tmp_path: Path) -> None:
     with console.file:
         console.print(evaluate_run(tmp_path / "run", trial=0, checkpoint="best"))
     assert f"test accuracy {record.summary['trials'][0]['test_accuracy']:.2f} %" in console.export_text()
-    with pytest.raises(UserError, match="trial=3: the run in .* has seeds 0 to 0"):
+    with pytest.raises(UserError, match="trial=3: the run in .* has 1 seed, counted from 0"):
         evaluate_run(tmp_path / "run", trial=3, checkpoint="best")
 
 

@@ -17,7 +17,19 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from snntha.config.files import read_hparams, read_recorded
-from snntha.config.rules import PATHS, TEXTS, check_effect, check_names, check_resumed, check_targets, validate
+from snntha.config.opened import is_open
+from snntha.config.rules import (
+    CHOICES,
+    OPEN,
+    PATHS,
+    TEXTS,
+    TUNED,
+    check_effect,
+    check_names,
+    check_resumed,
+    check_targets,
+    validate,
+)
 from snntha.config.schema import Config
 from snntha.errors import ConfigError, UserError, expected
 from snntha.topology import parse
@@ -35,7 +47,14 @@ def register() -> None:
 
     The id is drawn anew each time it is read; `load` reads it once, so that every job of a multirun has its own.
     """
-    ConfigStore.instance().store(name="schema", node=Config, replace=True)
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config, replace=True)
+    for dataset in OPEN:
+        store.store(group="model", name=dataset, node={"defaults": ["auto"]}, replace=True)
+    for dataset in set(CHOICES["dataset.name"]) - set(TUNED):  # which nobody has tuned
+        for mode in CHOICES["mode.name"]:
+            node = {"defaults": ["auto"]}
+            store.store(group="hparams", name=f"{dataset}_{mode}", node=node, package="_global_", replace=True)
     OmegaConf.register_resolver("short_id", lambda: secrets.token_hex(3), replace=True)
 
 
@@ -65,12 +84,13 @@ def load(cfg: DictConfig, overrides: Sequence[str] = ()) -> Config:
     """
     own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     # Plain values over the bare schema, which refuses keys that were added by `+`.
-    config = _merge(Config(), OmegaConf.to_container(own, resolve=True))
+    config = merged(Config(), OmegaConf.to_container(own, resolve=True))
     check_effect(overrides, config.dataset.name)
     check_targets(config)
     return config
 
 
+_OPTIONAL = ("resume", "dataset.title", "dataset.class_", "dataset._target_")  # texts that may be null
 _GROUPS = ("dataset", "model", "mode", "hparams", "fidelity", "optimizer", "launcher", "search", "debug")  # of conf/
 
 
@@ -80,6 +100,8 @@ def as_texts(overrides: Sequence[str], several: bool = False) -> list[str]:
     What the user has quoted for Hydra stays. With `several`, of a multirun, commas stand between values.
     Raises ConfigError where a text is empty or a key is one of an earlier version.
     """
+    overrides = [re.sub(r"^(\+*dataset\.class)=", r"\1_=", override) for override in overrides]  # Python has the word
+    overrides = [re.sub(r"^dataset\.arguments(?=[.=])", "+dataset.arguments", override) for override in overrides]
     check_names(overrides)
     return [_as_text(override, several) for override in overrides]
 
@@ -89,7 +111,7 @@ def _as_text(override: str, several: bool) -> str:
     key = typed.lstrip("+")
     is_word = key in _GROUPS and re.fullmatch(r"[\w.,/]+", value)
     is_sweep = several and re.match(r"(choice|shuffle|sort)\(", value)
-    if not (is_word or key in TEXTS) or is_sweep or value[:1] in "'\"" or (key, value) == ("resume", "null"):
+    if not (is_word or key in TEXTS) or is_sweep or value[:1] in "'\"" or (key in _OPTIONAL and value == "null"):
         return override
     values = value.split(",") if several or is_word else [value]
     if key in PATHS:
@@ -125,10 +147,15 @@ def explain(error: Exception) -> str:
 
 
 def from_yaml(path: Path) -> Config:
-    """Read a run's config.yaml back, also one of an earlier version."""
+    """Read a run's config.yaml back, also one of an earlier version.
+
+    The class of one's own data is code, which no folder may name: `dataset._target_` is left out, and given anew.
+    """
     recorded = read_recorded(path)
+    if isinstance(recorded.get("dataset"), dict):
+        recorded["dataset"].pop("_target_", None)
     try:
-        return _merge(Config(), recorded)
+        return merged(Config(), recorded)
     except UserError as error:
         raise ConfigError(f"{path}: {error}") from error
 
@@ -139,31 +166,40 @@ def override(config: Config, overrides: Sequence[str]) -> Config:
     return changed(config, overrides)
 
 
+def located(config: Config, root: str | None, own_class: str | None) -> Config:
+    """A run's configuration with its data where they lie now, and the class of the user's own data."""
+    given = {"dataset.root": root, "dataset._target_": own_class}
+    return override(config, [f"{key}={value}" for key, value in given.items() if value is not None])
+
+
 def changed(config: Config, overrides: Sequence[str]) -> Config:
     """A checked copy with some `key=value` changed, read as on the command line; groups cannot be chosen."""
     changes = OmegaConf.create()
     for parsed in OverridesParser.create().parse_overrides(as_texts(overrides)):
         OmegaConf.update(changes, parsed.key_or_group, parsed.value())
-    return _merge(config, changes)
+    return merged(config, changes)
 
 
-def _merge(config: Config, changes: Any) -> Config:
-    """Changes over a configuration, resolved, spelt out and checked."""
+def merged(config: Config, changes: Any) -> Config:
+    """Changes, nested as in YAML, over a configuration; resolved, spelt out and checked."""
     try:
-        merged = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(config), changes))
+        result = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(config), changes))
     except OmegaConfBaseException as error:
         raise ConfigError(explain(error)) from error
-    assert isinstance(merged, Config)
-    _spell_out(merged)
-    validate(merged)
-    return merged
+    assert isinstance(result, Config)
+    if not is_open(result):
+        _spell_out(result)
+    validate(result)
+    return result
 
 
 def _spell_out(config: Config) -> None:
-    """Write, with an entry for each layer, what may be left out: no dropout, and a threshold that stays."""
+    """Write, with an entry for each layer, what may be left out: no dropout, no delays, a threshold that stays."""
     layers = parse(config.model.topology, tuple(config.dataset.input_shape))
     hparams, threshold = config.hparams, config.hparams.threshold
-    hparams.dropout = hparams.dropout or [0.0] * sum(layer.kind == "dense" for layer in layers)
+    dense = sum(layer.kind == "dense" for layer in layers)
+    hparams.dropout = hparams.dropout or [0.0] * dense
+    hparams.delays = hparams.delays or [0] * dense
     if not config.mode.anneal:
         threshold.rise = threshold.rise or [0.0] * len(layers)
         threshold.rate = threshold.rate or [0.0] * len(layers)

@@ -1,5 +1,6 @@
 """The YAML files of runs and of hyperparameters, read as plain values; also those that earlier versions wrote."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -100,6 +101,24 @@ def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def nested(values: dict[str, Any]) -> dict[str, Any]:
+    """The other way round: `{"hparams.slope": 1}` as `{"hparams": {"slope": 1}}`."""
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        *groups, name = key.split(".")
+        inner = result
+        for group in groups:
+            inner = inner.setdefault(group, {})
+        inner[name] = value
+    return result
+
+
+def differing(before: Config, after: Config) -> list[str]:
+    """Overrides that make the one configuration the other."""
+    old, new = (dict(flatten(asdict(config))) for config in (before, after))
+    return [f"{key}={json.dumps(value)}" for key, value in new.items() if key not in old or old[key] != value]
 
 
 _SWITCHES = {key for key, value in flatten(asdict(Config())) if isinstance(value, bool)}

@@ -9,16 +9,23 @@ from operator import attrgetter
 from typing import Any
 
 from snntha.config.files import REPLACED, check_switch
+from snntha.config.opened import is_open, open_numbers
 from snntha.config.schema import Config
-from snntha.errors import ConfigError, expected
+from snntha.errors import ConfigError, counted, expected
 from snntha.topology import parse
+
+TUNED = ("digits", "mnist", "fashion_mnist", "dvs_gesture", "shd", "temporal_coding")  # with sets of hyperparameters
+READY = (*TUNED, "nmnist", "ssc")  # whose files are known
+OPEN = ("folder", "torchvision", "tonic", "own")  # data that describe themselves
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "device": ("auto", "cpu", "cuda"),
-    "backend": ("auto", "reference", "numba"),
+    "backend": ("auto", "reference", "numba", "triton"),
+    "precision": ("float32", "bf16"),
+    "batch_statistics": ("shared", "own"),
     "selection": ("validation", "test"),
-    "logger": ("none", "tensorboard"),
-    "dataset.name": ("digits", "mnist", "fashion_mnist", "dvs_gesture", "shd", "temporal_coding"),
+    "logger": ("none", "tensorboard", "mlflow", "wandb"),
+    "dataset.name": (*READY, *OPEN),
     "dataset.window": ("full", "first_T_ms"),
     "mode.name": ("flt32", "bsnn_theta1", "bsnn", "annealed"),
     "fidelity.surrogate": ("clamped", "moving"),
@@ -36,6 +43,8 @@ POSITIVE: Rule = (lambda value: 0 < value < math.inf, "more than 0")
 FRACTION: Rule = (lambda value: 0 <= value <= 1, "0 to 1")
 BELOW_1: Rule = (lambda value: 0 <= value < 1, "0 to less than 1")
 
+LONGEST = 2**6 - 1  # steps of a delay, which is deployed in at most 6 bits
+
 # Keys by the rule of their number; null passes where the type allows it; of a list, every entry must pass.
 _KEYS: tuple[tuple[Rule, str], ...] = (
     ((lambda value: 0 <= value < 2**40, "0 to 2^40"), "seed"),
@@ -52,6 +61,7 @@ _KEYS: tuple[tuple[Rule, str], ...] = (
     (POSITIVE, "dataset.target_peak optimizer.lr hparams.slope hparams.grad_clip hparams.weight_clip"),
     (POSITIVE, "hparams.cosine_epochs hparams.threshold.start search.heartbeat_s search.stale_s"),
     (AT_LEAST_0, "hparams.threshold.rise"),
+    ((lambda value: 0 <= value <= LONGEST, f"whole steps, 0 to {LONGEST}"), "hparams.delays"),
     (BELOW_1, "dataset.validation_fraction optimizer.momentum optimizer.betas hparams.dropout"),
     (BELOW_1, "search.max_failure_share"),
     (FRACTION, "loss.correct_rate loss.incorrect_rate hparams.beta hparams.threshold.rate"),
@@ -59,11 +69,22 @@ _KEYS: tuple[tuple[Rule, str], ...] = (
 RULES = {key: rule for rule, keys in _KEYS for key in keys.split()}
 
 PATHS = ("output_dir", "resume", "dataset.root", "dataset.cache", "search.dir")
-TEXTS = (*PATHS, "search.study_name", "search.storage", "model.topology", "hparams.name")  # any text, not one of a few
-CHANGEABLE = ("epochs", "patience", "trials", "threads", "device", "backend", "dataset.root", "dataset.cache")
+TEXTS = (
+    *(*PATHS, "search.study_name", "search.storage", "model.topology", "hparams.name"),
+    *("dataset.title", "dataset.class_", "dataset._target_"),
+)  # any text, not one of a few
+CHANGEABLE = (
+    *("epochs", "patience", "trials", "threads", "device", "backend"),
+    *("dataset.root", "dataset.cache", "dataset._target_"),
+)
+EVENTS = ("dvs_gesture", "shd", "nmnist", "ssc")
 _READ_BY = {  # keys that some data sets alone read
-    "dataset.bin_ms": ("dvs_gesture", "shd"),
-    "dataset.window": ("dvs_gesture", "shd"),
+    "dataset.bin_ms": (*EVENTS, *OPEN),
+    "dataset.window": EVENTS,
+    **dict.fromkeys(("dataset.kind", "dataset.resize", "dataset.sensor", "dataset.unit_us"), OPEN),
+    "dataset.class_": ("torchvision", "tonic"),
+    "dataset._target_": ("own",),
+    "dataset.arguments": ("torchvision", "tonic", "own"),
     "dataset.target_peak": ("temporal_coding",),
     "dataset.target_step": ("temporal_coding",),
 }
@@ -147,33 +168,43 @@ def _match(config: Config) -> Iterator[str]:
 
 def _layers(config: Config) -> Iterator[str]:
     """Lists have one entry per layer, and the last layer one neuron per class."""
+    if is_open(config):
+        return
     hparams, topology = config.hparams, config.model.topology
     layers = parse(topology, tuple(config.dataset.input_shape))
     dense = sum(layer.kind == "dense" for layer in layers)
     spiking = dict.fromkeys(("threshold.start", "threshold.rise", "threshold.rate"), (len(layers), "spiking"))
-    for key, (number, kind) in {"dropout": (dense, "dense"), **spiking}.items():
+    for key, (number, kind) in {"dropout": (dense, "dense"), "delays": (dense, "dense"), **spiking}.items():
         values = attrgetter(key)(hparams)
         if len(values) != number:
             yield (
-                f"hparams.{key}={values} has {_count(len(values), 'entry', 'entries')}, but model.topology={topology} "
-                f"has {_count(number, f'{kind} layer', f'{kind} layers')}: pass one entry per {kind} layer"
+                f"hparams.{key}={values} has {counted(len(values), 'entry', 'entries')}, but model.topology={topology} "
+                f"has {counted(number, f'{kind} layer', f'{kind} layers')}: pass one entry per {kind} layer"
             )
     if layers[-1].neurons != config.dataset.classes:
         yield (
-            f"model.topology={topology} ends with {_count(layers[-1].neurons, 'neuron', 'neurons')}, "
+            f"model.topology={topology} ends with {counted(layers[-1].neurons, 'neuron', 'neurons')}, "
             f"but dataset={config.dataset.name} needs {config.dataset.classes}"
+        )
+    sees_images = config.dataset.name in ("digits", "mnist", "fashion_mnist") or config.dataset.kind == "image"
+    if layers[0].recurrent and sees_images:
+        yield (
+            f"model.topology={topology}: a first layer that sees an image of dataset={config.dataset.name} is not "
+            f"recurrent: leave its R out, or let another layer be recurrent"
+        )
+    if dense == len(layers) and hparams.delays[0] > 0 and sees_images:
+        yield (
+            f"hparams.delays={hparams.delays}: an image of dataset={config.dataset.name} is the same at every step, so "
+            f"a delay of the first layer moves nothing: pass 0 as the first entry"
         )
     if hparams.batch_norm and dense == len(layers):
         yield f"hparams.batch_norm=true needs a convolution, but model.topology={topology} has none: pass false"
 
 
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
-
-
 def _numbers(config: Config) -> Iterator[str]:
+    left = open_numbers(config)
     for key, (passes, allowed) in RULES.items():
-        if config.search is None and key.startswith("search."):
+        if (config.search is None and key.startswith("search.")) or key in left:
             continue
         value = attrgetter(key)(config)
         entries = value if isinstance(value, list) else [value]
@@ -196,7 +227,7 @@ def _combinations(config: Config) -> Iterator[str]:
         yield f"optimizer.momentum={optimizer.momentum} belongs to sgd: pass optimizer=sgd or optimizer.momentum=0"
     if optimizer.name == "adam" and len(optimizer.betas) != 2:
         yield f"optimizer.betas={optimizer.betas}: adam needs two, such as optimizer.betas=[0.9,0.999]"
-    if dataset.name in ("dvs_gesture", "shd") and dataset.bin_ms is None:
+    if dataset.name in EVENTS and dataset.bin_ms is None:
         yield "dataset.bin_ms=null: event data need the milliseconds of a time step, such as dataset.bin_ms=3"
     for key in TEXTS:
         if not key.startswith("search.") and attrgetter(key)(config) == "":

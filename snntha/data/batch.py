@@ -1,15 +1,19 @@
 """What every data set hands to the network: minibatches of samples in memory or in the event cache."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from snntha.data.cache import Binned
+from snntha.errors import UserError
 from snntha.kernels.spec import Events, Static
+
+MOST_ON_DEVICE = 2**8  # events of an input in one step: whole numbers up to here are bf16 numbers
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,10 @@ class Split(Protocol):
 
     def batch(self, positions: Tensor) -> Batch: ...
 
+    def to(self, device: torch.device) -> "Split":
+        """The same samples in the memory of a device, where minibatches are then made."""
+        ...
+
 
 @dataclass(frozen=True)
 class ImageSplit:
@@ -42,8 +50,12 @@ class ImageSplit:
         return len(self.labels_B)
 
     def batch(self, positions: Tensor) -> Batch:
+        positions = positions.to(self.labels_B.device, non_blocking=True)
         image_BX = self.images_BX[positions].float() / self.white
         return Batch(Static(image_BX, self.time_steps), self.labels_B[positions])
+
+    def to(self, device: torch.device) -> "ImageSplit":
+        return replace(self, images_BX=self.images_BX.to(device), labels_B=self.labels_B.to(device))
 
 
 @dataclass(frozen=True)
@@ -73,6 +85,62 @@ class EventSplit:
         events = Events(torch.from_numpy(gathered), index, self.time_steps, len(samples), self.shape)
         return Batch(events, torch.from_numpy(self.binned.labels[samples]))
 
+    def to(self, device: torch.device) -> "EventSplit | DeviceEventSplit":
+        return self if device.type == "cpu" else DeviceEventSplit.upload(self, device)
+
+
+@dataclass(frozen=True)
+class DeviceEventSplit:
+    """An `EventSplit` with all its events on a device, where a minibatch is gathered without waiting for it."""
+
+    first_SR: Tensor  # int64, (samples, time_steps + 1): where the events of each step begin, and the last ones end
+    index: Tensor  # int32, (events,)
+    labels_S: Tensor  # int64
+    events_S: NDArray[np.int64]  # how many a sample has, known to the host
+    shape: tuple[int, ...]
+
+    @classmethod
+    def upload(cls, split: EventSplit, device: torch.device) -> "DeviceEventSplit":
+        """Copy the events once; raises UserError where an input counts more in one step than products there hold."""
+        binned, rows_S = split.binned, split.samples * split.binned.time_steps
+        first_SR = binned.indptr[rows_S[:, None] + np.arange(split.time_steps + 1)]
+        for s, t in np.argwhere(np.diff(first_SR) > MOST_ON_DEVICE):
+            most = np.bincount(binned.index[first_SR[s, t] : first_SR[s, t + 1]]).max()
+            if most > MOST_ON_DEVICE:
+                raise UserError(
+                    f"an input has {most} events in one time step, of which a GPU takes up to {MOST_ON_DEVICE}: "
+                    f"pass a smaller dataset.bin_ms, or device=cpu"
+                )
+        events_S = first_SR[:, -1] - first_SR[:, 0]
+        lists = [binned.index[first : first + count] for first, count in zip(first_SR[:, 0], events_S, strict=True)]
+        first_SR = first_SR - first_SR[:, :1] + (np.cumsum(events_S) - events_S)[:, None]
+        index = np.concatenate(lists).astype(np.int32)
+        arrays = first_SR, index, binned.labels[split.samples]
+        first_SR, index, labels_S = (torch.from_numpy(values).to(device) for values in arrays)
+        return cls(first_SR, index, labels_S, events_S, split.shape)
+
+    def __len__(self) -> int:
+        return len(self.labels_S)
+
+    @property
+    def labels_B(self) -> Tensor:
+        return self.labels_S
+
+    def batch(self, positions: Tensor) -> Batch:
+        device, events = self.index.device, int(self.events_S[positions.numpy()].sum())
+        positions = positions.to(device, non_blocking=True)
+        first_RB = self.first_SR[positions].T
+        count_TB = first_RB[1:] - first_RB[:-1]
+        gathered = F.pad(count_TB.flatten().cumsum(0), (1, 0))
+        shift = (first_RB[:-1].flatten() - gathered[:-1]).repeat_interleave(count_TB.flatten(), output_size=events)
+        index = self.index[torch.arange(events, device=device) + shift]
+        inputs = Events(gathered, index, len(count_TB), len(positions), self.shape)
+        return Batch(inputs, self.labels_S[positions])
+
+    def to(self, device: torch.device) -> "DeviceEventSplit":
+        assert device == self.index.device, "events are uploaded once"
+        return self
+
 
 @dataclass(frozen=True)
 class SingleSplit:
@@ -87,6 +155,9 @@ class SingleSplit:
         assert positions.tolist() == [0]
         return self.only
 
+    def to(self, device: torch.device) -> "SingleSplit":
+        return self  # its inputs go where the network is
+
 
 @dataclass(frozen=True)
 class Data:
@@ -96,7 +167,13 @@ class Data:
     validation: Split | None
     test: Split | None
     fingerprint: str  # of the samples before splitting and binning (or of the generator and its seed)
+    samples: tuple[int, int] | None = None  # training (held-out ones with them) and test, before `dataset.limit`
     notes: tuple[str, ...] = ()  # what is odd about the files
+
+    def to(self, device: torch.device) -> "Data":
+        """The same data, with all samples on a device."""
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        return replace(self, **{name: split and split.to(device) for name, split in splits.items()})
 
     @property
     def selected_on(self) -> str:

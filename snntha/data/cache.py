@@ -48,15 +48,17 @@ class Binned:
 
 
 def load_or_build(
-    cache: Path, settings: dict[str, Any], binning: Binning, inputs: int, read: Callable[[], Iterable[Recording]]
+    cache: Path | None, settings: dict[str, Any], binning: Binning, inputs: int, read: Callable[[], Iterable[Recording]]
 ) -> Binned:
     """The binned events of one split, from the cache or else from `read`, which is kept for the next time.
 
     Args:
-        cache: folder of all cached splits.
+        cache: folder of all cached splits; None: nothing is kept.
         settings: what shaped the events and is plain data; goes into the key with `binning` and `inputs`.
         read: gives the recordings one by one.
     """
+    if cache is None:
+        return _bin_all(read(), binning, inputs)
     settings = {**settings, "binning": vars(binning), "inputs": inputs, "format": _FORMAT}
     digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=8).hexdigest()
     folder = cache / f"{settings['dataset']}-{settings['split']}-{digest}"

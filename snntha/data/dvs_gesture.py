@@ -14,7 +14,7 @@ from snntha.data.files import Archive, DataError, FoundFiles, look_for, recordin
 from snntha.plausible import UNITS_US, are_whole, is_padded, other_unit
 
 _SENSOR_SIDE = 128
-_FIGSHARE = "https://figshare.com/ndownloader/files"
+_FIGSHARE = "https://api.figshare.com/v2/file/download"  # its pages, figshare.com/ndownloader, answer a browser alone
 _ARCHIVES = {  # of the recordings already cut into one gesture each
     "train": Archive("ibmGestureTrain.tar.gz", f"{_FIGSHARE}/38022171", "3a8f0d4120a166bac7591f77409cb105"),
     "test": Archive("ibmGestureTest.tar.gz", f"{_FIGSHARE}/38020584", "56070e45dadaa85fff82e0fbfbc06de5"),
@@ -42,7 +42,7 @@ def read(files: FoundFiles, split: Literal["train", "test"], dataset: Dataset) -
     """
     pixel = _pixel_side(dataset)
     width = _SENSOR_SIDE // pixel
-    for path in recordings(files.paths[split]):
+    for path in recordings(files.paths[split], ".npy"):
         match = _PATH.fullmatch(path.relative_to(files.paths[split]).as_posix())
         if match is None:
             raise files.stray(path, "like user01_fluorescent/3.npy (user, lighting, class)")

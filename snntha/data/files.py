@@ -27,10 +27,11 @@ class Archive:
     name: str
     url: str
     md5: str
+    folder: str = ""  # what it unpacks to, if not called as it is
 
     @property
     def unpacked(self) -> str:
-        return self.name.removesuffix(".zip").removesuffix(".tar.gz")
+        return self.folder or self.name.removesuffix(".zip").removesuffix(".tar.gz")
 
     def __str__(self) -> str:
         return f"{self.name} from {self.url} (md5 {self.md5})"
@@ -132,7 +133,7 @@ def look_for(
 
 def _locate(folder: Path, names: Iterable[str]) -> Path | None:
     """The first of the names that is there with something in it; an empty file only if there is no other."""
-    paths = [path for name in names if (path := folder / name).is_file() or any(path.glob("*/*.npy"))]
+    paths = [path for name in names if (path := folder / name).is_file() or recordings(path)]
     return max(paths, key=lambda path: path.stat().st_size > 0, default=None)
 
 
@@ -163,15 +164,16 @@ def _describe_folder(folder: Path) -> str:
     return ", ".join(names[:_LISTED_NAMES]) + more
 
 
-def recordings(path: Path) -> list[Path]:
+def recordings(path: Path, suffixes: tuple[str, ...] | str = (".npy", ".bin")) -> list[Path]:
     """A file that holds them all, or those in a folder, sorted by path: the same order on every machine.
 
     Hidden files, which some systems write beside others (`._0.npy`), and hidden folders are none.
     """
     if path.is_file():
         return [path]
-    found = [file for file in path.glob("*/*.npy") if not file.name.startswith(".") and file.parent.name[0] != "."]
-    return sorted(found, key=lambda path: path.as_posix())
+    found = [file for file in path.glob("*/*") if file.name.endswith(suffixes)]
+    shown = [file for file in found if not file.name.startswith(".") and file.parent.name[0] != "."]
+    return sorted(shown, key=lambda path: path.as_posix())
 
 
 def file_state(path: Path) -> str:

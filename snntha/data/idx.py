@@ -58,7 +58,7 @@ _PUBLICATIONS = {
 class Images:
     """Grey values 0..white and classes of one split."""
 
-    images_BHW: NDArray[np.uint8]
+    images_BHW: NDArray[np.uint8]  # or (B, C, H, W)
     labels: NDArray[np.int64]  # (B,)
     white: int
     groups: None = None  # no speakers or subjects

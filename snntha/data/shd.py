@@ -1,4 +1,4 @@
-"""Spiking Heidelberg Digits: two HDF5 files of spike times in float16 seconds and channels 0..699."""
+"""Spiking Heidelberg Digits and Speech Commands: HDF5 files of spike times in float16 seconds and channels 0..699."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from snntha.binning import Recording, microseconds
 from snntha.config.schema import Dataset
 from snntha.data.files import Archive, DataError, FoundFiles, look_for
+from snntha.hdf5 import read_twice
 from snntha.plausible import UNITS_US, are_whole, is_padded, other_unit
 
 _ZENKELAB = "https://zenkelab.org/datasets"
-_ARCHIVES = {
-    "train": Archive("shd_train.h5.zip", f"{_ZENKELAB}/shd_train.h5.zip", "f3252aeb598ac776c1b526422d90eecb"),
-    "test": Archive("shd_test.h5.zip", f"{_ZENKELAB}/shd_test.h5.zip", "1503a5064faa34311c398fb0a1ed0a6f"),
+_MD5 = {
+    "shd": {"train": "f3252aeb598ac776c1b526422d90eecb", "test": "1503a5064faa34311c398fb0a1ed0a6f"},
+    "ssc": {"train": "d102be95e7144fcc0553d1f45ba94170", "test": "a35ff1e9cffdd02a20eb850c17c37748"},
 }
 _CHANNELS = 700
 TIME_UNIT = "seconds"
@@ -23,9 +24,25 @@ _LONGEST_S = 100.0  # beyond it, times are not seconds
 
 
 def find(dataset: Dataset) -> FoundFiles:
-    """Look for shd_train.h5 and shd_test.h5 without reading them."""
-    names = {split: [archive.unpacked] for split, archive in _ARCHIVES.items()}
-    return look_for(dataset, ["SHD"], names, archives=_ARCHIVES, signatures=(b"\x89HDF\r\n\x1a\n",))
+    """Look for shd_train.h5 and shd_test.h5, or those of ssc, without reading them."""
+    archives = {}
+    for part, md5 in _MD5[dataset.name].items():
+        name = f"{dataset.name}_{part}.h5.zip"
+        archives[part] = Archive(name, f"{_ZENKELAB}/{name}", md5)
+    names = {part: [archive.unpacked] for part, archive in archives.items()}
+    return look_for(dataset, [dataset.name.upper()], names, archives=archives, signatures=(b"\x89HDF\r\n\x1a\n",))
+
+
+def class_names(files: FoundFiles) -> list[str]:
+    """What the training file calls its classes; none where it does not."""
+    import h5py
+
+    try:
+        with h5py.File(files.paths["train"], "r") as file:
+            keys: Any = file["extra/keys"]
+            return [key.decode() for key in keys[()]]
+    except (OSError, RuntimeError, KeyError, AttributeError, TypeError, UnicodeDecodeError):
+        return []  # what else is wrong, `read` says
 
 
 def read(files: FoundFiles, split: Literal["train", "test"], dataset: Dataset) -> Iterator[Recording]:
@@ -35,7 +52,7 @@ def read(files: FoundFiles, split: Literal["train", "test"], dataset: Dataset) -
         DataError: not HDF5, cut, without the data sets of SHD, or with impossible times or channels.
     """
     if list(dataset.input_shape) != [_CHANNELS]:
-        raise DataError(f"dataset.input_shape={list(dataset.input_shape)}; SHD has [{_CHANNELS}]")
+        raise DataError(f"dataset.input_shape={list(dataset.input_shape)}; {dataset.name.upper()} has [{_CHANNELS}]")
     path = files.paths[split]
     times, units, labels, speakers = _read_arrays(path, files)
     shapes = {"times": times, "units": units, "labels": labels, "speakers": speakers}
@@ -58,7 +75,7 @@ def _read_arrays(path: Path, files: FoundFiles) -> tuple[Any, Any, Any, Any]:
     """times and units (an array of arrays each), labels, and speakers or zeros where the file names none."""
     import h5py
 
-    try:
+    def read() -> tuple[Any, Any, Any, Any]:
         with h5py.File(path, "r") as file:
             missing = [name for name in ("spikes/times", "spikes/units", "labels") if name not in file]
             if missing:
@@ -66,9 +83,14 @@ def _read_arrays(path: Path, files: FoundFiles) -> tuple[Any, Any, Any, Any]:
             arrays: Any = file
             times, units, labels = (arrays[name][()] for name in ("spikes/times", "spikes/units", "labels"))
             speakers = arrays["extra/speaker"][()] if "extra/speaker" in file else np.zeros(len(labels), np.int64)
-    except (OSError, RuntimeError, KeyError, TypeError) as error:
+        return times, units, labels, speakers
+
+    try:
+        return read_twice(read, path.stat().st_size)
+    except DataError:
+        raise
+    except (OSError, RuntimeError, LookupError, TypeError, ValueError, MemoryError) as error:
         raise files.unreadable(path, "a complete HDF5 file", error) from None
-    return times, units, labels, speakers
 
 
 def _problem(recorded: NDArray, channel: NDArray) -> tuple[str, str] | None:

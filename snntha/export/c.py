@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from snntha.errors import NotInstalled, UserError
+from snntha.export.strict import refuse_beyond
 from snntha.runtime.integer import BITS, SHIFTS, IntegerLayer, quantize
 from snntha.runtime.network import FrozenNetwork, Images, Spikes
 
@@ -28,6 +29,7 @@ _FLAGS = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic")
 def source(network: FrozenNetwork) -> str:
     """The C file of a network that has `quantize`; raises UserError for one that has no integers."""
     assert network.quantize is not None
+    refuse_beyond(network, "c")
     layers, encoding = quantize(network), network.encoding
     if (kernel := max(layer.shape.kernel for layer in layers)) > _WORD:
         raise UserError(f"format=c: a convolution of {kernel} x {kernel}; rows of at most {_WORD} fit into a word")

@@ -7,10 +7,11 @@ from snntha import config as configuration
 from snntha import data as datasets
 from snntha.atomic import replacing
 from snntha.data.batch import Split
+from snntha.data.encoding import encoding
 from snntha.errors import UserError
 from snntha.export import c, nir, onnx
 from snntha.export import golden as goldens
-from snntha.export.freeze import encoding, freeze, load_network
+from snntha.export.freeze import freeze, load_network
 from snntha.export.strict import Strictness, require
 from snntha.export.strict import describe as how_strict
 from snntha.folder import RunFolder
@@ -32,6 +33,7 @@ def run_command(
     checkpoint: str,
     trial: int,
     root: str | None,
+    own_class: str | None,
 ) -> None:
     """Write the file, and say what it holds.
 
@@ -52,7 +54,7 @@ def run_command(
         size = _write(output, packed.to_bytes(network))
         print(f"{output}: {describe(network, size)}; {how_strict(network)}")
         if golden and output.is_file():  # no device or pipe
-            _write_golden(folder, trial, checkpoint, root, output, golden)
+            _write_golden(folder, trial, checkpoint, output, golden, root, own_class)
     elif form in ("nir", "onnx") and quantize:
         raise UserError(f"quantize={quantize}: format={form} holds float32; leave it out")
     elif form == "onnx":
@@ -72,7 +74,7 @@ def run_command(
 
 def describe(network: FrozenNetwork, size: int) -> str:
     """Bytes of the file, and what they are used for."""
-    weights = sum(layer.weight.size for layer in network.layers)
+    weights = sum(layer.shape.weights for layer in network.layers)
     bits = weights * (1 if network.layers[0].binary else 32)
     numbers = sum(
         array.size
@@ -81,27 +83,29 @@ def describe(network: FrozenNetwork, size: int) -> str:
         if array is not None
     )
     numbers += 2 * len(network.layers)  # beta and threshold
-    overhead = size - -(-bits // 8) - 4 * numbers
+    delay_bits = sum(layer.delay_bits * layer.shape.inputs for layer in network.layers)
+    delays = f"delays in {delay_bits:,} bits, " if delay_bits else ""
+    overhead = size - -(-bits // 8) - 4 * numbers - -(-delay_bits // 8)
     return (
-        f"{size:,} bytes; {weights:,} weights in {bits:,} bits, {numbers:,} other numbers in {32 * numbers:,} bits, "
-        f"{overhead:,} bytes around them"
+        f"{size:,} bytes; {weights:,} weights in {bits:,} bits, {delays}{numbers:,} other numbers in {32 * numbers:,} "
+        f"bits, {overhead:,} bytes around them"
     )
 
 
-def open_test_set(folder: Path, root: str | None) -> Split | None:
+def open_test_set(folder: Path, root: str | None, own_class: str | None) -> Split | None:
     """The test set of a run, as training evaluates it; raises UserError where it is not there or another one."""
     record = RunFolder(folder)
-    config = record.load_config()
-    if root is not None:
-        config = configuration.override(config, [f"dataset.root={root}"])
+    config = configuration.located(record.load_config(), root, own_class)
     data = datasets.load(config.dataset, selection=config.selection, seed=config.seed)
     record.check_data(data.fingerprint)
     return data.test
 
 
-def _write_golden(folder: Path, trial: int, checkpoint: str, root: str | None, output: Path, samples: int) -> None:
+def _write_golden(
+    folder: Path, trial: int, checkpoint: str, output: Path, samples: int, root: str | None, own_class: str | None
+) -> None:
     try:
-        split = open_test_set(folder, root)
+        split = open_test_set(folder, root, own_class)
     except UserError as error:
         print(f"no golden inputs for snntha verify: {error}")
         return
@@ -109,7 +113,7 @@ def _write_golden(folder: Path, trial: int, checkpoint: str, root: str | None, o
     network, thresholds = load_network(folder, trial, checkpoint)
     batch = split.batch(goldens.spread(split, samples))
     path = goldens.path_beside(output)
-    _write(path, goldens.to_bytes(goldens.record(network, thresholds, batch, encoding(network.config))))
+    _write(path, goldens.to_bytes(goldens.record(network, thresholds, batch, encoding(network.config.dataset))))
     print(f"{path}: {batch.inputs.batch} test samples and their spikes, for snntha verify")
 
 

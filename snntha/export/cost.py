@@ -18,6 +18,7 @@ from snntha.export.freeze import freeze
 from snntha.export.strict import describe
 from snntha.runtime.compiled import Compiled
 from snntha.runtime.network import FrozenLayer, Images, Spikes
+from snntha.runtime.plain import arrived
 
 AT_ONCE = 50  # samples
 
@@ -32,7 +33,7 @@ class Cost:
     """Of one layer, for one sample; operations are means over the samples."""
 
     weight_bits: int
-    other_bits: int  # biases, scale and shift, beta, threshold, as float32
+    other_bits: int  # biases, scale and shift, beta, threshold, as float32; and delays
     zero_weights: float  # share
     dense: float  # additions of a weight if every input were active at every step
     effective: float  # those of inputs that are active
@@ -51,10 +52,12 @@ class Cost:
         return self.effective * ADD_PJ + (self.updates + self.normalised) * MULTIPLY_ADD_PJ
 
 
-def run_command(folder: Path, samples: int, checkpoint: str, trial: int, root: str | None) -> Group:
+def run_command(
+    folder: Path, samples: int, checkpoint: str, trial: int, root: str | None, own_class: str | None
+) -> Group:
     """Tables of a run's costs; raises UserError where the run or its data are missing."""
     network = freeze(folder, trial, checkpoint)
-    split = open_test_set(folder, root)
+    split = open_test_set(folder, root, own_class)
     if split is None:
         raise UserError(f"run={folder} has no test set to count operations on")
     kernels = Compiled(network.layers)
@@ -77,21 +80,22 @@ def count(layers: tuple[FrozenLayer, ...], inputs: Images | Spikes, spikes: list
     for number, (layer, spikes_TBN) in enumerate(zip(layers, spikes, strict=True)):
         shape = layer.shape
         reach_N = reach(layer)
+        own_reach = shape.neurons * shape.recurrent  # weights that a spike of the layer itself reaches
         runs = steps
-        if number > 0:
-            events_N = spikes[number - 1].sum((0, 1))
-        elif isinstance(inputs, Images):
+        if number == 0 and isinstance(inputs, Images):
             events_N, runs = np.count_nonzero(inputs.grey_BX, 0).ravel(), 1  # a current that stays, computed once
         else:
-            events_N = inputs.counts_RX().sum(0).ravel()
+            sent_RX = spikes[number - 1] if number else inputs.counts_RX()  # pyright: ignore
+            sent_TBI = sent_RX.reshape(steps, batch, -1)
+            events_N = (sent_TBI if layer.delay_I is None else arrived(sent_TBI, layer.delay_I)).sum((0, 1))
         numbers = [array for array in (layer.bias_N, layer.scale_C, layer.shift_C) if array is not None]
         costs.append(
             Cost(
-                weight_bits=layer.weight.size * (1 if layer.binary else FLOAT_BITS),
-                other_bits=FLOAT_BITS * (2 + sum(array.size for array in numbers)),
+                weight_bits=shape.weights * (1 if layer.binary else FLOAT_BITS),
+                other_bits=FLOAT_BITS * (2 + sum(array.size for array in numbers)) + layer.delay_bits * shape.inputs,
                 zero_weights=float((layer.weight == 0).mean()),
-                dense=float(reach_N.sum()) * runs,
-                effective=float(events_N @ reach_N) / batch,
+                dense=float(reach_N.sum()) * runs + own_reach * shape.neurons * steps,
+                effective=float(events_N @ reach_N + own_reach * spikes_TBN[:-1].sum()) / batch,
                 updates=shape.neurons * steps,
                 normalised=shape.neurons * runs if layer.scale_C is not None else 0,
                 silent=1 - float(spikes_TBN.mean()),
@@ -131,7 +135,7 @@ def _tables(layers: tuple[FrozenLayer, ...], costs: list[Cost]) -> list[Table]:
     stored = _right_aligned("weights", "bits", "32-bit", "other bits", "zeros")
     done = _right_aligned("dense ops", "effective", "updates", "scaled", "silent", "ops nJ", "fetch nJ")
     for number, (layer, cost) in enumerate(zip(layers, costs, strict=True), start=1):
-        size = layer.weight.size
+        size = layer.shape.weights
         name = f"{number} {layer.shape.kind}"
         stored.add_row(
             name,

@@ -6,33 +6,16 @@ from typing import Any
 import numpy as np
 
 from snntha import topology
-from snntha.binning import Binning
 from snntha.config.schema import Config
+from snntha.data.encoding import class_names, encoding
 from snntha.errors import UserError
 from snntha.folder import RunFolder
 from snntha.kernels import reference
 from snntha.kernels.spec import Layer
 from snntha.network import SpikingNetwork
 from snntha.records import SeedRecord
-from snntha.runtime.network import Encoding, FrozenLayer, FrozenNetwork
+from snntha.runtime.network import FrozenLayer, FrozenNetwork
 from snntha.topology import LayerShape
-
-_ENGLISH = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-_GERMAN = ("null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun")
-_CLASSES = {
-    "fashion_mnist": (
-        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
-        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
-    ),
-    "dvs_gesture": (
-        *("hand clapping", "right hand wave", "left hand wave", "right arm clockwise", "right arm counter-clockwise"),
-        *("left arm clockwise", "left arm counter-clockwise", "arm roll", "air drums", "air guitar", "other gestures"),
-    ),
-    "shd": (*_ENGLISH, *_GERMAN),
-}
-_WHITE = {"digits": 16, "mnist": 255, "fashion_mnist": 255}
-_UNIT_US = {"shd": 1_000_000, "dvs_gesture": 1000}
-_SENSOR = {"shd": 0, "dvs_gesture": 128}
 
 
 def freeze(folder: Path, trial: int = 0, checkpoint: str = "best") -> FrozenNetwork:
@@ -50,9 +33,9 @@ def freeze(folder: Path, trial: int = 0, checkpoint: str = "best") -> FrozenNetw
     config = network.config
     shapes = topology.parse(config.model.topology, tuple(config.dataset.input_shape))
     layers = tuple(map(_freeze_layer, shapes, network.layers(thresholds)))
-    classes = _CLASSES.get(config.dataset.name, tuple(map(str, range(config.dataset.classes))))
     trained = _trained(RunFolder(folder), config, trial, checkpoint)
-    return FrozenNetwork(config.model.topology, layers, encoding(config), classes, trained=trained)
+    names = class_names(config.dataset)
+    return FrozenNetwork(config.model.topology, layers, encoding(config.dataset), names, trained=trained)
 
 
 def load_network(folder: Path, trial: int, checkpoint: str) -> tuple[SpikingNetwork, list[float]]:
@@ -66,35 +49,24 @@ def load_network(folder: Path, trial: int, checkpoint: str) -> tuple[SpikingNetw
     return network, seed_record.load_checkpoint(checkpoint, network).thresholds
 
 
-def encoding(config: Config) -> Encoding:
-    """How training's evaluation makes the input of a sample."""
-    dataset = config.dataset
-    steps = dataset.test_time_steps or dataset.time_steps
-    shape = tuple(dataset.input_shape)
-    if dataset.name in _WHITE:
-        return Encoding("image", shape, steps, white=_WHITE[dataset.name])
-    binning = Binning.of(dataset, steps)
-    unit_us, sensor = _UNIT_US[dataset.name], _SENSOR[dataset.name]
-    return Encoding(
-        "events", shape, steps, bin_us=binning.bin_us, duration_us=binning.duration_us, unit_us=unit_us, sensor=sensor
-    )
-
-
 def _freeze_layer(shape: LayerShape, layer: Layer) -> FrozenLayer:
-    norm = layer.batch_norm
+    norm, delay_I = layer.batch_norm, layer.delay_I
+    dtype = np.int8 if layer.spec.binary else np.float32
     scale_C = shift_C = None
     if norm is not None:
         affine = reference.affine(norm, norm.running_mean_C.double(), norm.running_var_C.double())
         scale_C, shift_C = (tensor.numpy() for tensor in affine)
     return FrozenLayer(
         shape=shape,
-        weight=layer.weight.numpy().astype(np.int8 if layer.spec.binary else np.float32),
+        weight=layer.weight.numpy().astype(dtype),
         bias_N=None if layer.bias_N is None else layer.bias_N.numpy(),
         scale_C=scale_C,
         shift_C=shift_C,
         beta=np.float32(layer.neuron.beta),
         threshold=np.float32(layer.neuron.threshold),
         strict=layer.neuron.strict,
+        recurrent_NM=None if layer.recurrent_NM is None else layer.recurrent_NM.numpy().astype(dtype),
+        delay_I=None if delay_I is None or not delay_I.any() else delay_I.numpy().astype(np.uint8),
     )
 
 

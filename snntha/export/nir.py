@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 
 from snntha.errors import UserError
+from snntha.export.strict import refuse_beyond
 from snntha.nir import DT, imported
 from snntha.runtime.network import FrozenLayer, FrozenNetwork
 
@@ -47,6 +48,8 @@ def build(network: FrozenNetwork, target: str | None) -> Any:
         UserError: `nir` is not installed, or beta is 0 or 1, which is no time constant.
     """
     nir = imported("nir")
+    if target is not None:
+        refuse_beyond(network, "nir profile=portable")
     if bad := [float(layer.beta) for layer in network.layers if not 0 < layer.beta < 1]:
         raise UserError(f"format=nir: beta is {bad[0]:g}, which is no finite time constant")
     importer = None if target is None else TARGETS[target]
@@ -64,6 +67,8 @@ def build(network: FrozenNetwork, target: str | None) -> Any:
         shape = layer.shape
         if shape.kind == "dense" and len(shape.input_shape) > 1:
             add(f"{number}_flatten", nir.Flatten({"input": np.array(shape.input_shape)}, start_dim=0))
+        if layer.delay_I is not None:
+            add(f"{number}_delay", nir.Delay(layer.delay_I * DT))
         for name, node in _synapse(nir, layer, importer).items():
             add(f"{number}_{name}", node)
         if importer is not None:
@@ -74,6 +79,10 @@ def build(network: FrozenNetwork, target: str | None) -> Any:
         add(f"{number}_spike", nir.Threshold(_full(layer, _level(layer, layer.threshold, fires_at=False))))
         nodes[reset] = nir.Scale(_full(layer, -layer.threshold))
         edges += [(last, reset), (reset, membrane)]
+        if layer.recurrent_NM is not None:
+            recurrent = f"{number}_recurrent"
+            nodes[recurrent] = nir.Linear(layer.recurrent_NM.astype(np.float32))
+            edges += [(last, recurrent), (recurrent, membrane)]
     nodes["output"] = nir.Output(np.array(network.layers[-1].shape.output_shape))
     edges.append((last, "output"))
     return nir.NIRGraph(nodes, edges, metadata=_metadata(network, target))

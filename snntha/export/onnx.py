@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from snntha.errors import UserError
+from snntha.export.strict import refuse_beyond
 from snntha.nir import imported
 from snntha.runtime.network import FrozenLayer, FrozenNetwork, Images, Spikes
 
@@ -19,6 +20,7 @@ _IR_VERSION = 10  # what onnxruntime of the last years reads
 
 def build(network: FrozenNetwork) -> Any:
     """The model; raises UserError where `onnx` is not installed."""
+    refuse_beyond(network, "onnx")
     onnx = imported("onnx")
     helper, tensor_type = onnx.helper, onnx.TensorProto.FLOAT
     nodes: list[Any] = []

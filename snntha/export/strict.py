@@ -40,6 +40,23 @@ def require(network: FrozenNetwork, strict: Strictness) -> None:
         raise UserError(f"strict={strict}: {'; '.join(broken)}: train another configuration, or leave strict out")
 
 
+class CannotSay(UserError):
+    """A format has no words for what a network has."""
+
+
+def refuse_beyond(network: FrozenNetwork, form: str) -> None:
+    """Raises CannotSay where layers have delays or recurrent weights, for a format that cannot say them."""
+    for what, key in (("delays", "delay_I"), ("recurrent weights", "recurrent_NM")):
+        layers = [
+            str(number) for number, layer in enumerate(network.layers, start=1) if getattr(layer, key) is not None
+        ]
+        if layers:
+            raise CannotSay(
+                f"format={form} cannot say {what}, which layer {', '.join(layers)} has: export format=packed, or "
+                f"format=nir with profile=exact"
+            )
+
+
 def describe(network: FrozenNetwork) -> str:
     """`strict: weights; not thresholds, multiplier_free`, for a line beside a network."""
     broken = breaches(network)

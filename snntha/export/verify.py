@@ -18,6 +18,7 @@ from snntha.export import c, golden, onnx
 from snntha.export.command import open_test_set
 from snntha.export.freeze import load_network
 from snntha.export.nir import to_bytes as nir_bytes
+from snntha.export.strict import CannotSay
 from snntha.runtime import packed, plain
 from snntha.runtime.compiled import Compiled
 from snntha.runtime.integer import BITS
@@ -52,7 +53,9 @@ class Found:
     samples: int = 0
 
 
-def run_command(model: Path, folder: Path, samples: int, checkpoint: str, trial: int, root: str | None) -> None:
+def run_command(
+    model: Path, folder: Path, samples: int, checkpoint: str, trial: int, root: str | None, own_class: str | None
+) -> None:
     """Print for each way the share of spikes that differ, where first, and the accuracy.
 
     Raises:
@@ -62,7 +65,7 @@ def run_command(model: Path, folder: Path, samples: int, checkpoint: str, trial:
     recorded = golden.read(golden.path_beside(model), network)
     trained, thresholds = load_network(folder, trial, checkpoint)
     try:
-        split = open_test_set(folder, root)
+        split = open_test_set(folder, root, own_class)
     except UserError as error:
         print(f"accuracy on the golden inputs alone: {error}")
         split = None
@@ -157,7 +160,7 @@ def _left_out(what: str) -> Iterator[None]:
     """Say what cannot be tried here."""
     try:
         yield
-    except NotInstalled as error:
+    except (NotInstalled, CannotSay) as error:
         print(f"{what} left out: {error}")
 
 

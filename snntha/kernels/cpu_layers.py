@@ -24,6 +24,7 @@ from snntha.kernels.cpu.scan import Currents, scan, scan_back
 from snntha.kernels.cpu.strip import DropoutConstants, GradientSource, LayerOutput, NeuronConstants, empty_kept
 from snntha.kernels.cpu.workspace import workspace
 from snntha.kernels.spec import BatchNorm, Layer, Static
+from snntha.parallel import WHOLE, add_up
 
 
 class FusedLayer(Protocol):
@@ -84,7 +85,7 @@ class ConvLayer:
         conv.conv_currents(spikes, self.kernel_KKIO, self.geometry, self.values_BHWTO)
         norm = _identity(channels)
         if self.batch_norm is not None:
-            self.normalisation = Normalisation(self.batch_norm, _by_channel(self.values_BHWTO))
+            self.normalisation = Normalisation(self.batch_norm, _by_channel(self.values_BHWTO), height * width)
             norm = self.normalisation.scale_SC, self.normalisation.shift_SC
         self.currents = Currents(_by_pixel(self.values_BHWTO), *norm)
         size = spikes.time_steps, spikes.batch, self.neurons
@@ -213,17 +214,21 @@ def fold_pooling(weight_OIkk: Tensor, pool: int) -> Tensor:
 class Normalisation:
     """One layer's BatchNorm in one minibatch: scale and shift of each step, and the way back through its statistics.
 
-    Currents are channels-last, (R, T, C): R the B * H * W values of one channel at one time step.
+    Currents are channels-last, (R, T, C): R the B * H * W values of one channel at one time step, `pixels` of a sample.
     """
 
-    def __init__(self, batch_norm: BatchNorm, currents_RTC: np.ndarray):
-        self.training = batch_norm.training
+    def __init__(self, batch_norm: BatchNorm, currents_RTC: np.ndarray, pixels: int):
+        self.training, self.share = batch_norm.training, batch_norm.share
         self.count, *self.shape_TC = currents_RTC.shape
         if self.training:
             moments_2TC = np.empty((2, *self.shape_TC))
             norm.statistics(_flat(currents_RTC), _flat(moments_2TC))
             mean_SC, var_SC = torch.from_numpy(moments_2TC)
-            reference.update_running(batch_norm, mean_SC, var_SC, self.count)
+            if self.share != WHOLE:
+                own_mean_SC = mean_SC.clone()
+                add_up([mean_SC.mul_(self.share.weight)])
+                add_up([var_SC.add_((own_mean_SC - mean_SC).square()).mul_(self.share.weight)])
+            reference.update_running(batch_norm, mean_SC, var_SC, self.count + self.share.others * pixels)
         else:
             mean_SC, var_SC = batch_norm.running_mean_C.double()[None], batch_norm.running_var_C.double()[None]
         leaves = [mean_SC, var_SC, batch_norm.scale_C, batch_norm.shift_C]
@@ -238,10 +243,12 @@ class Normalisation:
         norm.gradient_sums(_flat(currents_RTC), _flat(grad_RTC), _flat(sums_2TC))
         sums_2SC = sums_2TC if self.training else sums_2TC.sum(1, keepdims=True)
         grads = torch.autograd.grad(self.outputs, self.leaves, torch.from_numpy(sums_2SC).float().unbind())
-        mean_SC = self.leaves[0].detach().numpy()
+        if self.share != WHOLE:
+            add_up(grads[:2])
+        mean_SC, count = self.leaves[0].detach().numpy(), self.count / self.share.weight
         grad_mean_SC, grad_var_SC, grad_scale_C, grad_shift_C = (grad.numpy() for grad in grads)
-        slope_SC = 2 * grad_var_SC / self.count if self.training else np.zeros_like(mean_SC)
-        offset_SC = grad_mean_SC / self.count - slope_SC * mean_SC if self.training else np.zeros_like(mean_SC)
+        slope_SC = 2 * grad_var_SC / count if self.training else np.zeros_like(mean_SC)
+        offset_SC = grad_mean_SC / count - slope_SC * mean_SC if self.training else np.zeros_like(mean_SC)
         through = (
             np.array(np.broadcast_to(values_SC, self.shape_TC), np.float32).ravel()
             for values_SC in (self.scale_SC, offset_SC, slope_SC)

@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from snntha.kernels.cpu.delays import DelayedLayer
 from snntha.kernels.cpu.dense import DenseLayer
 from snntha.kernels.cpu.events import Spikes
+from snntha.kernels.cpu.recurrent import RecurrentLayer
 from snntha.kernels.cpu.strip import GradientSource, LayerOutput, channels_last_order, pad_to_tiles
 from snntha.kernels.cpu.vector import TILE
 from snntha.kernels.cpu.workspace import workspace
@@ -101,7 +103,14 @@ def _fuse(inputs: Events | Static, layer: Layer, number: int) -> tuple[FusedLaye
     if layer.spec.kind == "dense":
         bias_N = None if layer.bias_N is None else layer.bias_N.detach().numpy()
         weight_NI = layer.weight.detach().numpy()
-        return DenseLayer(layer.spec, weight_NI, bias_N, layer.neuron, layer.dropout, number), trained
+        row = layer.spec, weight_NI, bias_N, layer.neuron, layer.dropout, number
+        if layer.recurrent_NM is None:
+            dense = DenseLayer(*row)
+        else:
+            dense = RecurrentLayer(*row, layer.recurrent_NM.detach().numpy())
+        if layer.delay_I is None:
+            return dense, trained
+        return DelayedLayer(dense, layer.delay_I.detach().numpy(), learns="delay_I" in trained), trained
     del trained["weight"]
     kernel_KKIO = fold_pooling(layer.weight, layer.spec.pool)
     return ConvLayer(layer, kernel_KKIO, number), {"kernel_KKIO": kernel_KKIO, **trained}

@@ -11,10 +11,11 @@ Axis legend, used in every name of this package; time always comes first:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from snntha.layers import LayerSpec
 from snntha.neuron import Neuron
+from snntha.parallel import WHOLE, Share
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,6 +59,17 @@ class Dropout:
 
     probability: float
     key: int  # 32 bits, from (seed, step, layer)
+    share: Share = WHOLE  # b counts the samples of the whole minibatch
+
+
+class Affine(NamedTuple):
+    """A layer's currents are its sums * scale + shift: BatchNorm, or a bias without scale.
+
+    One row for each time step, or one for all; each neuron of a dense layer is a channel.
+    """
+
+    scale_SC: Tensor | None
+    shift_SC: Tensor
 
 
 @dataclass(frozen=True)
@@ -71,6 +83,7 @@ class BatchNorm:
     training: bool
     momentum: float = 0.1
     eps: float = 1e-5
+    share: Share = WHOLE  # where statistics are taken over all processes: the samples of this one
 
 
 @dataclass(frozen=True)
@@ -88,12 +101,16 @@ class Layer:
     batch_norm: BatchNorm | None
     dropout: Dropout | None
     neuron: Neuron
+    delay_I: Tensor | None = None  # whole steps, float32, by which spikes of each input arrive later; dense layers only
+    recurrent_NM: Tensor | None = None  # weights of the layer's own spikes M of the step before; dense layers only
 
     def trained(self) -> dict[str, Tensor]:
         """The tensors that have gradients, by name."""
-        tensors = {"weight": self.weight, "bias_N": self.bias_N}
+        tensors = {"weight": self.weight, "bias_N": self.bias_N, "recurrent_NM": self.recurrent_NM}
         if self.batch_norm is not None:
             tensors |= {"scale_C": self.batch_norm.scale_C, "shift_C": self.batch_norm.shift_C}
+        if self.delay_I is not None and self.delay_I.requires_grad:
+            tensors["delay_I"] = self.delay_I
         return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
 

@@ -41,13 +41,14 @@ class Entry:
 FIGURES = {
     "curves": Entry(curves.curves, "loss, accuracy and thresholds per epoch (Fig. 6)"),
     "thresholds": Entry(curves.thresholds, "threshold, its step, learning rate, neurons silenced: Eqs. (4)-(7), (28)"),
+    "flips": Entry(curves.flips, "weights whose sign changed per epoch, and the thresholds"),
     "spike_counts": Entry(activity.spike_counts, "spike counts and dead neurons after training (Fig. 5)", "classes"),
     "spike_counts_start": Entry(
         partial(activity.spike_counts, when="start"), "the same at the start of training (Fig. 7)"
     ),
     "confusion": Entry(activity.confusion, "confusion matrix of the test set", "classes"),
     "raster": Entry(samples.raster, "spikes of one sample in all layers"),
-    "samples": Entry(samples.samples, "a sample of each run's data set"),
+    "samples": Entry(samples.samples, "one sample of every class of each run's data set"),
     "weights": Entry(activity.weights, "first-layer weights before and after binarization"),
     "temporal": Entry(
         temporal.temporal, "membrane and spikes of temporal coding at iterations=0,100,400 (Fig. 4)", "temporal"

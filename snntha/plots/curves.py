@@ -3,8 +3,10 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -16,57 +18,82 @@ from snntha.errors import Missing
 from snntha.optimizer import learning_rate
 from snntha.plots.folders import Options, Runs, ShownRun
 from snntha.plots.style import GREY, LAYER_COLOURS, LINE_STYLES, WIDTH, is_wide, panel_letters
+from snntha.several import Curves
 
+BAND = 0.2  # opacity of the range that the seeds span
 MARKED = 60  # points that a curve may have to be marked one by one
 COLUMNS, ROWS = 36, 4  # characters of a curve in the terminal
+BLANK = "\N{BRAILLE PATTERN BLANK}"
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # bit of each dot: row, then column of a character
 
 
 def curves(runs: Runs, options: Options) -> Figure:
-    """Loss and accuracy per epoch of one run or several; the thresholds on the right axis of the loss.
+    """Loss, accuracy and thresholds per epoch, of one run or several; a panel with nothing to show is left out.
 
-    Of a single run every layer's threshold is drawn, of several runs the last layer's, as in Fig. 6.
+    Of several seeds: the mean, the band from the lowest to the highest, and the single curves. Of a single run every
+    layer's threshold is drawn, of several runs the last layer's, as in Fig. 6.
     """
-    found = runs.having(lambda run: run.column("epoch"))
-    several, classes = len(found) > 1, any(run.has_classes for run, _ in found)
+    found = [run for run, _ in runs.having(lambda run: run.column("epoch"))]
+    several, annealed = len(found) > 1, [run for run in found if run.config.mode.anneal]
+    shown = {"loss": True, "accuracy (%)": any(run.has_classes for run in found), "threshold θ": bool(annealed)}
+    names = [name for name, is_shown in shown.items() if is_shown]
     figure = Figure(figsize=(WIDTH, 2.9))
-    panels = figure.subplots(1, 2 if classes else 1, squeeze=False)[0]
-    loss, theta = panels[0], panels[0].twinx()
-    theta.spines["right"].set_visible(True)
-
-    selections = dict.fromkeys(run.config.selection if run.has_classes else "evaluation" for run, _ in found)
-    styles = {"training": "-", " or ".join(selections): "--", **({"θ, last layer": ":"} if several else {})}
-    legend = {name: Line2D([], [], color=GREY, ls=style) for name, style in styles.items()}  # then runs or layers
-    for run, epochs in found:
-        loss.plot(epochs, run.column("train_loss"), "-", color=run.colour)
-        steps = run.config.dataset.test_time_steps
-        if steps not in (None, run.config.dataset.time_steps):  # the loss grows with them
-            runs.notes.append(f"{run.folder}: loss of {steps} validation steps, not drawn beside that of training")
-        else:
-            loss.plot(epochs, run.column("validation_loss"), "--", color=run.colour)
-        if run.has_classes:
-            panels[1].plot(epochs, run.column("train_accuracy"), "-", color=run.colour)
-            panels[1].plot(epochs, run.column("validation_accuracy"), "--", color=run.colour)
+    panels = dict(zip(names, figure.subplots(1, len(names), squeeze=False)[0], strict=True))
+    legend: dict[str, Line2D] = {}
+    for run in found:
+        selection = run.config.selection if run.has_classes else "evaluation"
+        steps, epochs = run.config.dataset.test_time_steps, max((seed.column("epoch") for seed in run.seeds), key=len)
+        for part, name, style in (("train", "training", "-"), ("validation", selection, "--")):
+            key = Line2D([], [], color=GREY, ls=style)
+            if part == "validation" and steps not in (None, run.config.dataset.time_steps):  # the loss grows with them
+                runs.notes.append(f"{run.folder}: loss of {steps} validation steps, not drawn beside that of training")
+            else:
+                _draw(panels["loss"], epochs, run.curves(f"{part}_loss"), ls=style, color=run.colour)
+                legend.setdefault(name, key)
+            if run.has_classes:
+                _draw(panels["accuracy (%)"], epochs, run.curves(f"{part}_accuracy"), ls=style, color=run.colour)
+                legend.setdefault(name, key)
+    for run in annealed:
         last = len(run.layers) - 1
         for layer in [last] if several else range(last + 1):
-            values = [run.layers[layer].threshold.start, *(row[layer] for row in run.column("thresholds"))]
-            colour, name = (run.colour, run.label) if several else (LAYER_COLOURS[layer], f"θ, layer {layer + 1}")
+            rows = run.curves("thresholds").of_seeds
+            of_layer = Curves([[run.layers[layer].threshold.start, *(row[layer] for row in seed)] for seed in rows])
+            epochs = range(1 + max(map(len, rows)))
+            colour = run.colour if several else LAYER_COLOURS[layer]
             width = 1.6 + last - layer  # equal thresholds stay visible
-            (line,) = theta.plot([0, *epochs], values, ":", color=colour, lw=width)
-            legend[name] = Line2D([], [], color=colour, lw=3) if several else line
-    if is_wide([value for line in loss.lines for value in line.get_ydata()]):
-        loss.set_yscale("log")
-    theta.set(ylabel="threshold θ", ylim=(0, None))
-    loss.set(ylabel="loss", title="loss and thresholds")
-    if classes:
-        panels[1].set(ylabel="accuracy (%)", title="accuracy")
-        panels[1].grid(axis="y", alpha=0.3)
-        panel_letters(panels)
-    for ax in panels:
-        ax.set_xlabel("epoch")
+            line = _draw(panels["threshold θ"], epochs, of_layer, color=colour, lw=width)
+            if not several:
+                legend[f"θ, layer {layer + 1}"] = line
+    if several:
+        legend |= {run.label: Line2D([], [], color=run.colour, lw=3) for run in found}
+    numbers = {len(run.seeds) for run in found}
+    if max(numbers) > 1:
+        which = f"{max(numbers)} seeds" if len(numbers) == 1 else "the seeds"
+        legend[f"mean, and range of {which}"] = Line2D([], [], color=GREY, lw=7, alpha=2 * BAND)
+    for name, ax in panels.items():
+        ax.set(ylabel=name, xlabel="epoch", title=name.partition(" ")[0] + ", last layer" * (several and "θ" in name))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=min(len(legend), 5))
+    if is_wide([value for line in panels["loss"].lines for value in line.get_ydata()]):
+        panels["loss"].set_yscale("log")
+    if accuracy := panels.get("accuracy (%)"):
+        accuracy.grid(axis="y", alpha=0.3)
+        accuracy.set_ylim(max(0, accuracy.get_ylim()[0]), min(100, accuracy.get_ylim()[1]))
+    if annealed:
+        panels["threshold θ"].set_ylim(0, None)
+    if len(panels) > 1:
+        panel_letters(list(panels.values()))
+    figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=min(len(legend), 4))
     return figure
+
+
+def _draw(ax: Axes, places: Sequence[int], curves: Curves, **look: Any) -> Line2D:
+    """The mean over the seeds, and of several their range and each one."""
+    (line,) = ax.plot(places[: len(curves.mean)], curves.mean, **look)
+    if len(curves.of_seeds) > 1:
+        ax.fill_between(line.get_xdata(), curves.lowest, curves.highest, color=line.get_color(), alpha=BAND, lw=0)
+        for curve in curves.of_seeds:
+            ax.plot(places[: len(curve)], curve, color=line.get_color(), ls=line.get_linestyle(), lw=0.5)
+    return line
 
 
 def thresholds(runs: Runs, options: Options) -> Figure:
@@ -75,18 +102,17 @@ def thresholds(runs: Runs, options: Options) -> Figure:
     Eqs. (5)-(7) ask that no step of the threshold silence a neuron. The last panel is our measured form of that
     bound: the share of a layer's neurons that fired before the last step of an epoch and not after it.
     """
-    found = runs.having(lambda run: run.column("iteration"))
+    found = runs.having(lambda run: max((seed.column("iteration") for seed in run.seeds), key=len))
     several = len(found) > 1
-    figure = Figure(figsize=(WIDTH, 4.6))
-    panels = figure.subplots(2, 2, sharex=True)
-    theta, step, rate, silenced = panels.flat
+    annealed = [run for run, _ in found if run.config.mode.anneal]
+    shares = dict(runs.those(annealed, lambda run: run.curves("silenced_by_threshold")))
+    shown = {"theta": True, "step": bool(annealed), "rate": True, "silenced": bool(shares)}
+    names = [name for name, is_shown in shown.items() if is_shown]
+    rows = -(-len(names) // 2)
+    figure = Figure(figsize=(WIDTH, 0.2 + 2.2 * rows + 0.4 * (rows == 1)))
+    panels = {name: figure.add_subplot(rows, 2, place) for place, name in enumerate(names, start=1)}
     for run, recorded in found:
         iterations = list(range(recorded[-1] + 1))
-        try:
-            shares = run.column("silenced_by_threshold")
-        except Missing as error:
-            shares = []
-            runs.notes.append(str(error))
         for layer, spec in enumerate(run.layers):
             threshold, behind = spec.threshold, len(run.layers) - 1 - layer
             if several:
@@ -94,54 +120,120 @@ def thresholds(runs: Runs, options: Options) -> Figure:
             else:  # later layers are thinner, so that equal lines stay visible
                 look = {"color": LAYER_COLOURS[layer], "ls": "-", "lw": 1.2 + 1.4 * behind}
             values = [threshold.after(updates) for updates in iterations]
-            theta.plot(iterations, values, **look, label=f"{run.label}, layer {layer + 1}")
-            theta.axhline(threshold.end, color=look["color"], lw=0.8, ls=(0, (1, 2)))
-            step.plot(iterations, [threshold.rate * (threshold.end - value) for value in values], **look)
-            if shares:
-                marker = "." if len(shares) <= MARKED else ""
-                silenced.plot(recorded, [100 * row[layer] for row in shares], **look, marker=marker, ms=4)
+            panels["theta"].plot(iterations, values, **look, label=f"{run.label}, layer {layer + 1}")
+            if run in annealed:
+                panels["theta"].axhline(threshold.end, color=look["color"], lw=0.8, ls=(0, (1, 2)))
+                panels["step"].plot(iterations, [threshold.rate * (threshold.end - value) for value in values], **look)
+            if run in shares:
+                percent = Curves([[100 * row[layer] for row in seed] for seed in shares[run].of_seeds])
+                marker = "." if len(percent.mean) <= MARKED else ""
+                _draw(panels["silenced"], recorded, percent, **look, marker=marker, ms=4)
         period = run.config.hparams.cosine_epochs
         if period is not None:  # T of Eq. (28) in iterations; an epoch's are those of the first recorded line
             period *= recorded[0] / run.column("epoch")[0]
         rates = [learning_rate(run.config.optimizer.lr, iteration, period) for iteration in iterations[:-1]]
-        rate.plot(iterations[:-1], rates, color=run.colour if several else GREY)
-    theta.set(ylabel="threshold θ", title="threshold; dotted: θ∞")
-    step.set(ylabel="Δθ per iteration", title="step of the threshold, Eq. (5)")
-    rate.set(ylabel="learning rate", title="learning rate, Eq. (28)", xlabel="iteration γ")
-    silenced.set(ylabel="neurons (%)", title="silenced by the last step of an epoch", xlabel="iteration γ")
-    for ax in panels.flat:
-        top = max(ax.get_ylim()[1], 1.0 if ax is silenced else 0.0)
-        ax.set_ylim(-0.03 * top, top)  # what lies at 0 stays visible
+        panels["rate"].plot(iterations[:-1], rates, color=run.colour if several else GREY)
+    words = {
+        "theta": ("threshold θ", "threshold" + "; dotted: θ∞" * bool(annealed)),
+        "step": ("Δθ per iteration", "step of the threshold, Eq. (5)"),
+        "rate": ("learning rate", "learning rate, Eq. (28)"),
+        "silenced": ("neurons (%)", "silenced by the last step of an epoch"),
+    }
+    for name, ax in panels.items():
+        top = min(max(ax.get_ylim()[1], 1.0), 100.0) if name == "silenced" else ax.get_ylim()[1]
+        ax.set(ylabel=words[name][0], title=words[name][1], xlabel="iteration γ", ylim=(-0.03 * top, top))  # 0 is seen
         ax.ticklabel_format(axis="y", scilimits=(-3, 4))
-    figure.legend(*theta.get_legend_handles_labels(), loc="outside lower center", ncols=max(len(found), 3))
-    panel_letters(panels.flat)
+    legend = panels["theta"].get_legend_handles_labels()
+    figure.legend(*legend, loc="outside lower center", ncols=max(len(found), 3))
+    panel_letters(list(panels.values()))
+    return figure
+
+
+def flips(runs: Runs, options: Options) -> Figure:
+    """Share of weights whose sign changed per epoch, of the first seed, a panel a layer; thresholds are dotted."""
+    found = runs.having(lambda run: run.column("sign_flips"))
+    layers = max(len(run.layers) for run, _ in found)
+    figure = Figure(figsize=(WIDTH, 2.7))
+    panels = figure.subplots(1, layers, squeeze=False)[0]
+    for layer, ax in enumerate(panels):
+        theta = ax.twinx()
+        theta.spines["right"].set_visible(True)
+        for run, shares in found:
+            if layer < len(run.layers):
+                epochs = run.column("epoch")
+                ax.plot(epochs, [100 * row[layer] for row in shares], "-", color=run.colour, label=run.label)
+                theta.plot(epochs, [row[layer] for row in run.column("thresholds")], ":", color=run.colour)
+        ax.set(xlabel="epoch", ylabel="signs changed (%)" if layer == 0 else "", ylim=(0, None))
+        ax.set_title(f"layer {layer + 1}; dotted: θ")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        theta.set_ylim(0, None)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=max(len(found), 3))
+    panel_letters(panels)
     return figure
 
 
 def terminal_picture(folder: Path) -> RenderableType:
-    """Selection accuracy (or loss, where there are no classes) beside the thresholds, over the epochs."""
+    """Selection accuracy (or loss, where there are no classes) beside the thresholds, from their start on.
+
+    Of several seeds the mean, with the single ones dimly around it.
+    """
     run = ShownRun(folder)
     try:
-        quantity, unit = ("accuracy", " %") if run.has_classes else ("loss", "")
-        scores, layers = run.column(f"validation_{quantity}"), list(zip(*run.column("thresholds"), strict=True))
+        scores, rows = _scores(run), run.column("thresholds")
     except Missing as error:
         return Text(str(error))
-    name = f"{run.config.selection} accuracy" if run.has_classes else "loss"
+    layers = list(zip([layer.threshold.start for layer in run.layers], *rows, strict=True))
+    name, unit = (f"{run.config.selection} accuracy", " %") if run.has_classes else ("loss", "")
     rises = ", ".join(f"{layer[0]:.3g} → {layer[-1]:.3g}" for layer in layers)
-    curve = [math.log(score) for score in scores] if is_wide(scores) else scores
+    told = f"{name}: {scores.mean[0]:.4g} → {scores.mean[-1]:.4g}{unit}"
+    if (seeds := len(run.seeds)) > 1:
+        told += f"\nmean of {seeds} seeds, at its end {scores.lowest[-1]:.4g} to {scores.highest[-1]:.4g}"
+    curves = [*([(curve, "bright_black") for curve in scores.common.tolist()] if seeds > 1 else [])]
     table = Table.grid(padding=(0, 4))
-    table.add_row(Text(f"{name}: {scores[0]:.4g} → {scores[-1]:.4g}{unit}"), Text(f"thresholds: {rises}"))
-    table.add_row(Text(braille([curve]), style="cyan"), Text(braille(layers), style="yellow"))
+    table.add_row(Text(told), Text(f"thresholds: {rises}"))
+    table.add_row(coloured([*curves, (scores.mean, "cyan")]), coloured([(layer, "yellow") for layer in layers]))
     return table
 
 
-def braille(lines: Sequence[Sequence[float]], columns: int = COLUMNS, rows: int = ROWS) -> str:
-    """Curves on a common scale, lowest to highest value, as `rows` lines of `columns` characters of 2 x 4 dots."""
-    lowest, highest = min(map(min, lines)), max(map(max, lines))
+def overlay(runs: Sequence[tuple[Path, str]]) -> Text:
+    """The mean selection accuracy of several runs in a terminal, each in a style, from the same first epoch."""
+    shown = [(_scores(ShownRun(folder)).mean, style) for folder, style in runs]
+    longest = max(len(curve) for curve, _ in shown)
+    padded = [([*curve, *[math.nan] * (longest - len(curve))], style) for curve, style in shown]
+    return coloured(padded, columns=2 * COLUMNS, rows=2 * ROWS)
+
+
+def _scores(run: ShownRun) -> Curves:
+    return run.curves("validation_accuracy" if run.has_classes else "validation_loss")
+
+
+def coloured(curves: Sequence[tuple[Sequence[float], str]], columns: int = COLUMNS, rows: int = ROWS) -> Text:
+    """Curves on a common scale, logarithmic where they are wide, with the styles of the later ones where they meet."""
+    values = [value for curve, _ in curves for value in curve if not math.isnan(value)]
+    if is_wide(values):
+        return coloured([([math.log(value) for value in curve], style) for curve, style in curves], columns, rows)
+    scale = min(values), max(values)
+    picture = Text(braille([curve for curve, _ in curves], scale, columns, rows))
+    for curve, style in curves:
+        for place, character in enumerate(braille([curve], scale, columns, rows)):
+            if character not in (BLANK, "\n"):
+                picture.stylize(style, place, place + 1)
+    return picture
+
+
+def braille(
+    lines: Sequence[Sequence[float]], scale: tuple[float, float], columns: int = COLUMNS, rows: int = ROWS
+) -> str:
+    """Curves as `rows` lines of `columns` characters of 2 x 4 dots; what is not a number leaves none.
+
+    The scale is the values at the bottom and at the top.
+    """
+    lowest, highest = scale
     dots = np.zeros((4 * rows, 2 * columns), dtype=int)
     for line in lines:
         values = np.interp(np.linspace(0, len(line) - 1, 2 * columns), range(len(line)), line)
-        shares = (values - lowest) / (highest - lowest) if highest > lowest else np.full(2 * columns, 0.5)
-        dots[np.rint((1 - shares) * (4 * rows - 1)).astype(int), range(2 * columns)] = 1
+        shares = (values - lowest) / (highest - lowest) if highest > lowest else 0 * values + 0.5
+        drawn = np.flatnonzero(~np.isnan(shares))
+        dots[np.rint((1 - shares[drawn]) * (4 * rows - 1)).astype(int), drawn] = 1
     cells = 0x2800 + np.einsum("rycx,yx->rc", dots.reshape(rows, 4, columns, 2), _DOTS)
     return "\n".join("".join(map(chr, row)) for row in cells)

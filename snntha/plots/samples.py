@@ -4,13 +4,16 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
+from snntha.errors import Missing
 from snntha.plots.folders import Options, Runs, ShownRun
 from snntha.plots.style import BLUE, GREY, VERMILION, WIDTH, Animation, without_frame
 
-FRAMES_OF_EVENTS = 4  # into which the recording of an event camera is summed
+IN_A_ROW = 10  # samples
 ROWS = 150  # neurons in a raster, at most
 TRAIL = 0.6  # of a spike's brightness is left a frame later
 
@@ -35,8 +38,7 @@ class Sample:
     def draw_input(self, ax: Axes, colour: str) -> None:
         """As an image, or as spikes of this colour."""
         if self.input.ndim == 3:
-            ax.imshow(self.input[0], cmap="gray_r", vmin=0)
-            without_frame(ax)
+            _draw_picture(ax, self.input)
         else:
             draw_spikes(ax, self.input, colour)
 
@@ -50,7 +52,7 @@ def raster(runs: Runs, options: Options) -> Figure:
     for column, (run, sample) in enumerate(found):
         first, *others = axes[: 1 + len(run.layers), column]
         sample.draw_input(first, GREY)
-        first.set_title(f"{run.label}{sample.text}")
+        first.set_title(f"{run.of_one}{sample.text}")
         for ax, spec, spikes_TN in zip(others, run.layers, sample.spikes_TN, strict=True):
             draw_spikes(ax, spikes_TN, run.colour)
             if column == 0 or run.layers != found[0][0].layers:
@@ -79,32 +81,49 @@ def draw_spikes(ax: Axes, spikes_TN: np.ndarray, colour: str) -> None:
 
 
 def samples(runs: Runs, options: Options) -> Figure:
-    """A sample of each data set among the runs: an image, an event recording in four frames, or a raster."""
-    found = {run.dataset: (run.config.dataset, sample) for run, sample in runs.having(Sample.read)}
-    figure = Figure(figsize=(WIDTH, 0.3 + 1.9 * len(found)))
-    rows = figure.subfigures(len(found), 1, squeeze=False).flat
-    for row, (dataset, sample) in zip(rows, found.values(), strict=True):
-        row.suptitle(f"{dataset.name}{sample.text}", fontsize=9)
-        if len(dataset.input_shape) == 3 and sample.input.ndim == 2:
-            _draw_event_frames(row.subplots(1, FRAMES_OF_EVENTS), sample.input.reshape(-1, *dataset.input_shape))
-            continue
-        ax = row.subplots()
-        sample.draw_input(ax, "black")
-        if sample.input.ndim == 2:
-            unit = "" if dataset.bin_ms is None else f" of {dataset.bin_ms:g} ms"
-            ax.set(xlabel=f"time step{unit}", ylabel="input channel")
+    """One sample of every class of each data set among the runs: an image, a camera's events summed, or a raster."""
+    found = {run.title: (run.config.dataset, inputs) for run, inputs in runs.having(_of_every_class)}
+    rows = [-(-len(inputs) // IN_A_ROW) for _, inputs in found.values()]
+    figure = Figure(figsize=(WIDTH, sum(0.3 + 1.1 * number for number in rows)))
+    parts = figure.subfigures(len(found), 1, squeeze=False, height_ratios=rows).flat
+    for part, number, (dataset, inputs) in zip(parts, rows, found.values(), strict=True):
+        part.suptitle(f"{dataset.title or dataset.name}: one sample of each class", fontsize=9)
+        axes = part.subplots(number, min(len(inputs), IN_A_ROW), squeeze=False).flat
+        for ax, (name, values) in zip(axes, [*inputs.items(), *[("", None)] * IN_A_ROW], strict=False):
+            if values is None:
+                ax.set_axis_off()
+            elif values.ndim == 3:
+                _draw_picture(ax, values)
+            else:
+                draw_spikes(ax, values, "black")
+            ax.set(xticks=[], yticks=[], title=name)
     return figure
 
 
-def _draw_event_frames(axes: np.ndarray, counts_TCHW: np.ndarray) -> None:
-    """Equal parts of the recording, from its first event to its last: events of each polarity, second minus first."""
-    end = max(int(np.nonzero(counts_TCHW)[0].max(initial=0)) + 1, len(axes))  # a step in each, at least
-    signed_THW = counts_TCHW[:end, -1].astype(float) - counts_TCHW[:end, 0] * (counts_TCHW.shape[1] > 1)
-    pictures = [part_THW.sum(axis=0) for part_THW in np.array_split(signed_THW, len(axes))]
-    bound = float(np.percentile(np.abs(pictures), 99.5)) or 1.0
-    for ax, picture_HW, steps in zip(axes, pictures, np.array_split(np.arange(end), len(axes)), strict=True):
-        ax.imshow(picture_HW, cmap="RdBu_r", vmin=-bound, vmax=bound)
-        without_frame(ax, xlabel=f"steps {steps[0]} to {steps[-1]}")
+def _of_every_class(run: ShownRun) -> dict[str, np.ndarray]:
+    """By the name of the class; of data without classes, and of older records, the one sample that is there."""
+    try:
+        inputs = run.activity("end", "class_inputs")
+        return {str(label): values.numpy() for label, values in inputs.items()}
+    except Missing:
+        sample, shape = Sample.read(run), run.config.dataset.input_shape
+        values = sample.input
+        if values.ndim == 2 and len(shape) == 3:
+            values = values.sum(axis=0, dtype=float).reshape(shape)
+        return {"" if sample.label is None else str(sample.label): values}
+
+
+def _draw_picture(ax: Axes, values_CHW: np.ndarray) -> None:
+    """Grey values, or three colours; of a camera's two polarities the second minus the first."""
+    if len(values_CHW) == 1:
+        ax.imshow(values_CHW[0], cmap="gray_r", vmin=0)
+    elif len(values_CHW) == 3:
+        ax.imshow(values_CHW.transpose(1, 2, 0))
+    else:
+        signed_HW = values_CHW[-1] - values_CHW[0]
+        bound = float(np.percentile(np.abs(signed_HW), 99.5)) or 1.0
+        ax.imshow(signed_HW, cmap="RdBu_r", vmin=-bound, vmax=bound)
+    without_frame(ax)
 
 
 def flow(runs: Runs, options: Options) -> Animation:
@@ -112,10 +131,10 @@ def flow(runs: Runs, options: Options) -> Animation:
     run, sample = runs.single(Sample.read)
     layers, output_TN = sample.spikes_TN, sample.spikes_TN[-1]
     chunks = np.array_split(np.arange(len(output_TN)), min(len(output_TN), options.frames))
-    figure = Figure(figsize=(1.9 * (len(layers) + 2), 2.5))
+    figure = Figure(figsize=(1.9 * (len(layers) + 2), 2.9))
     *axes, counts = figure.subplots(1, len(layers) + 2, width_ratios=[1.3] * (len(layers) + 1) + [1])
     shapes = [tuple(run.config.dataset.input_shape), *(spec.output_shape for spec in run.layers)]
-    titles = ["input", *(f"{spec.kind}, {spec.neurons}" for spec in run.layers)]
+    titles = ["input", *(f"layer {n}: {spec.kind}, {spec.neurons}" for n, spec in enumerate(run.layers, start=1))]
     moving = []  # spikes_TN, the index of the neuron at each pixel, the picture, the neurons' brightness
     for ax, spikes_TN, shape, title in zip(axes, [sample.input, *layers], shapes, titles, strict=True):
         if spikes_TN.ndim == 3:
@@ -128,8 +147,14 @@ def flow(runs: Runs, options: Options) -> Animation:
         ax.spines[:].set_visible(True)
     colours = [VERMILION if neuron == sample.label else BLUE for neuron in range(output_TN.shape[1])]
     bars = counts.barh(range(output_TN.shape[1]), 0, color=colours)
-    counts.set(xlim=(0, max(1, output_TN.sum(axis=0).max())), title="output spikes", ylabel="class")
+    highest, ticks = max(1, output_TN.sum(axis=0).max()), range(0, len(bars), 1 if len(bars) <= 11 else 5)
+    counts.set(xlim=(0, highest), yticks=ticks, xlabel="spikes so far", ylabel="class", title="output")
     counts.invert_yaxis()
+    shades = {"fires now": 1.0, "fired shortly before": TRAIL, "silent": 0.0}
+    keys = [Patch(fc=colormaps["Blues"](shade), ec=GREY, label=label) for label, shade in shades.items()]
+    if sample.label is not None:
+        keys.append(Patch(fc=VERMILION, ec=GREY, label=f"the sample's class, {sample.label}"))
+    figure.legend(handles=keys, loc="outside lower center", ncols=len(keys))
 
     def update(frame: int) -> None:
         steps = chunks[frame]
@@ -139,7 +164,7 @@ def flow(runs: Runs, options: Options) -> Animation:
             image.set_data(np.where(grid < 0, np.nan, light_N[grid]))
         for bar, count in zip(bars, output_TN[: steps[-1] + 1].sum(axis=0), strict=True):
             bar.set_width(count)
-        figure.suptitle(f"{run.label}{sample.text}, time step t = {steps[-1]:3d}", fontsize=9)
+        figure.suptitle(f"{run.of_one}{sample.text}, time step t = {steps[-1]:3d}", fontsize=9)
 
     return Animation(figure, len(chunks), update)
 

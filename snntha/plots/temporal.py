@@ -59,7 +59,7 @@ def temporal(runs: Runs, options: Options) -> Figure:
         (above, below), *others = axes[2 * row : 2 * row + 2].T
         y = recording.target_T
         _draw_trace(above, below, y, run.layers[-1].threshold.end, np.array([y.argmax()]), GREY)
-        above.set_title(f"({'abcdefghij'[row]}) {run.label}: target", loc="left")
+        above.set_title(f"({'abcdefghij'[row]}) {run.of_one}: target", loc="left")
         above.set_ylabel("membrane u")
         below.set_ylabel("spikes", rotation=0, ha="right", va="center")
         if 0 in wanted[row]:
@@ -115,7 +115,7 @@ def animation(runs: Runs, options: Options, *, smooth: bool = False) -> Animatio
         membrane, threshold = recorded[chosen[frame]]
         trace.set_ydata(running_mean(membrane) if smooth else membrane)
         line.set_ydata([threshold, threshold])
-        above.set_title(f"{run.label}: iteration γ = {chosen[frame]}, threshold θ = {threshold:.2f}")
+        above.set_title(f"{run.of_one}: iteration γ = {chosen[frame]}, threshold θ = {threshold:.2f}")
         marks.set_segments([np.array([(step, 0), (step, 1)]) for step in recording.spikes(chosen[frame])])
 
     return Animation(figure, len(chosen), update)

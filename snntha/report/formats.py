@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from snntha.report.table import Column, Table
+from snntha.errors import UserError
+from snntha.report.table import ROW_NAMES, Column, Table
 
+_CONDITIONS = (*ROW_NAMES, "fidelity", "selection", "epochs", "epochs_trained", "trials", "measured_on")
 FOLDED = 24  # characters that a line of long text keeps in a terminal at least
-_ROW_NAMES = ("dataset", "mode")
 # Translations: control characters could steer a terminal or end a line of a table, others mean something in a format.
 _PRINTABLE = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], " ")
 _MARKDOWN = _PRINTABLE | {ord(character): f"\\{character}" for character in r"\|*_`<>"}
@@ -51,11 +52,12 @@ latex = partial(_rendered, "tables.tex.j2", _LATEX)  # one `table` with booktabs
 
 
 def as_csv(tables: list[Table]) -> str:
-    """One block for each table, below a `# title` line; values in full precision, empty where unknown."""
+    """The one table; values in full precision, empty where unknown. UserError: several make no file of one kind."""
+    if len(tables) > 1:
+        raise UserError(f"--format=csv: one table is one file: pass --table={' | '.join(t.name for t in tables)}")
     text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
     for table in tables:
-        text.write(f"\n# {table.title}\n")
-        writer = csv.writer(text, lineterminator="\n")
         writer.writerow(column.key for column in table.columns)
         writer.writerows(map(csv_cell, row.values()) for row in table.stored_rows())
     return text.getvalue().strip("\n")
@@ -71,10 +73,10 @@ def terminal(tables: list[Table]) -> None:
     """Print with rich; a table that is too wide continues below, with the columns that name its rows again."""
     console = Console()
     for table in tables:
-        table = table.without_constant_columns(("fidelity", "selection", "trials", "measured_on"))
+        table = table.without_constant_columns(_CONDITIONS)
         console.print(_terminal(table.title, "bold"))
         for columns, rows in _blocks(table, console.width):
-            shown = RichTable(box=SIMPLE_HEAD, pad_edge=False)
+            shown = RichTable(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
             for column in columns:
                 width = _width(column, rows) if _is_whole(column) else None
                 justify = "right" if column.is_number else "left"
@@ -94,18 +96,18 @@ def _width(column: Column, rows: list[dict[str, Any]]) -> int:
 
 
 def _is_whole(column: Column) -> bool:
-    return column.is_number or column.key in _ROW_NAMES
+    return column.is_number or column.key in ROW_NAMES
 
 
 def _blocks(table: Table, width: int) -> Iterator[tuple[list[Column], list[dict[str, Any]]]]:
     """A table that is too wide in parts: numbers, then long text, each time after the number and names of the row."""
     names, columns, rows = [], table.columns, table.rows
 
-    def fitting(columns: list[Column]) -> int:  # from the left: 3 characters between two, 1 at each end
-        return sum(end - 1 <= width for end in accumulate(_width(column, rows) + 3 for column in columns))
+    def fitting(columns: list[Column]) -> int:  # from the left: 2 characters between two
+        return sum(end - 2 <= width for end in accumulate(_width(column, rows) + 2 for column in columns))
 
     if fitting(columns) < len(columns):
-        names = [Column("row", "row", 0), *(column for column in columns if column.key in _ROW_NAMES)]
+        names = [Column("row", "row", 0), *(column for column in columns if column.key in ROW_NAMES)]
         others = [column for column in columns if column not in names]
         columns = sorted(others, key=lambda column: not _is_whole(column))
         rows = [{"row": number, **row} for number, row in enumerate(rows, start=1)]

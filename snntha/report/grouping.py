@@ -14,7 +14,7 @@ from snntha.folder import RunFolder, SeedFolder
 # was in them.
 _NOT_A_SETTING = {
     *("seed", "trials", "device", "backend", "threads", "resume", "output_dir", "logger", "plots"),
-    *("dataset.root", "dataset.cache", "dataset.download"),
+    *("dataset.root", "dataset.cache", "dataset.download", "dataset.title"),
     *("hparams.name", "hparams.dataset", "hparams.mode"),
 }
 _OWN_COLUMN = {"dataset.name", "mode.name", "fidelity.name", "selection", "epochs"}

@@ -38,23 +38,69 @@ for (const input of document.querySelectorAll("[data-filters]")) {
   });
 }
 
-// Plotly draws a figure when it first has a place: a closed run or seed has none.
+const isOpen = (element) => element.checkVisibility();
+let figures = [];
+const dataOf = (plot) => structuredClone(figures[plot.dataset.figure]); // plotly writes into what it is given
+
+// Plotly draws a figure when it first has a place: a closed run has none.
 const drawing = new IntersectionObserver((entries) => {
-  for (const { target } of entries.filter((entry) => entry.isIntersecting)) {
+  for (const { target } of entries.filter((entry) => entry.isIntersecting && isOpen(entry.target))) {
     drawing.unobserve(target);
-    const { data, layout } = JSON.parse(target.nextElementSibling.textContent);
+    const { data, layout } = dataOf(target);
     Plotly.newPlot(target, data, layout, { responsive: true, displayModeBar: false });
   }
 }, { rootMargin: "100000px" });
-for (const plot of document.querySelectorAll(".plot")) drawing.observe(plot);
+
+// The mean curves of the runs that are ticked, one colour a run, one dash a layer; of training and selection the latter.
+const boxes = [...document.querySelectorAll("#overlay + .tools input")];
+const quantity = document.getElementById("quantity");
+const chosen = document.querySelector("#chosen .plot");
+function overlay() {
+  const traces = [];
+  let layout = dataOf(chosen).layout;
+  for (const [place, box] of boxes.entries()) {
+    const figure = document.querySelector(`#${box.value} figure[data-caption="${quantity.value}"] .plot`);
+    if (!box.checked || !figure) continue;
+    const { data, layout: own } = dataOf(figure);
+    const means = data.filter((trace) => trace.meta === "mean");
+    const shown = means.filter((trace) => trace.name !== "training" || means.length === 1);
+    layout = { ...layout, xaxis: own.xaxis, yaxis: own.yaxis };
+    const color = COLOURS[place % COLOURS.length];
+    for (const trace of shown) {
+      const several = shown.length > 1;
+      const name = box.parentElement.textContent.trim() + (several ? `, ${trace.name}` : "");
+      const line = { color, dash: several ? trace.line.dash : "solid" };
+      traces.push({ ...trace, name: name.replace(/</g, "&lt;"), legendgroup: name, line });
+    }
+  }
+  Plotly.react(chosen, traces, layout, { responsive: true, displayModeBar: false });
+}
+const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C8C8C", "#A36A00", "#3A7FBF", "#B23A8E"];
+
+async function unpack(element) {
+  const packed = Uint8Array.from(atob(element.textContent), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const content = await new Response(stream).json();
+  const script = document.createElement("script");
+  script.textContent = content.plotly;
+  document.head.append(script);
+  figures = content.figures;
+}
+unpack(document.getElementById("pack")).then(() => {
+  for (const plot of document.querySelectorAll(".plot")) if (plot !== chosen) drawing.observe(plot);
+  const captions = [...document.querySelectorAll(".run figure[data-caption]")].map((figure) => figure.dataset.caption);
+  for (const caption of new Set(captions)) if (!caption.startsWith("Confusion")) quantity.append(new Option(caption));
+  quantity.value = captions.includes("Accuracy") ? "Accuracy" : quantity.value;
+  for (const control of [quantity, ...boxes]) control.addEventListener("change", overlay);
+  if (boxes.length) overlay();
+});
 
 const runs = document.querySelectorAll(".run");
 function openTarget() {
   const target = document.getElementById(location.hash.slice(1));
-  if (target?.matches(".run")) {
-    target.open = true;
-    target.scrollIntoView();
-  }
+  const closed = target?.closest("details");
+  if (closed) closed.open = true;
+  target?.scrollIntoView();
 }
 addEventListener("hashchange", openTarget);
 openTarget();

@@ -8,6 +8,7 @@ from typing import Any
 from snntha import published
 
 MISSING = "-"
+ROW_NAMES = ("dataset", "mode", "network")
 stored = partial(published.stored, package="snntha.report")  # the content of a YAML file of this package
 
 
@@ -58,6 +59,8 @@ class Table:
     def without_constant_columns(self, keys: Iterable[str]) -> "Table":
         """Of these columns, those with one value throughout are said in the title instead, where a line is narrow."""
         constant = [column for column in self.columns if len({column.text(row) for row in self.rows}) == 1]
+        if len(constant) == len(self.columns):  # one row: it still needs its name
+            constant = [column for column in constant if column.key not in ROW_NAMES]
         said = [column for column in constant if column.key in keys]
         title = "; ".join([self.title, *(f"{column.title} {column.text(self.rows[0])}" for column in said)])
         return replace(self, title=title, columns=[column for column in self.columns if column not in said])

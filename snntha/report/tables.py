@@ -1,15 +1,17 @@
 """The paper's tables, ours beside the published figures; what stands in which column is said in tables.yaml."""
 
 import statistics
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cache
 from itertools import islice, zip_longest
 from typing import Any
 
+from snntha.catalog import is_result, short_id
 from snntha.config import compose, flatten
+from snntha.errors import counted
 from snntha.folder import RunFolder, spread
-from snntha.published import published
 from snntha.report.grouping import Result, group, layer_means, mean_of, settings
 from snntha.report.table import Table, stored
 
@@ -23,15 +25,25 @@ _PUBLISHED_KEYS = (
 
 
 def build_tables(runs: list[RunFolder]) -> list[Table]:
-    """Accuracies, cost, layers, the networks of Section 5.1, and what is missing in the records."""
-    results = group(runs)
+    """Results, accuracies, cost, layers, the networks of Section 5.1, and what is missing in the records.
+
+    Smoke and overfit runs are in none of them but the last.
+    """
+    results = group([run for run in runs if is_result(run)])
     facts = [_facts(result) for result in results]
     layers = [row for result, told in zip(results, facts, strict=True) for row in _layer_rows(result, told)]
     repeated = [result.run for result in results if len(result.seeds) < sum(len(run.seeds) for run in result.runs)]
     names = ", ".join(f"{run.dataset} {run.mode}" for run in repeated)
-    note = f"Some seeds were run twice with the same setting ({names}): the latest that did not fail counts."
+    twice = f"Some seeds were run twice with the same setting ({names}): the latest that did not fail counts."
+    notes = [twice] if repeated else []
+    left_out = [short_id(run.folder) for run in runs if not is_result(run)]
+    selections = ", ".join(sorted({str(told["selection"] or "unknown") for told in facts}))
+    untold = [f"Smoke and overfit runs are no results and left out: {', '.join(left_out)}."]
+    alike = Counter((told["dataset"], told["mode"]) for told in facts)
+    brief = [told if alike[told["dataset"], told["mode"]] > 1 else {**told, "id": None} for told in facts]
     tables = [
-        Table.laid_out("results", facts, [note] if repeated else []),
+        Table.laid_out("results", brief, [f"Best epoch selected on: {selections}.", *notes, *untold * bool(left_out)]),
+        Table.laid_out("accuracy", facts, notes),
         Table.laid_out("cost", facts),
         Table.laid_out("layers", layers),
         Table.laid_out("lightweight", _lightweight_rows(facts)),
@@ -44,17 +56,21 @@ def build_tables(runs: list[RunFolder]) -> list[Table]:
 def _facts(result: Result) -> dict[str, Any]:
     """What the tables choose from; it begins with the conditions, without which no row is read."""
     run, trained = result.run, {seed.epochs for seed in result.averaged} or {0}
-    limit = run.setting("epochs", int)
-    ours, paper = spread(seed.entry for seed in result.ended), published(run.dataset, run.mode)
+    limit, epochs = run.setting("epochs", int), "-".join(map(str, sorted({min(trained), max(trained)})))
+    ours, paper = spread(seed.entry for seed in result.ended), run.published
     columns = [f"{whose}{statistic}" for whose in ("", "published_") for statistic in ("best", "mean", "sigma")]
-    annealed = stored("paper.yaml")["annealed"].get(run.dataset, {}) if run.mode == "annealed" else {}
-    rates, measured_on = result.per_layer("firing_rate")
+    like_published = run.mode == "annealed" and run.has_published_data
+    annealed = stored("paper.yaml")["annealed"].get(run.dataset, {}) if like_published else {}
+    (rates, measured_on), (dead, _) = result.per_layer("firing_rate"), result.per_layer("dead_fraction")
     neurons = [layer.neurons for layer in run.layers]
     return {
-        **{key: getattr(run, key) for key in ("dataset", "mode", "fidelity", "selection", "footprint_bits")},
+        **{key: getattr(run, key) for key in ("mode", "fidelity", "selection", "footprint_bits")},
+        "dataset": run.title,
+        "published_data": run.dataset if run.has_published_data else "",
+        "id": short_id(run.folder),
         "setting": result.setting,
-        # `87-112 of 500`: trained, and allowed
-        "epochs": f"{'-'.join(map(str, sorted({min(trained), max(trained)})))} of {limit or 'unknown'}",
+        "epochs_trained": epochs,
+        "epochs": f"{epochs} of {limit or 'unknown'}",  # `87-112 of 500`: trained, and allowed
         "trials": len(result.ended),
         "selection_accuracy": result.mean("validation_accuracy"),
         "selection_loss": mean_of(seed.selection_loss for seed in result.ended),
@@ -64,6 +80,7 @@ def _facts(result: Result) -> dict[str, Any]:
         "weights": sum(layer.weights for layer in run.layers) or None,
         "published_bits": annealed.get("printed_bits"),
         "firing_rate": statistics.fmean(rates, neurons) if rates and len(rates) == len(neurons) else None,
+        "dead_fraction": statistics.fmean(dead, neurons) if dead and len(dead) == len(neurons) else None,
         "measured_on": measured_on,
     }
 
@@ -77,7 +94,7 @@ def _layer_rows(result: Result, facts: dict[str, Any]) -> list[dict[str, Any]]:
         "threshold_best": layer_means(seed.best_epoch.get("thresholds") for seed in result.averaged),
         "firing_rate": result.per_layer("firing_rate")[0],
         "dead_fraction": result.per_layer("dead_fraction")[0],
-        "published_dead_fraction": stored("paper.yaml")["dead_neurons"].get(run.dataset, {}).get(run.mode),
+        "published_dead_fraction": stored("paper.yaml")["dead_neurons"].get(facts["published_data"], {}).get(run.mode),
     }
     recorded = len(columns["firing_rate"] or columns["dead_fraction"])
     rows = islice(zip_longest(*(values or [] for values in columns.values())), recorded)
@@ -88,10 +105,12 @@ def _lightweight_rows(facts: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """The networks that Section 5.1 compares, of each data set those of others, the paper's, and ours."""
     annealed = {"network": "annealed, published", "weights_are": "binary", "source": "Eshraghian & Lu (2022)"}
     for dataset, networks in stored("paper.yaml")["lightweight"].items():
+        if not any(told["dataset"] == dataset and told["trials"] for told in facts):
+            continue  # nothing of ours to compare with
         for network in [*networks, annealed | stored("paper.yaml")["annealed"][dataset]]:
             yield {"dataset": dataset, "selection": "test", **network}
         for told in facts:
-            if told["dataset"] == dataset and told["trials"]:
+            if told["published_data"] == dataset and told["trials"]:
                 weights_are, bits = ("float", 32) if told["mode"] == "flt32" else ("binary", 1)
                 yield {
                     **told,
@@ -110,7 +129,7 @@ def _unlike_published(result: Result) -> Iterator[str]:
     if run.selection != PUBLISHED_SELECTION:
         yield f"selected on {run.selection or 'unknown'}, not {PUBLISHED_SELECTION}"
     if len(result.ended) != PUBLISHED_TRIALS:
-        yield f"{len(result.ended)} seeds, not {PUBLISHED_TRIALS}"
+        yield f"{counted(len(result.ended), 'seed')}, not {PUBLISHED_TRIALS}"
     if run.setting("epochs", int) not in (None, tuned["epochs"]):
         yield f"at most {run.setting('epochs', int)} epochs, not {tuned['epochs']}"
     if samples := run.setting("dataset.limit", int):

@@ -12,23 +12,28 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from snntha.binning import Binning, Recording, bin_events, microseconds
 from snntha.errors import PRINTABLE, UserError
+from snntha.hdf5 import read_twice
 from snntha.plausible import UNITS_US, Usage, are_whole, is_padded, other_unit, suspicion
 from snntha.runtime.network import Encoding, Images, Spikes
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 64  # samples of a batch
 _LARGEST = 1 << 30  # bytes of a file, unpacked
 _RECORDINGS = 1 << 20  # of an HDF5 file
-_GZIP, _PNG, _NPY, _HDF5 = b"\x1f\x8b", b"\x89PNG", b"\x93NUMPY", b"\x89HDF"
+_GZIP, _NPY, _HDF5 = b"\x1f\x8b", b"\x93NUMPY", b"\x89HDF"
+_PICTURES = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG"}
 _IDX, _AEDAT = b"\0\0\x08\x03", b"#!AER-DAT"
-_FORMATS = "PNG, IDX and .npy images; .npy, HDF5 and AEDAT recordings"
+_FORMATS = "PNG, JPEG, IDX and .npy images; .npy, HDF5 and AEDAT recordings"
 
 
 class Sample(NamedTuple):
@@ -56,10 +61,15 @@ def read_all(paths: list[Path], encoding: Encoding) -> Iterator[Sample]:
 def to_samples(samples: Any, encoding: Encoding) -> Iterator[Sample]:
     """The samples of an array, or of a list of them, as `Model` is called with."""
     if encoding.kind == "image":
-        yield from _images("the array", np.asarray(samples), encoding)
+        yield from to_images("the array", as_array(samples), encoding)
     else:
         for number, events in enumerate(samples if isinstance(samples, list) else [samples]):
-            yield Sample(f"recording {number}", to_events(f"recording {number}", np.asarray(events), encoding))
+            yield Sample(f"recording {number}", to_events(f"recording {number}", as_array(events), encoding))
+
+
+def as_array(values: Any) -> np.ndarray:
+    """An array of an array, a list, a picture, or a tensor, wherever it lies; PyTorch is not imported for it."""
+    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
 
 
 def to_batches(samples: Any, encoding: Encoding) -> Iterator[Images | Spikes]:
@@ -106,13 +116,14 @@ def _read_file(source: str, content: bytes, encoding: Encoding) -> Iterator[Samp
         if content.startswith(_NPY):
             values = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
             if encoding.kind == "image":
-                yield from _images(source, values, encoding)
+                yield from to_images(source, values, encoding)
             else:
                 yield Sample(source, to_events(source, values, encoding))
-        elif content.startswith((_PNG, _IDX)) and encoding.kind == "image":
-            yield from _images(source, _png(content) if content.startswith(_PNG) else _idx(content), encoding)
+        elif content.startswith((*_PICTURES, _IDX)) and encoding.kind == "image":
+            values = _idx(content) if content.startswith(_IDX) else grey(decode(content), encoding)
+            yield from to_images(source, values, encoding)
         elif content.startswith((_HDF5, _AEDAT)) and encoding.kind == "events":
-            recordings = _hdf5(content) if content.startswith(_HDF5) else [_aedat(content)]
+            recordings = _hdf5(content) if content.startswith(_HDF5) else [_aedat(source, content)]
             for number, events in enumerate(recordings):
                 name = source if len(recordings) == 1 else f"{source}[{number}]"
                 yield Sample(name, to_events(name, events, encoding))
@@ -125,14 +136,27 @@ def _read_file(source: str, content: bytes, encoding: Encoding) -> Iterator[Samp
         raise UserError(f"{source} is damaged: {' '.join(str(error).split())[:200]}") from error
 
 
-def _png(content: bytes) -> np.ndarray:
-    """Grey values 0.0 to 1.0, (H, W); colours are turned grey."""
+def decode(content: bytes) -> "Image":
+    """The picture in a PNG or JPEG file."""
     from PIL import Image
 
-    with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+    with Image.open(io.BytesIO(content), formats=list(_PICTURES.values())) as image:
         if image.width * image.height > 1 << 24:
             raise ValueError(f"a picture of {image.width} x {image.height}")
-        return np.asarray(image.convert("L")) / 255
+        image.load()
+        return image
+
+
+def grey(image: "Image", encoding: Encoding) -> np.ndarray:
+    """Values 0.0 to 1.0, (1, C, H, W), of a picture, in the network's colours and scaled if its encoding says so."""
+    channels, height, width = encoding.shape
+    if channels not in (1, 3):
+        raise UserError(f"a picture has 1 or 3 colours, the network takes {channels} channels: pass arrays")
+    image = image.convert("L" if channels == 1 else "RGB")
+    if encoding.resize:
+        image = image.resize((width, height), resample=2)  # bilinear
+    values = np.asarray(image) / 255
+    return (values[None] if channels == 1 else values.transpose(2, 0, 1))[None]
 
 
 def _idx(content: bytes) -> np.ndarray:
@@ -145,21 +169,26 @@ def _hdf5(content: bytes) -> list[np.ndarray]:
     """Recordings in the layout of SHD, each (events, 2): seconds and channel."""
     import h5py
 
-    with h5py.File(io.BytesIO(content), "r") as file:
-        arrays: Any = file
-        times, units = arrays["spikes/times"], arrays["spikes/units"]
-        if times.shape != units.shape or len(times) > _RECORDINGS or max(times.nbytes, units.nbytes) > _LARGEST:
-            raise ValueError(f"{times.shape} times, {units.shape} units; expected one of each for up to {_RECORDINGS}")
-        times, units = times[()], units[()]
+    def read() -> tuple[Any, Any]:
+        with h5py.File(io.BytesIO(content), "r") as file:
+            arrays: Any = file
+            times, units = arrays["spikes/times"], arrays["spikes/units"]
+            if times.shape != units.shape or len(times) > _RECORDINGS or max(times.nbytes, units.nbytes) > _LARGEST:
+                raise ValueError(
+                    f"{times.shape} times, {units.shape} units; expected one of each, at most {_RECORDINGS}"
+                )
+            return times[()], units[()]
+
+    times, units = read_twice(read, len(content))
     return [np.stack([t.astype(np.float64), u.astype(np.float64)], 1) for t, u in zip(times, units, strict=True)]
 
 
-def _aedat(content: bytes) -> np.ndarray:
+def _aedat(source: str, content: bytes) -> np.ndarray:
     """Structured events of an AEDAT file, as tonic reads it: version 4, 3.1 (DVS128 Gesture) or 2 (jAER, DVS128)."""
     try:
         from tonic import io as tonic_io
     except ImportError as error:
-        raise UserError(f"AEDAT files need tonic: pip install tonic ({error})") from error
+        raise UserError(f"{source}: AEDAT files need tonic: pip install tonic ({error})") from error
     if not content.startswith((_AEDAT + b"2.", _AEDAT + b"3.1", _AEDAT + b"4")):
         raise ValueError(f"AEDAT version {content[len(_AEDAT) :][:4]!r}, expected 2, 3.1 or 4")
     with NamedTemporaryFile(suffix=".aedat") as file:  # the readers take a name
@@ -171,7 +200,7 @@ def _aedat(content: bytes) -> np.ndarray:
             version, start, _ = tonic_io.read_aedat_header_from_file(file.name)
             events = tonic_io.get_aer_events_from_file(file.name, version, start)
         except ImportError as error:
-            raise UserError(f"AEDAT files of version 4 need the package aedat: pip install aedat ({error})") from error
+            raise UserError(f"{source}: AEDAT version 4 needs aedat: pip install aedat ({error})") from error
         except (AssertionError, LookupError, NameError, NotImplementedError, RuntimeError, struct.error) as error:
             raise ValueError(f"AEDAT: {error or type(error).__name__}") from error
     address = events["address"].astype(np.int64)
@@ -180,7 +209,7 @@ def _aedat(content: bytes) -> np.ndarray:
     return tonic_io.make_structured_array(x, y, events["timeStamp"], polarity)
 
 
-def _images(source: str, values: np.ndarray, encoding: Encoding) -> Iterator[Sample]:
+def to_images(source: str, values: np.ndarray, encoding: Encoding) -> Iterator[Sample]:
     """Checked grey values of one or several images."""
     channels, height, width = encoding.shape
     wanted = (height, width)
@@ -205,7 +234,7 @@ def event_columns(encoding: Encoding) -> tuple[str, ...]:
     return ("x", "y", "p", "t") if encoding.sensor else ("t", "x")
 
 
-def to_events(source: str, values: np.ndarray, encoding: Encoding) -> np.ndarray:
+def to_events(source: str, values: np.ndarray, encoding: Encoding, *, check_window: bool = True) -> np.ndarray:
     """Checked events, (2, E) int64: microseconds, and the input channels-last.
 
     Structured arrays have fields t in microseconds, x, and for a sensor y and p, as tonic's. Plain ones have columns:
@@ -222,7 +251,8 @@ def to_events(source: str, values: np.ndarray, encoding: Encoding) -> np.ndarray
     else:
         wanted = f"expected events as fields or columns {', '.join(columns)}"
         raise UserError(f"{source}: {values.dtype} of shape {values.shape}; {wanted}")
-    limits = {"x": encoding.sensor or encoding.inputs, "y": encoding.sensor, "p": 2, "t": 2**62 // unit_us}
+    rows = encoding.shape[-2] * encoding.pixel if encoding.sensor else 0
+    limits = {"x": encoding.sensor or encoding.inputs, "y": rows, "p": 2, "t": 2**62 // unit_us}
     for name, part in parts.items():
         if part.ndim != 1 or part.dtype.kind not in "iufb":
             raise UserError(f"{source}: {name} is {part.dtype} of shape {part.shape}; expected one number an event")
@@ -235,9 +265,10 @@ def to_events(source: str, values: np.ndarray, encoding: Encoding) -> np.ndarray
     if is_padded(parts["t"], np.logical_and.reduce([part == 0 for name, part in parts.items() if name != "t"])):
         raise UserError(f"{source}: events at time 0 in input 0 fill it up like padding: leave them out")
     times_us = microseconds(parts["t"], unit_us)
-    _check_window(source, times_us, unit_us, encoding)
+    if check_window:
+        _check_window(source, times_us, unit_us, encoding)
     if encoding.sensor:
-        pixel = encoding.sensor // encoding.shape[1]
+        pixel = encoding.pixel
         rows = parts["y"].astype(np.int64) // pixel
         index = (rows * encoding.shape[2] + index // pixel) * encoding.shape[0] + parts["p"].astype(np.int64)
     return np.stack([times_us, index])

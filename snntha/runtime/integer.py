@@ -7,6 +7,8 @@ of +1 and -1, and then scaled by a power of two so that the threshold takes a qu
     current = round_shift((sum << left) + bias, right)
     u = saturate(u - leak(u) + current - z threshold),  leak(u) = sum of +-round_shift(u, shift)
 
+What a recurrent layer's own spikes add is shifted and rounded apart: current + round_shift(own sum << left, right).
+
 BatchNorm's scale so becomes a threshold for each channel, and its sign flips the channel's weights.
 """
 
@@ -17,7 +19,7 @@ import numpy as np
 
 from snntha.errors import UserError
 from snntha.runtime.network import FrozenLayer, FrozenNetwork, Images
-from snntha.runtime.plain import State, weight_sums
+from snntha.runtime.plain import State, own_sums, weight_sums
 from snntha.topology import LayerShape
 
 BITS = {"int8": 8, "int16": 16}
@@ -52,6 +54,8 @@ class IntegerLayer:
     leak: Leak
     strict: bool
     bits: int  # of the membrane
+    delay_I: np.ndarray | None  # uint8, steps
+    recurrent_NM: np.ndarray | None  # int8 +1 and -1
 
     @property
     def limits(self) -> tuple[int, int]:
@@ -72,6 +76,9 @@ class IntegerLayer:
 
     def fire(self, state: State, current_BN: np.ndarray) -> None:
         membrane, threshold = state.membrane_BN, self.per_neuron(self.threshold_C)
+        if self.recurrent_NM is not None:
+            left, right = self.per_neuron(self.left_C), self.per_neuron(self.right_C)
+            current_BN = current_BN + round_shift(own_sums(self.recurrent_NM, state).astype(np.int64) << left, right)
         for sign, shift in self.leak.terms:
             membrane = membrane - sign * round_shift(state.membrane_BN, shift)
         low, high = self.limits
@@ -134,4 +141,6 @@ def _quantize(number: int, layer: FrozenLayer, divisor: int, largest: int, bits:
         raise UserError(f"quantize=: layer {number + 1} has numbers that do not fit into 32 bits")
     left_C, right_C, bias_C, threshold_C = (array.astype(np.int32) for array in (left_C, right_C, bias_C, threshold_C))
     leak = representable(bits, float(layer.beta))
-    return IntegerLayer(shape, weight, left_C, right_C, bias_C, threshold_C, leak, layer.strict, bits)
+    return IntegerLayer(
+        shape, weight, left_C, right_C, bias_C, threshold_C, leak, layer.strict, bits, layer.delay_I, layer.recurrent_NM
+    )

@@ -1,4 +1,7 @@
-"""A model that is called with events or images: classes, counts, spikes, and a stream that answers as events come."""
+"""A model that is called with events or images: classes, counts, spikes, and a stream that answers as events come.
+
+`snntha.load` makes one of a run's folder or of a packed file.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from snntha import models
 from snntha.errors import UserError
 from snntha.runtime import packed, plain
+from snntha.runtime.inputs import as_array, to_batches
 from snntha.runtime.network import FrozenNetwork, Images, Spikes
 
 FEW = 4  # samples up to which compiled kernels are not worth their loading
@@ -43,16 +48,33 @@ class Model:
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """Names of the output neurons."""
         return self.network.classes
+
+    @property
+    def thresholds(self) -> list[float]:
+        """Theta of each layer, where annealing left it."""
+        return [float(layer.threshold) for layer in self.network.layers]
+
+    def predict(self, samples: Any) -> np.ndarray:
+        """The class of each sample as its number, int64 (B,); samples as `__call__` takes them."""
+        return np.array([answer.label for answer in self(samples)], np.int64)
+
+    def accuracy(self, samples: Any, labels: Any) -> float:
+        """Percent of the samples whose class is that of `labels`, whole numbers (B,)."""
+        labels_B = as_array(labels)
+        predicted_B = self.predict(samples)
+        if labels_B.shape != predicted_B.shape or not len(labels_B):
+            raise UserError(f"labels of shape {labels_B.shape} for {len(predicted_B)} samples: expected one for each")
+        return 100 * float((predicted_B == labels_B).mean())
 
     def __call__(self, samples: Any) -> list[Answer]:
         """Answers for images, an array (H, W), (B, H, W) or (B, C, H, W), or for recordings.
 
         Integers of an image are grey values from 0 to the encoding's white, floats are 0 to 1. A recording is an array
         of events, plain (events, columns) or structured, as `snntha predict` reads from .npy; several are a list.
+        PyTorch's tensors are as good as arrays.
         """
-        from snntha.runtime.inputs import to_batches
-
         return [answer for batch in to_batches(samples, self.network.encoding) for answer in self.answers(batch)]
 
     def answers(self, inputs: Images | Spikes) -> list[Answer]:
@@ -65,9 +87,15 @@ class Model:
             return self._kernels().counts(inputs).astype(np.int64)
         return plain.run(self._layers, inputs)[-1].sum(0, dtype=np.int64)
 
-    def spikes(self, inputs: Images | Spikes) -> list[np.ndarray]:
-        """Spikes_TBN of each layer, bool, neurons ordered as PyTorch flattens (C, H, W)."""
-        return self._kernels().spikes(inputs) if self._uses_kernels(inputs) else plain.run(self._layers, inputs)
+    def spikes(self, samples: Any) -> list[np.ndarray]:
+        """Spikes_TBN of each layer, bool, neurons ordered as PyTorch flattens (C, H, W).
+
+        Samples as `__call__` takes them, or a batch that is already encoded.
+        """
+        if not isinstance(samples, Images | Spikes):
+            parts = [self.spikes(batch) for batch in to_batches(samples, self.network.encoding)]
+            return [np.concatenate(of_layer, 1) for of_layer in zip(*parts, strict=True)]
+        return self._kernels().spikes(samples) if self._uses_kernels(samples) else plain.run(self._layers, samples)
 
     def stream(self) -> "Stream":
         """A recording that is still being made."""
@@ -98,6 +126,7 @@ class Stream:
         self._layers = model._layers
         self._network = model.network
         self._states = [layer.start(1) for layer in self._layers]
+        self._lines = [None if layer.delay_I is None else plain.DelayLine(layer.delay_I) for layer in self._layers]
         self._pending = np.zeros(self._network.encoding.inputs, np.int32)  # counts of the step under way
         self._first_us: int | None = None
         self.step = 0  # steps that have run
@@ -138,7 +167,9 @@ class Stream:
         if len(shape) == 3:
             channels, height, width = shape
             values_RX = values_RX.reshape(1, height, width, channels).transpose(0, 3, 1, 2)
-        for layer, state in zip(self._layers, self._states, strict=True):
+        for layer, state, line in zip(self._layers, self._states, self._lines, strict=True):
+            if line is not None:
+                values_RX = line.step(values_RX)
             layer.fire(state, layer.currents(values_RX))
             values_RX = state.fired_BN
         self.count_N += values_RX[0]
@@ -156,5 +187,5 @@ def answer(count_N: np.ndarray, network: FrozenNetwork, steps: int | None = None
 
 
 def load(path: str | Path) -> Model:
-    """The model in a packed file; raises UserError where it is none, or damaged."""
-    return Model(packed.read(Path(path)))
+    """The model in a packed file, or the one of this name that comes with snntha; raises UserError where it is none."""
+    return Model(packed.read(models.path_of(Path(path))))

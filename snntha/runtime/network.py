@@ -23,11 +23,17 @@ class Encoding:
     bin_us: int = 0  # events: microseconds a time step
     duration_us: int = 0  # and what is later than that after the first event is dropped
     unit_us: int = 0  # of a recording whose times are plain numbers: 1,000,000 are seconds
-    sensor: int = 0  # side of the square sensor whose pixels are summed to (C, H, W); 0: channels, no pixels
+    sensor: int = 0  # columns of the sensor whose pixels are summed to (C, H, W); 0: channels, no pixels
+    resize: bool = False  # image: pictures of another size are scaled to (C, H, W)
 
     @property
     def inputs(self) -> int:
         return math.prod(self.shape)
+
+    @property
+    def pixel(self) -> int:
+        """Rows and columns of the sensor that one input sums."""
+        return -(-self.sensor // self.shape[-1])
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,13 @@ class FrozenLayer:
     beta: np.float32
     threshold: np.float32
     strict: bool  # fires above the threshold, not at it
+    delay_I: np.ndarray | None = None  # uint8, steps after which spikes of each input arrive; dense
+    recurrent_NM: np.ndarray | None = None  # like weight: what the layer's own spikes of the step before add; dense
+
+    @property
+    def delay_bits(self) -> int:
+        """Of one delay."""
+        return 0 if self.delay_I is None else int(self.delay_I.max()).bit_length()
 
     @property
     def binary(self) -> bool:

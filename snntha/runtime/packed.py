@@ -25,6 +25,7 @@ _TEXT = 1000  # characters of a name or topology, at most
 _ARRAY_BYTES = 1 << 30  # of one array, at most
 _INPUTS = 1 << 20  # at most, and as many neurons of one layer
 _STEPS = 1 << 16
+DELAY_BITS = 6  # at most
 _EXACT = 1 << 24  # float32 sums of +1 and -1 are exact below
 _CHOICES = {
     "weights": ("binary", "float32"),
@@ -48,6 +49,11 @@ def to_bytes(network: FrozenNetwork) -> bytes:
         tensors[f"{number}.weight"] = pack_signs(layer.weight) if layer.binary else layer.weight
         arrays = {"bias": layer.bias_N, "scale": layer.scale_C, "shift": layer.shift_C}
         tensors |= {f"{number}.{name}": array for name, array in arrays.items() if array is not None}
+        if layer.recurrent_NM is not None:
+            own = layer.recurrent_NM
+            tensors[f"{number}.recurrent"] = pack_signs(own) if layer.binary else own
+        if layer.delay_I is not None:
+            tensors[f"{number}.delay"] = _pack_delays(layer.delay_I, layer.delay_bits)
     about = {
         "format": FORMAT,
         "topology": network.topology,
@@ -58,6 +64,8 @@ def to_bytes(network: FrozenNetwork) -> bytes:
         "quantize": network.quantize,
         "trained": network.trained,
     }
+    if any(layer.delay_bits for layer in network.layers):
+        about["delay_bits"] = [layer.delay_bits for layer in network.layers]
     return save(tensors, {"snntha": json.dumps(about)})
 
 
@@ -74,16 +82,18 @@ def read(path: Path) -> FrozenNetwork:
             encoding = _encoding(about["input"])
             shapes = topology.parse(_text(about, "topology"), encoding.shape)
             _check_sizes(shapes, encoding)
-            expected = _tensors(shapes, _choice(about, "weights") == "binary", set(file.keys()))
+            delay_bits = _delay_bits(about, shapes, encoding)
+            expected = _tensors(shapes, _choice(about, "weights") == "binary", delay_bits, set(file.keys()))
             for name, wanted in expected.items():
                 part = file.get_slice(name)
                 if (found := (part.get_dtype(), tuple(part.get_shape()))) != wanted:
                     raise ValueError(f"{name} is {found}, expected {wanted}")
             tensors = {name: file.get_tensor(name) for name in expected}
+        rows = enumerate(zip(shapes, delay_bits, strict=True))
         classes, strict = _classes(about, shapes[-1].neurons), _choice(about, "fires") == "above_threshold"
         return FrozenNetwork(
             about["topology"],
-            tuple(_layer(shape, number, tensors, strict) for number, shape in enumerate(shapes)),
+            tuple(_layer(shape, number, tensors, bits, strict) for number, (shape, bits) in rows),
             encoding,
             classes,
             _choice(about, "quantize"),
@@ -111,6 +121,16 @@ def pack_signs(weight: np.ndarray) -> np.ndarray:
 def _unpack_signs(packed: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     bits = np.unpackbits(packed, count=math.prod(shape), bitorder="little")
     return (2 * bits.astype(np.int8) - 1).reshape(shape)
+
+
+def _pack_delays(delay_I: np.ndarray, bits: int) -> np.ndarray:
+    """uint8: `bits` bits a delay, the lowest first, one delay after the other; the last byte ends with zeros."""
+    return np.packbits(delay_I[:, None] >> np.arange(bits, dtype=np.uint8) & 1, bitorder="little")
+
+
+def _unpack_delays(packed: np.ndarray, inputs: int, bits: int) -> np.ndarray:
+    digits = np.unpackbits(packed, count=inputs * bits, bitorder="little").reshape(inputs, bits)
+    return (digits << np.arange(bits, dtype=np.uint8)).sum(1, dtype=np.uint8)
 
 
 def weight_shape(shape: LayerShape) -> tuple[int, ...]:
@@ -173,19 +193,36 @@ def _encoding(values: Any) -> Encoding:
         duration_us=_number(values, "duration_us", events, 10**12),
         unit_us=_number(values, "unit_us", events, 10**9),
         sensor=_number(values, "sensor", 0, 1 << 14),
+        resize=values.get("resize") is True,
     )
     if image and (len(shape) != 3 or encoding.inputs > _INPUTS):
         raise ValueError(f"input shape {shape}: an image has channels, rows and columns")
     if encoding.duration_us > encoding.bin_us * encoding.time_steps:
         raise ValueError("duration_us is longer than the time steps")
-    if encoding.sensor and (len(shape) != 3 or shape[1] != shape[2] or encoding.sensor % shape[1] or shape[0] != 2):
-        raise ValueError(f"a sensor of {encoding.sensor} pixels a side cannot be summed to {shape}")
+    if encoding.sensor and (len(shape) != 3 or encoding.sensor < shape[2] or shape[0] != 2):
+        raise ValueError(f"a sensor of {encoding.sensor} columns cannot be summed to {shape}")
     if len(shape) == 3 and not image and not encoding.sensor:
         raise ValueError(f"input shape {shape} needs a sensor")
     return encoding
 
 
+def _delay_bits(about: dict[str, Any], shapes: list[LayerShape], encoding: Encoding) -> list[int]:
+    """Bits of a delay in each layer; a file without delays does not name them."""
+    if "delay_bits" not in about:
+        return [0] * len(shapes)
+    bits = _typed(about, "delay_bits", list)
+    if len(bits) != len(shapes) or not all(type(count) is int and 0 <= count <= DELAY_BITS for count in bits):
+        raise ValueError(f"delay_bits {str(bits)[:50]}; expected for each layer a number from 0 to {DELAY_BITS}")
+    if any(count and shape.kind != "dense" for count, shape in zip(bits, shapes, strict=True)):
+        raise ValueError("a convolution with delays")
+    if bits[0] and encoding.kind == "image":
+        raise ValueError("delays of an image, which is the same at every step")
+    return bits
+
+
 def _check_sizes(shapes: list[LayerShape], encoding: Encoding) -> None:
+    if shapes[0].recurrent and encoding.kind == "image":
+        raise ValueError("a recurrent layer that sees an image")
     white = encoding.white or 1
     for shape in shapes:
         fan_in = shape.weights // shape.output_shape[0] * shape.pool**2
@@ -194,12 +231,20 @@ def _check_sizes(shapes: list[LayerShape], encoding: Encoding) -> None:
         white = 1
 
 
-def _tensors(shapes: list[LayerShape], binary: bool, names: set[str]) -> dict[str, tuple[str, tuple[int, ...]]]:
+def _tensors(
+    shapes: list[LayerShape], binary: bool, delay_bits: list[int], names: set[str]
+) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Dtype and shape of every tensor that the topology asks for; raises ValueError unless these are the names."""
     expected: dict[str, tuple[str, tuple[int, ...]]] = {}
-    for number, shape in enumerate(shapes):
+    for number, (shape, bits) in enumerate(zip(shapes, delay_bits, strict=True)):
+        if bits:
+            expected[f"{number}.delay"] = "U8", (-(-shape.inputs * bits // 8),)
         expected[f"{number}.neuron"] = "F32", (2,)
-        expected[f"{number}.weight"] = ("U8", (-(-shape.weights // 8),)) if binary else ("F32", weight_shape(shape))
+        arrays = {"weight": weight_shape(shape)}
+        if shape.recurrent:
+            arrays["recurrent"] = shape.neurons, shape.neurons
+        for name, size in arrays.items():
+            expected[f"{number}.{name}"] = ("U8", (-(-math.prod(size) // 8),)) if binary else ("F32", size)
         if shape.kind == "dense":
             expected[f"{number}.bias"] = "F32", (shape.neurons,)
         elif f"{number}.scale" in names:
@@ -216,16 +261,19 @@ def _classes(about: dict[str, Any], neurons: int) -> tuple[str, ...]:
     return tuple(classes)
 
 
-def _layer(shape: LayerShape, number: int, tensors: dict[str, np.ndarray], strict: bool) -> FrozenLayer:
+def _layer(
+    shape: LayerShape, number: int, tensors: dict[str, np.ndarray], delay_bits: int, strict: bool
+) -> FrozenLayer:
     own = {name: tensors[f"{number}.{name}"] for name in ("bias", "scale", "shift") if f"{number}.{name}" in tensors}
     beta, threshold = tensors[f"{number}.neuron"]
     if not (0 <= beta <= 1 and np.isfinite(threshold)):
         raise ValueError(f"layer {number} has beta {beta} and threshold {threshold}")
-    weight = tensors[f"{number}.weight"]
-    if not all(np.isfinite(array).all() for array in (*own.values(), weight)):
+    weight, recurrent = tensors[f"{number}.weight"], tensors.get(f"{number}.recurrent")
+    if not all(np.isfinite(array).all() for array in (*own.values(), weight, recurrent) if array is not None):
         raise ValueError(f"layer {number} has numbers that are not finite")
     if weight.dtype == np.uint8:
         weight = _unpack_signs(weight, weight_shape(shape))
+        recurrent = None if recurrent is None else _unpack_signs(recurrent, (shape.neurons, shape.neurons))
     return FrozenLayer(
         shape,
         weight,
@@ -235,4 +283,6 @@ def _layer(shape: LayerShape, number: int, tensors: dict[str, np.ndarray], stric
         np.float32(beta),
         np.float32(threshold),
         strict,
+        _unpack_delays(tensors[f"{number}.delay"], shape.inputs, delay_bits) if delay_bits else None,
+        recurrent,
     )

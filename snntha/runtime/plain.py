@@ -31,6 +31,7 @@ class Layer(Protocol):
     """What running needs: `FloatLayer` here, `integer.IntegerLayer` for hardware without floats."""
 
     shape: LayerShape
+    delay_I: np.ndarray | None
 
     def image_currents(self, images: Images) -> np.ndarray:
         """Currents_BN of the first layer for pictures, the same at every step."""
@@ -60,6 +61,8 @@ def run(layers: Sequence[Layer], inputs: Images | Spikes) -> list[np.ndarray]:
             currents_TBN = np.broadcast_to(current_BN, (steps, *current_BN.shape))
         else:
             values_RX = fired_TBN.reshape(steps * batch, -1) if number else inputs.counts_RX()  # pyright: ignore
+            if layer.delay_I is not None:
+                values_RX = arrived(values_RX.reshape(steps, batch, -1), layer.delay_I).reshape(steps * batch, -1)
             currents_TBN = layer.currents(values_RX).reshape(steps, batch, -1)
         fired_TBN = np.empty(currents_TBN.shape, bool)
         state = layer.start(batch)
@@ -70,11 +73,33 @@ def run(layers: Sequence[Layer], inputs: Images | Spikes) -> list[np.ndarray]:
     return all_spikes
 
 
+def arrived(values_TBI: np.ndarray, delay_I: np.ndarray) -> np.ndarray:
+    """Spikes or counts as they arrive: those of input i delay_I[i] steps later, none after the last step."""
+    source_TI = np.arange(len(values_TBI))[:, None] - delay_I.astype(np.int64)
+    moved_TBI = np.take_along_axis(values_TBI, np.maximum(source_TI, 0)[:, None], axis=0)
+    return np.where(source_TI[:, None] >= 0, moved_TBI, 0).astype(values_TBI.dtype)
+
+
+class DelayLine:
+    """The same for one sample, step by step: remembers as many steps as the longest delay takes."""
+
+    def __init__(self, delay_I: np.ndarray):
+        self._delay_I = delay_I
+        self._past_SI = np.zeros((int(delay_I.max()) + 1, len(delay_I)), np.int32)
+
+    def step(self, values_RX: np.ndarray) -> np.ndarray:
+        """What arrives in the step in which these values (1, *shape) are sent, (1, I)."""
+        self._past_SI = np.roll(self._past_SI, 1, axis=0)
+        self._past_SI[0] = values_RX.ravel()
+        return np.take_along_axis(self._past_SI, self._delay_I[None].astype(np.int64), axis=0)
+
+
 class FloatLayer:
     """A frozen layer in float32, as it was trained."""
 
     def __init__(self, layer: FrozenLayer):
         self.shape = layer.shape
+        self.delay_I = layer.delay_I
         self.layer = layer
 
     def image_currents(self, images: Images) -> np.ndarray:
@@ -99,8 +124,15 @@ class FloatLayer:
 
     def fire(self, state: State, current_BN: np.ndarray) -> None:
         layer = self.layer
+        if layer.recurrent_NM is not None:
+            current_BN = current_BN + own_sums(layer.recurrent_NM, state)
         state.membrane_BN = integrate(state.membrane_BN, current_BN, state.fired_BN, layer.beta, layer.threshold)
         state.fired_BN = fires(state.membrane_BN, layer.threshold, layer.strict)
+
+
+def own_sums(recurrent_NM: np.ndarray, state: State) -> np.ndarray:
+    """Sums_BN of the recurrent weights of what fired in the step before, float32."""
+    return state.fired_BN.astype(np.float32) @ recurrent_NM.T.astype(np.float32)
 
 
 def weight_sums(shape: LayerShape, weight: np.ndarray, values_RX: np.ndarray) -> np.ndarray:

@@ -8,25 +8,32 @@ import io
 import re
 import shlex
 from collections import defaultdict
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import yaml
+from optuna.exceptions import StorageInternalError
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
+from rich.live import Live
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from snntha.atomic import write_atomically
 from snntha.config.files import as_delta
+from snntha.config.schema import Search
 from snntha.display import plain
 from snntha.display import say as say_to
+from snntha.errors import counted
 from snntha.report.formats import csv_cell
 from snntha.search.snapshot import Snapshot, reason, score, short_name
 
 BEST_SHOWN = 10
+LOOKS_A_SECOND = 0.5  # of the live line at the study
 STATES = {"done": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "running": "RUNNING", "waiting": "WAITING"}
 
 
@@ -49,6 +56,37 @@ def finish(study: Study, folder: Path, pictures: bool = True) -> None:
         choices += snapshot.attributes.get("overrides", [])
         choices.append(f"hparams={folder / 'best.yaml'}")
         say(f"next   {shlex.join(['snntha', 'train', *choices])}")
+
+
+def announce(snapshot: Snapshot, search: Search, ranges: str) -> None:
+    """What a worker is about to do, at once: the first trial may take long."""
+    ended, at_a_time = len(snapshot.ended), counted(search.workers, "trial")
+    head = Table.grid(padding=(0, 2))
+    head.add_row("study", plain(f"{snapshot.study.study_name}: {snapshot.setting}"))
+    head.add_row("folder", plain(snapshot.attributes["folder"]))
+    head.add_row("ranges", plain(ranges))
+    head.add_row("trials", f"{search.n_trials} wanted, {ended} ended so far; {at_a_time} at a time in this worker")
+    Console().print(head, highlight=False)
+
+
+def live_line(study: Study) -> AbstractContextManager[Any]:
+    """While it is open, a terminal's last line says how far the study is."""
+
+    def line() -> Text:
+        try:
+            snapshot = Snapshot(study)
+        except StorageInternalError:
+            return Text("waiting for the storage")
+        running = len(snapshot.having(TrialState.RUNNING))
+        best = f"{score(snapshot.ranked[0]):.2f} (trial {snapshot.ranked[0].number})" if snapshot.ranked else "none yet"
+        done = f"{len(snapshot.ended)} of {snapshot.attributes['n_trials']} done, {running} running, best {best}"
+        left = _time_left(snapshot, datetime.now()).partition(" with ")[0]
+        return Text(f"{done}, left {left}", overflow="crop", no_wrap=True)
+
+    console = Console()
+    if not console.is_terminal:
+        return nullcontext()
+    return Live(get_renderable=line, console=console, refresh_per_second=LOOKS_A_SECOND, transient=True)
 
 
 def say(text: str) -> None:

@@ -8,6 +8,7 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from snntha.errors import counted
 from snntha.search.shared_study import COUNTED, taken_up
 
 FEWEST_FOR_IMPORTANCES = 4  # complete trials
@@ -48,8 +49,8 @@ class Snapshot:
             self.config[key] for key in ("dataset.name", "mode.name", "search.epochs", "search.seeds", "search.limit")
         )
         averaged = "1 seed" if seeds == 1 else f"mean over {seeds} seeds"
-        only = "" if limit is None else f", only {limit} samples of each split"
-        return f"{dataset} {mode}, {epochs} epochs a trial, {averaged}{only}"
+        only = "" if limit is None else f", only {counted(limit, 'sample')} of each split"
+        return f"{dataset} {mode}, {counted(epochs, 'epoch')} a trial, {averaged}{only}"
 
     @cached_property
     def evaluator(self) -> PedAnovaImportanceEvaluator | None:

@@ -1,5 +1,6 @@
 """From the ranges of `search.space` and of the command line to the values of one trial."""
 
+import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -19,9 +20,14 @@ OPTIMIZER, MOMENTUM = "optimizer.name", "optimizer.momentum"
 class SearchSpace:
     """What one search varies: the ranges of the command line, and those of `search.space` whose keys it leaves open."""
 
-    def __init__(self, config: Config, arguments: Sequence[str]):
-        """Read a command line; raises UserError where it varies what is no hyperparameter."""
+    def __init__(self, config: Config, arguments: Sequence[str], followed: Sequence[str] = ()):
+        """Read a command line; raises UserError where it varies what is no hyperparameter.
+
+        Args:
+            followed: overrides by which every trial has what the data said when this worker began.
+        """
         self.config = config
+        self.followed = followed
         self.fixed: dict[str, str] = {}  # overrides that all trials share, by key
         self.ranges: dict[str, partial[Any]] = {}  # by key; called with a trial and the key it suggests a value
         for override in OverridesParser.create().parse_overrides(list(arguments)):
@@ -50,7 +56,42 @@ class SearchSpace:
                 values[key] = suggest(trial, key)
         if values.get(OPTIMIZER) == "adam" and self.config.optimizer.momentum > 0:
             values[MOMENTUM] = 0.0  # Adam takes none
-        return [*self.fixed.values(), *(f"{key}={value}" for key, value in values.items())]
+        return [*self.followed, *self.fixed.values(), *(f"{key}={value}" for key, value in values.items())]
+
+    def tuned(self) -> dict[str, Any]:
+        """The values of the configuration itself, the published set's, as far as the ranges hold them."""
+        known = {key: value for key, of in self.ranges.items() if _holds(of, value := _value(self.config, key))}
+        if self.config.optimizer.name != "sgd":
+            known = {key: value for key, value in known.items() if key not in self.only_with_sgd}
+        return known
+
+    def in_words(self) -> str:
+        """`hparams.beta 0.05 to 0.999, ...`, the entries of a list told once."""
+        told = {re.sub(r"\.\d+$", " (each)", key): _worded(of.keywords) for key, of in self.ranges.items()}
+        return ", ".join(f"{key.removeprefix('hparams.')} {words}" for key, words in told.items())
+
+
+def _value(config: Config, key: str) -> Any:
+    """What the configuration has under an override's key; of a choice as it is written there, null for None."""
+    value: Any = config
+    for part in key.split("."):
+        value = value[int(part)] if isinstance(value, list) else getattr(value, part)
+    return "null" if value is None else value
+
+
+def _holds(of: partial[Any], value: Any) -> bool:
+    """Whether a range can suggest this value."""
+    limits = of.keywords
+    if "choices" in limits:
+        return value in limits["choices"]
+    is_number = isinstance(value, int | float) and limits["low"] <= value <= limits["high"]
+    return is_number and "step" not in limits and (of.func is not Trial.suggest_int or isinstance(value, int))
+
+
+def _worded(limits: dict[str, Any]) -> str:
+    if "choices" in limits:
+        return "|".join(str(choice) for choice in limits["choices"])
+    return f"{limits['low']:g} to {limits['high']:g}" + " log" * bool(limits.get("log"))
 
 
 def dimensions(config: Config) -> Iterator[tuple[str, Dimension]]:

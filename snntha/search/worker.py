@@ -27,10 +27,11 @@ from snntha import config as configuration
 from snntha import data as datasets
 from snntha.config.schema import Search
 from snntha.errors import UserError
+from snntha.follow import follow
 from snntha.records import without_passwords
-from snntha.search.report import finish, say
+from snntha.search.report import announce, finish, live_line, say
 from snntha.search.shared_study import COUNTED, cause_of, join, patiently, taken_up
-from snntha.search.snapshot import reason
+from snntha.search.snapshot import Snapshot, reason
 from snntha.search.space import SearchSpace
 from snntha.search.trial_job import TRUSTED, Answer, build_pruner
 
@@ -50,9 +51,11 @@ def work(cfg: DictConfig, launcher: Launcher, arguments: list[str]) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     for name in ("hydra", "hydra_plugins"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # a trial prints one line of its own, failed or not
-    config = configuration.load(cfg, arguments)
+    composed = configuration.load(cfg, arguments)
+    config = follow(composed)
     assert (search := config.search) is not None
-    choices, sampler, space = cfg.hydra.runtime.choices, cfg.hydra.sweeper.sampler, SearchSpace(config, arguments)
+    choices, sampler = cfg.hydra.runtime.choices, cfg.hydra.sweeper.sampler
+    space = SearchSpace(config, arguments, configuration.differing(composed, config))
     if search.workers > 1 and choices["hydra/launcher"] == "basic":
         raise UserError("search.workers: without launcher=joblib | submitit | ray, start the command several times")
     if choices["hydra/sweeper/sampler"] == "grid":
@@ -61,8 +64,12 @@ def work(cfg: DictConfig, launcher: Launcher, arguments: list[str]) -> None:
     datasets.load(config.dataset, selection=config.selection, seed=config.seed)
     study = join(config, sampler, arguments)
     folder = Path(study.user_attrs["folder"])
+    if not study.get_trials(deepcopy=False):  # a cheap search must not end below what is known already
+        study.enqueue_trial(space.tuned(), user_attrs={"origin": f"hparams={config.hparams.name}"}, skip_if_exists=True)
+    announce(Snapshot(study), search, space.in_words())
     try:
-        Worker(search, space, study, launcher, sampler).fill_study()
+        with live_line(study):
+            Worker(search, space, study, launcher, sampler).fill_study()
     except KeyboardInterrupt:
         say(f"stopped; the same command goes on, and snntha search {folder} shows how far it is")
         raise
@@ -148,7 +155,8 @@ class Worker:
             text = f"{trial.value or 0.0:8.3f}  pruned"
         else:
             text = f"{trial.value:8.3f}  (best so far {study.best_value:.3f}, trial {study.best_trial.number})"
-        say(f"trial {trial.number:>3}  {text}")
+        origin = f"  of {trial.user_attrs['origin']}" if "origin" in trial.user_attrs else ""
+        say(f"trial {trial.number:>3}  {text}{origin}")
         check_failures(study.get_trials(deepcopy=False), self.search, self.began)
 
 

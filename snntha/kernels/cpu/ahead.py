@@ -1,8 +1,8 @@
 """Compile the kernels of a network before its first minibatch, side by side: once on a machine.
 
-`python -m snntha.kernels.cpu.ahead first '[["conv", "image", true]]'` compiles the first half of the kernels that
-layers of these (kind, what they receive, binary) need. Numba compiles one kernel after the other in a process, so
-there are two.
+`python -m snntha.kernels.cpu.ahead first '[["conv", "image", true, false]]'` compiles the first half of the kernels
+that layers of these (kind, what they receive, binary, delayed) need. Numba compiles one kernel after the other in a
+process, so there are two.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ import numpy as np
 from numba import intp, typeof
 
 from snntha.kernels.cpu import COMPILED_CODE, conv, norm, scan, threads
+from snntha.kernels.cpu.delays import DelayedLayer
 from snntha.kernels.cpu.dense import DenseLayer
 from snntha.kernels.cpu.events import Spikes
 from snntha.kernels.cpu.scan import Currents
@@ -25,12 +26,14 @@ from snntha.neuron import Neuron
 from snntha.threshold import Annealing
 
 HALVES = {  # that take about as long as each other
-    "first": ("_scan", "_forward", "_backward", "_pack", "_copy_rows", "_count_inputs", "_sort_steps", "_count_steps"),
+    "first": ("_scan", "_forward", "_backward", "pack", "_copy_rows", "_count_inputs", "_sort_steps", "_count_steps"),
     "second": ("_scan_back", "_currents", "_weight_gradient", "_list_events", "_list_steps", "_list_patterns")
-    + ("_list_step_patterns", "_statistics", "_gradient_sums", "_pass_statistics"),
+    + ("_list_step_patterns", "_statistics", "_gradient_sums", "_pass_statistics")
+    + ("_count_arrivals", "_list_arrivals", "_delay_gradient"),
 }
 NEURON = Neuron(0.5, 1.0, 1.0, 1.0, False)
-Layers = Sequence[tuple[str, str, bool]]  # kind, whether it receives an image, events or bits, whether it is binary
+# Kind, whether it receives an image, events or bits, whether it is binary, and whether its inputs are delayed.
+Layers = Sequence[tuple[str, str, bool, bool]]
 
 
 class Compilation:
@@ -38,7 +41,9 @@ class Compilation:
 
     def __init__(self, specs: Sequence[LayerSpec], images: bool):
         first = "image" if images else "events"
-        layers = sorted({(spec.kind, "bits" if number else first, spec.binary) for number, spec in enumerate(specs)})
+        layers = sorted(
+            {(spec.kind, "bits" if number else first, spec.binary, spec.delay > 0) for number, spec in enumerate(specs)}
+        )
         self._request = json.dumps(layers)
         name = hashlib.sha256(self._request.encode()).hexdigest()[:16]
         self._done = COMPILED_CODE / f"ahead-{name}"
@@ -76,7 +81,7 @@ def compile_half(half: str, layers: Layers) -> None:
     threads.instead_of_running(compile_instead)
     neuron, drop = NeuronConstants.of(NEURON), DropoutConstants.of(None)
     source = GradientSource(constant_BP=np.zeros((1, 64), np.float32))
-    for kind, received, binary in layers:
+    for kind, received, binary, late in layers:
         if received == "bits":
             fired = np.zeros((1, 1, 1, 4), np.uint16), np.zeros((1, 64), np.int32), 1, 0
             if kind == "conv":
@@ -95,6 +100,8 @@ def compile_half(half: str, layers: Layers) -> None:
                 threshold=Annealing(1.0, 0.0, 0.0),
             )  # fmt: skip
             layer = DenseLayer(spec, np.ones((1, 1), np.float32), None, NEURON, None, 1)
+            if late:
+                layer = DelayedLayer(layer, np.ones(1), learns=True)
             layer.forward(spikes, membrane=False)
             layer.backward(source)
             continue

@@ -72,7 +72,7 @@ def _forward(
     work_TL = np.empty((steps, LANES), np.float32)
     for task in range(first_task, end_task):
         tile, b = task // batch, task % batch
-        _add_events(events, weights_GIJ[tile], b, sums_BGTJ[b, tile])
+        add_events(events, weights_GIJ[tile], b, sums_BGTJ[b, tile])
         for number in range(tile * STRIPS, min((tile + 1) * STRIPS, (neurons + LANES - 1) // LANES)):
             strip = strip_at(number, b, batch, neurons)
             currents_TL, bias = _strip_sums(sums_BGTJ, strip), load(bias_P, strip.first)
@@ -117,15 +117,15 @@ def _backward(
                 integrate_back(work_TL, grad_spikes_TL, source.membrane_TBP, neuron, drop, strip, kept_BGTF)
                 if len(grad_current_BTN) > 0:
                     copy_out(work_TL, strip, grad_current_BTN[b])
-            _add_gradients(events, b, work_TD, grad_ID, grad_D)
+            add_gradients(events, b, work_TD, grad_ID, grad_D)
         first, width = pair * PAIR, min(PAIR, neurons - pair * PAIR)
-        _write_gradients(grad_ID, order_I, grad_weight_ANI[block, first : first + width])
+        write_gradients(grad_ID, order_I, grad_weight_ANI[block, first : first + width])
         for number in range(width):
             grad_bias_AN[block, first + number] = grad_D[0, number]
 
 
 @njit(forceinline=True)
-def _add_events(events, weights_IJ, b, sums_TJ):
+def add_events(events, weights_IJ, b, sums_TJ):
     """Sums of the weights of each step's events; EXACT_INT8 events at a time in the weights' dtype."""
     first_T = events.first_BT[b]
     for t in range(len(sums_TJ)):
@@ -141,7 +141,7 @@ def _strip_sums(sums_BGTJ, strip):
 
 
 @njit(forceinline=True)
-def _add_gradients(events, b, grad_currents_TD, grad_ID, grad_D):
+def add_gradients(events, b, grad_currents_TD, grad_ID, grad_D):
     """For each input add the current gradients of the steps at which it fired; for the bias those of all steps."""
     first_I = events.first_BI[b]
     for i in range(len(first_I) - 1):
@@ -156,7 +156,7 @@ def _add_gradients(events, b, grad_currents_TD, grad_ID, grad_D):
 
 
 @njit(forceinline=True)
-def _write_gradients(grad_ID, order_I, grad_weight_NI):
+def write_gradients(grad_ID, order_I, grad_weight_NI):
     """The pair's rows of the weight gradient, inputs in the order of the weights."""
     neurons, inputs = grad_weight_NI.shape
     for start in range(0, inputs, TRANSPOSED):
@@ -166,7 +166,7 @@ def _write_gradients(grad_ID, order_I, grad_weight_NI):
 
 
 @njit(cache=True, nogil=True)
-def _pack(first_tile, end_tile, weight_NI, order_I, weights_GIJ):
+def pack(first_tile, end_tile, weight_NI, order_I, weights_GIJ):
     """Cut the weights into tiles of neurons, inputs in the order of the events; what is missing in the last is 0."""
     neurons, inputs = weight_NI.shape
     for tile in range(first_tile, end_tile):
@@ -202,11 +202,12 @@ class DenseLayer:
         neurons, inputs = weight_NI.shape
         self.neurons = neurons
         self.number = number
+        self.keeps_currents = number > 0  # their gradients, for the layer below
         self.order_I = channels_last_order(spec.input_shape)
         self.neuron, self.drop = NeuronConstants.of(neuron), DropoutConstants.of(drop)
         self.weight_NI = np.ascontiguousarray(weight_NI)
         self.weights_GIJ = np.empty((tile_count(neurons), inputs, TILE), np.int8 if spec.binary else np.float32)
-        run(_pack, len(self.weights_GIJ), self.weight_NI, self.order_I, self.weights_GIJ)
+        run(pack, len(self.weights_GIJ), self.weight_NI, self.order_I, self.weights_GIJ)
         self.bias_P = pad_to_tiles(np.zeros(neurons, np.float32) if bias_N is None else bias_N)
 
     def forward(self, spikes: Spikes, *, membrane: bool) -> LayerOutput:
@@ -214,8 +215,8 @@ class DenseLayer:
         self.spikes = spikes
         size = spikes.time_steps, spikes.batch, self.neurons
         shape_BGTJ = spikes.batch, len(self.weights_GIJ), spikes.time_steps, TILE
-        sum_dtype = _sum_dtype(self.weights_GIJ, spikes.fullest_step)
-        self.sums_BGTJ = workspace.take(f"{self.number} sums", shape_BGTJ, sum_dtype)
+        dtype = sum_dtype(self.weights_GIJ, spikes.fullest_step)
+        self.sums_BGTJ = workspace.take(f"{self.number} sums", shape_BGTJ, dtype)
         self.kept_BGTF = empty_kept(self.drop, *size, self.number)
         fired = LayerOutput.empty(*size, membrane, self.number)
         run(
@@ -233,13 +234,13 @@ class DenseLayer:
         return fired
 
     def backward(self, source: GradientSource) -> dict[str, np.ndarray]:
-        """Gradients of weight and bias; those of the currents are kept unless this is the first layer."""
+        """Gradients of weight and bias; those of the currents are kept where `keeps_currents`."""
         spikes, neurons, inputs = self.spikes, self.neurons, len(self.order_I)
         events = spikes.by_input()
         blocks = max(1, min(spikes.batch, BACKWARD_TASKS // strip_count(neurons)))
         grad_weight_ANI = np.empty((blocks, neurons, inputs), np.float32)
         grad_bias_AN = np.empty((blocks, neurons), np.float32)
-        kept_samples = 0 if self.number == 0 else spikes.batch
+        kept_samples = spikes.batch if self.keeps_currents else 0
         self.grad_BTN = np.empty((kept_samples, spikes.time_steps, neurons), np.float32)
         run(
             _backward,
@@ -257,7 +258,7 @@ class DenseLayer:
             self.grad_BTN,
         )
         workspace.give("steps", events.step)
-        return {"weight": _sum_blocks(grad_weight_ANI), "bias_N": _sum_blocks(grad_bias_AN)}
+        return {"weight": sum_blocks(grad_weight_ANI), "bias_N": sum_blocks(grad_bias_AN)}
 
     def gradient_source(self) -> GradientSource:
         """What the layer below needs after this one's `backward`: the weights are cut into strips of its neurons."""
@@ -271,13 +272,13 @@ class DenseLayer:
         workspace.give(f"{self.number} kept", self.kept_BGTF)
 
 
-def _sum_dtype(weights_GIJ: np.ndarray, most: int) -> type[np.generic]:
+def sum_dtype(weights_GIJ: np.ndarray, most: int) -> type[np.generic]:
     """The narrower of two integer dtypes that holds sums of that many +-1 weights; float32 for float weights."""
     if weights_GIJ.dtype != np.int8:
         return np.float32
     return np.int8 if most <= EXACT_INT8 else np.int32
 
 
-def _sum_blocks(parts: np.ndarray) -> np.ndarray:
+def sum_blocks(parts: np.ndarray) -> np.ndarray:
     """Blocks of samples added in their order, however many threads computed them."""
     return parts[0] if len(parts) == 1 else parts.sum(0)

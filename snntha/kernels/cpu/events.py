@@ -67,7 +67,7 @@ class Spikes:
     def of_input(cls, indptr: np.ndarray, index: np.ndarray, time_steps: int, batch: int, inputs: int) -> "Spikes":
         """The events of a batch, rows as in `spec.Events`, of so many inputs."""
         assert len(index) == 0 or int(index.max()) < inputs, f"an event outside the {inputs} inputs"
-        first_BT = _first(np.diff(indptr).reshape(time_steps, batch).T, spare=0)
+        first_BT = list_bounds(np.diff(indptr).reshape(time_steps, batch).T, spare=0)
         sorted_index = workspace.take("input events", index.shape, index_dtype(inputs))
         run(_copy_rows, batch, np.ascontiguousarray(indptr), index, first_BT, sorted_index)
         return cls(time_steps, batch, inputs, BySample(first_BT, sorted_index), None, None, "input")
@@ -85,7 +85,7 @@ class Spikes:
         else:
             count_BT = np.zeros((batch, steps), np.int64)
             run(_count_steps, batch, words_BGT, count_BT)
-        first_BT = _first(count_BT, spare=OCTET)
+        first_BT = list_bounds(count_BT, spare=OCTET)
         index = workspace.take(
             f"{number} events", (int(first_BT[-1, -1]) + OCTET,), index_dtype(SUMS // FOUR * neurons)
         )
@@ -114,7 +114,7 @@ class Spikes:
         words_BGT = self.bits_BGTF.view(np.uint64)[..., 0]
         groups = -(-self.time_steps // FOUR)
         count_BI = np.full((self.batch, self.inputs), groups) if self.patterns else self.count_BP[:, : self.inputs]
-        first_BI = _first(count_BI, spare=OCTET)
+        first_BI = list_bounds(count_BI, spare=OCTET)
         step = workspace.take("steps", (int(first_BI[-1, -1]) + OCTET,), index_dtype(groups * SUMS * PAIR))
         if self.patterns:
             run(_list_step_patterns, self.batch, words_BGT, first_BI, step)
@@ -125,7 +125,7 @@ class Spikes:
     def _sorted(self) -> ByInput:
         count_BI = np.zeros((self.batch, self.inputs), np.int64)
         run(_count_inputs, self.batch, self.events, count_BI)
-        first_BI = _first(count_BI, spare=0)
+        first_BI = list_bounds(count_BI, spare=0)
         step = workspace.take("steps", self.events.inputs.shape, index_dtype(self.time_steps * PAIR))
         run(_sort_steps, self.batch, self.events, first_BI, step)
         return ByInput(first_BI, step)
@@ -148,7 +148,7 @@ def index_dtype(size: int) -> type[np.generic]:
     return np.uint16 if size <= 2**16 else np.int32
 
 
-def _first(count_BN: np.ndarray, spare: int) -> np.ndarray:
+def list_bounds(count_BN: np.ndarray, spare: int) -> np.ndarray:
     """Where each of the N lists of a sample begins, and the last one ends; `spare` places are left behind a sample."""
     batch, lists = count_BN.shape
     first_BN = np.zeros((batch, lists + 1), np.int64)

@@ -62,13 +62,16 @@ class DropoutConstants(NamedTuple):
     key: np.uint32
     limit: np.uint32
     scale: np.float32
+    before: int  # samples of the minibatch that other processes have before those here
+    others: int  # and all that they have
 
     @classmethod
     def of(cls, drop: Dropout | None) -> "DropoutConstants":
         if drop is None:
-            return cls(False, np.uint32(0), np.uint32(0), np.float32(1))
+            return cls(False, np.uint32(0), np.uint32(0), np.float32(1), 0, 0)
         limit = min(round(drop.probability * 2**32), 2**32 - 1)
-        return cls(True, np.uint32(drop.key), np.uint32(limit), np.float32(1 / (1 - drop.probability)))
+        scale = np.float32(1 / (1 - drop.probability))
+        return cls(True, np.uint32(drop.key), np.uint32(limit), scale, drop.share.before, drop.share.others)
 
 
 class GradientSource(NamedTuple):
@@ -82,6 +85,7 @@ class GradientSource(NamedTuple):
     membrane_TBP: np.ndarray = np.zeros((0, 0, 0), np.float32)
     dense_BTM: np.ndarray = np.zeros((0, 0, 0), np.float32)
     weights_FML: np.ndarray = np.zeros((0, 0, 0), np.float32)
+    delay_P: np.ndarray = np.zeros(0, np.int64)  # of dense: steps that the spikes take to get there
     conv_BHWTO: np.ndarray = np.zeros((0, 0, 0, 0, 0), np.float32)
     panels_QOL: np.ndarray = np.zeros((0, 0, 0), np.float32)  # of `conv.input_kernel`
     start_Q: np.ndarray = np.zeros(0, np.int64)
@@ -153,7 +157,7 @@ def strip_at(number, b, batch, neurons):
 @njit(forceinline=True)
 def draw_kept(drop, strip, t):
     """Which of the strip's currents stay at step t; see `reference.dropout_mask`."""
-    first = np.uint32((t * strip.batch + strip.b) * strip.neurons + strip.first)
+    first = np.uint32((t * (strip.batch + drop.others) + drop.before + strip.b) * strip.neurons + strip.first)
     word = fill(first) + counting()
     word = (word ^ (word >> fill(np.uint32(16)))) * fill(np.uint32(0x7FEB352D))
     word = word ^ fill(drop.key)
@@ -261,6 +265,19 @@ def spike_gradients(source, strip, grad_spikes_TL):
         for m in range(len(weights_ML)):
             total = multiply_add(grads_TM[t, m], load(weights_ML, m * LANES), total)
         store_row(grad_spikes_TL, t, total)
+    if len(source.delay_P) > 0:
+        _back_to_departure(source.delay_P, strip, grad_spikes_TL)
+
+
+@njit(forceinline=True)
+def _back_to_departure(delay_P, strip, grad_spikes_TL):
+    """Gradients of spikes as they arrive become those of spikes as they are fired, in place."""
+    steps = len(grad_spikes_TL)
+    for lane in range(strip.width):
+        delay = delay_P[strip.first + lane]
+        for t in range(steps):
+            arrives = t + delay
+            grad_spikes_TL[t, lane] = grad_spikes_TL[arrives, lane] if arrives < steps else np.float32(0)
 
 
 @njit(forceinline=True)

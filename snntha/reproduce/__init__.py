@@ -1,0 +1,1 @@
+"""`snntha reproduce`: the paper's tables and figures, and our own comparisons, cell by cell, into results/."""

@@ -20,7 +20,8 @@ from snntha.runtime.integer import BITS, SHIFTS, IntegerLayer, quantize
 from snntha.runtime.network import FrozenNetwork, Images, Spikes
 
 PROGRAM = "network"  # what is compiled, for tests
-_COMPILER = "cc"
+_HOST = ("cc",)
+_CORTEX_M = ("arm-none-eabi-gcc", "-mcpu=cortex-m4", "-mthumb")
 _WORD = 32
 _FLAGS = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic")
 
@@ -83,14 +84,20 @@ def run_program(program: Path, network: FrozenNetwork, inputs: Images | Spikes) 
     ]
 
 
-def sizes(text: str) -> dict[str, int] | None:
-    """Bytes of `code`, `constants` and `memory` (all of it static) of the object file; None without a compiler."""
-    if not (shutil.which(_COMPILER) and shutil.which("size")):
-        return None
+def sizes(text: str) -> dict[str, dict[str, int]]:
+    """Bytes of code, constants and memory on this machine and on a Cortex-M4, of those whose compiler is installed."""
+    compilers = {"this machine": _HOST, "a Cortex-M4": _CORTEX_M}
+    found = {name: _sizes(text, compiler) for name, compiler in compilers.items() if shutil.which(compiler[0])}
+    return found if shutil.which("size") else {}
+
+
+def _sizes(text: str, compiler: tuple[str, ...]) -> dict[str, int]:
+    """Bytes of `code`, `constants` and `memory` (all of it static) of the object file."""
     with TemporaryDirectory() as folder:
         path = Path(folder, "network.c")
         path.write_text(text)
-        compiled = _compile([str(path), "-c", "-Os", "-o", f"{folder}/network.o"], Path(folder, "network.o"))
+        arguments = [str(path), "-c", "-Os", "-o", f"{folder}/network.o"]
+        compiled = _compile(arguments, Path(folder, "network.o"), compiler)
         listed = subprocess.run(["size", "-A", compiled], capture_output=True, text=True, check=True).stdout
     found = {"code": 0, "constants": 0, "memory": 0}
     kinds = {".text": "code", ".rodata": "constants", ".data.rel.ro": "constants", ".bss": "memory", ".data": "memory"}
@@ -102,13 +109,13 @@ def sizes(text: str) -> dict[str, int] | None:
     return found
 
 
-def _compile(arguments: list[str], made: Path) -> Path:
+def _compile(arguments: list[str], made: Path, compiler: tuple[str, ...] = _HOST) -> Path:
     try:
-        subprocess.run([_COMPILER, *_FLAGS, *arguments], capture_output=True, text=True, check=True)
+        subprocess.run([*compiler, *_FLAGS, *arguments], capture_output=True, text=True, check=True)
     except FileNotFoundError as error:
-        raise NotInstalled(f"no C compiler: {_COMPILER} is not installed") from error
+        raise NotInstalled(f"no C compiler: {compiler[0]} is not installed") from error
     except subprocess.CalledProcessError as error:
-        raise UserError(f"{_COMPILER} refuses the exported file: {error.stderr[:500]}") from error
+        raise UserError(f"{compiler[0]} refuses the exported file: {error.stderr[:500]}") from error
     return made
 
 

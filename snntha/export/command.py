@@ -66,15 +66,10 @@ def run_command(
     else:
         text = c.source(network)
         _write(output, text.encode())
-        found = c.sizes(text)
-        print(f"{output}: {_c_sizes(found) if found else 'no C compiler here to tell the sizes'}")
-
-
-def _c_sizes(found: dict[str, int]) -> str:
-    return (
-        f"compiled for this machine (-Os) {found['code']:,} bytes of code, {found['constants']:,} of constants, "
-        f"{found['memory']:,} of memory, all of it static"
-    )
+        print(f"{output}: compiled with -Os, all of its memory static")
+        for machine, found in c.sizes(text).items():
+            code, constants, memory = found["code"], found["constants"], found["memory"]
+            print(f"  for {machine}: {code:,} bytes of code, {constants:,} of constants, {memory:,} of memory")
 
 
 def describe(network: FrozenNetwork, size: int) -> str:

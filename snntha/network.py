@@ -134,8 +134,8 @@ class SpikingNetwork(nn.Module):
         if isinstance(inputs, Static):
             if self.specs[0].recurrent or self.specs[0].delay:  # of data whose kind the configuration does not say
                 raise UserError(
-                    "an image is the same at every step: a first layer that sees it has no delays and is not recurrent; "
-                    "pass 0 as the first entry of hparams.delays, and leave the R of the first layer out"
+                    "an image is the same at every step: a first layer that sees it has no delays and is not "
+                    "recurrent; pass 0 as the first entry of hparams.delays, and leave its R out"
                 )
             inputs = Static(inputs.image_BX.to(self.device), inputs.time_steps)
         layers = self.layers(thresholds, step, share)[:depth]

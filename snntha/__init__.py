@@ -27,7 +27,8 @@ def load(path: str | Path, *, trial: int = 0, checkpoint: str = "best") -> Model
     """A trained network, to be called with images or events; what it answers is what training's evaluation does.
 
     Args:
-        path: of a run's folder, or of a packed file of `snntha export`, which needs no PyTorch.
+        path: of a run's folder, or of a packed file of `snntha export`, or a name as `digits_annealed`, which need no
+            PyTorch.
         trial: which seed of a run, from 0.
         checkpoint: best or last, of a run.
 

@@ -71,7 +71,7 @@ def folder_words(typed: str) -> list[str]:
 def tags(run: RunFolder) -> list[str]:
     """`overfit` or `smoke` where the configuration says so, for these are no results, and what its owner has given."""
     limit = run.setting("dataset.limit", int)
-    if run.setting("target_train_accuracy", int | float) is not None:
+    if run.setting("target_train_accuracy", (int, float)) is not None:
         found = ["overfit"]
     else:
         found = ["smoke"] if limit is not None and limit <= MOST_OF_SMOKE else []

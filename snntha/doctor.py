@@ -26,7 +26,7 @@ def table() -> Table:
 
     config = configuration.compose()
     device = resolve_device("auto")
-    names = configuration.CHOICES["dataset.name"]
+    names = configuration.READY
     sets = [datasets.status(configuration.compose([f"dataset={name}"]).dataset) for name in names]
     missing = [f"{name} (pip install 'snntha[{extra}]')" for name, extra in OPTIONAL.items() if not find_spec(name)]
     cuda = f"CUDA {torch.version.cuda}, {torch.cuda.get_device_name()}" if torch.cuda.is_available() else "no CUDA"

@@ -58,23 +58,22 @@ class TensorBoard:
 
     def epoch(self, metrics: Mapping[str, Any]) -> None:
         epoch = metrics["epoch"]
-        if self.writer is None:  # a resumed seed's epochs replace those that it repeats
-            self._open(epoch)
+        writer = self.writer or self._open(epoch)  # a resumed seed's epochs replace those that it repeats
         for name, value in scalars(metrics):
-            self.writer.add_scalar(name, value, epoch)
-        self.writer.flush()
+            writer.add_scalar(name, value, epoch)
+        writer.flush()
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        if self.writer is None:
-            self._open(None)
+        writer = self.writer or self._open(None)
         outcome = {f"result/{name}": value for name, value in scalars(result)}
-        self.writer.add_hparams(self.settings, outcome, run_name=".")  # a table's row of this folder, not of one below
-        self.writer.close()
+        writer.add_hparams(self.settings, outcome, run_name=".")  # a table's row of this folder, not of one below
+        writer.close()
 
-    def _open(self, epoch: int | None) -> None:
+    def _open(self, epoch: int | None) -> Any:
         from torch.utils.tensorboard import SummaryWriter
 
         self.writer = SummaryWriter(str(self.folder), purge_step=epoch)
+        return self.writer
 
 
 class MLflow:
@@ -118,8 +117,9 @@ class WeightsAndBiases:
         folder.mkdir(parents=True, exist_ok=True)
         name = f"{folder.parent.name}-{folder.name}"
         project = os.environ.get("WANDB_PROJECT", _PROJECT)
-        place = {"project": project, "dir": str(folder), "name": name, "id": name, "resume": "allow"}
-        self.run = wandb.init(**place, config=dict(settings), reinit="create_new")
+        known = wandb.init(project=project, dir=str(folder), name=name, id=name, resume="allow", reinit="create_new")
+        known.config.update(dict(settings), allow_val_change=True)  # a resumed run may be allowed more epochs
+        self.run = known
 
     def epoch(self, metrics: Mapping[str, Any]) -> None:
         self.run.log(dict(scalars(metrics)), step=metrics["epoch"])

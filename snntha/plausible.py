@@ -1,7 +1,5 @@
-"""What looks wrong about recordings: their unit of time, their length, padding, inputs that never fire, cut rows."""
+"""What looks wrong about recordings: their unit of time, their length, padding, inputs that never fire."""
 
-import re
-import struct
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +13,6 @@ _PLAUSIBLE_US = (5e4, 3e7)  # how long a spoken digit or a gesture lasts, with r
 _KEPT = (0.01, 0.1)  # share of its events
 _USED = (0.02, 0.1)  # share of the time steps
 _PADDING = (3, 0.01)  # events at time 0 in input 0: so many, and so large a share of a recording, are no events
-_HEAP_ROW = 16  # bytes before those of a row
 
 
 @dataclass(frozen=True)
@@ -71,19 +68,3 @@ def is_padded(times: NDArray[np.number], zero: NDArray[np.bool_]) -> bool:
     """
     count = int(np.count_nonzero(zero & (times == 0)))
     return count >= _PADDING[0] and count > _PADDING[1] * len(times)
-
-
-def check_heaps(content: bytes) -> None:
-    """Raises ValueError where rows of an HDF5 file are damaged such that its library would read them for ever.
-
-    Rows of variable length lie in global heaps: https://docs.hdfgroup.org/hdf5/v1_14/_f_m_t3.html, III.E.
-    """
-    for heap in re.finditer(b"GCOL\x01\0\0\0", content):
-        end = heap.start() + int.from_bytes(content[heap.end() : heap.end() + 8], "little")
-        row = heap.end() + 8
-        while row + _HEAP_ROW <= min(end, len(content)):
-            index, size = struct.unpack("<H6xQ", content[row : row + _HEAP_ROW])
-            taken = _HEAP_ROW + -(-size // 8) * 8 if index else size  # index 0 is free space, its size that of all
-            if taken < _HEAP_ROW or row + taken > end:
-                raise ValueError(f"a row of {size} bytes at byte {row}, in a heap that ends at {end}")
-            row += taken

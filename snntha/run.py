@@ -271,16 +271,17 @@ def _class_accuracy(confusion: torch.Tensor) -> list[float | None]:
 
 
 def _by_class(found: Evaluation, names: Sequence[str]) -> list[Columns]:
-    """The accuracy of each class, and for what it is taken most often, side by side as the terminal is wide."""
+    """The accuracy of each class with samples, and for what it is taken most often, side by side in the terminal."""
     if found.confusion is None:
         return []
     cells, width = [], max(map(len, names))
     for label, (row, percent) in enumerate(zip(found.confusion, _class_accuracy(found.confusion), strict=True)):
+        if percent is None:
+            continue
         wrong = row.clone()
         wrong[label] = 0
         taken = f", as {names[int(wrong.argmax())]}: {int(wrong.max())}" if wrong.any() else ""
-        share = "-" if percent is None else f"{percent:6.2f}"
-        cells.append(Text(f"{names[label]:>{width}}  {share} % of {int(row.sum())}{taken}"))
+        cells.append(Text(f"{names[label]:>{width}}  {percent:6.2f} % of {int(row.sum())}{taken}"))
     return [Columns(cells, equal=True, column_first=True, title="class, its accuracy, and its most frequent mistake")]
 
 

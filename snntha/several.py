@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 class Curves:
     """One quantity over the epochs: a curve a seed, shorter where a seed stopped early; None is unknown."""
 
-    of_seeds: Sequence[Sequence[float | None]]
+    of_seeds: Sequence[Sequence[Any]]  # numbers or None, or a list of them for each epoch
 
     @cached_property
     def common(self) -> NDArray[np.float64]:
@@ -31,8 +32,3 @@ class Curves:
     @property
     def highest(self) -> list[float]:
         return self.common.max(axis=0).tolist()
-
-    @property
-    def last(self) -> list[float | None]:
-        """Where each seed's own curve ends."""
-        return [curve[-1] for curve in self.of_seeds]

@@ -60,10 +60,10 @@ def test_a_scan_of_images_expands_their_current_and_adds_its_gradients_up() -> N
 def test_dropout_keeps_the_same_currents_of_a_share(key: int) -> None:
     drop = Dropout(0.4, key, share=reference.Share(before=2, others=5, weight=3 / 8))
     ones = torch.ones(2, 3, 170)
-    affine = Affine(torch.full((2, 170), 0.5), torch.ones(1, 170).expand(2, 170))
+    affine = Affine(torch.tensor([[0.5], [3.0]]).expand(2, 170), torch.ones(1, 170).expand(2, 170))
     _, membrane = triton_scan.scan(ones, replace(NEURON, beta=0.0, threshold=9.0), drop, affine)
     assert torch.equal(membrane > 0, reference.dropout_mask(drop, (2, 3, 170)))
-    assert membrane.max() == torch.tensor(1.5) * torch.tensor(1 / 0.6, dtype=torch.float32)
+    assert torch.equal(membrane.amax((1, 2)), torch.tensor([1.5, 4.0]) * torch.tensor(1 / 0.6, dtype=torch.float32))
 
 
 @pytest.mark.parametrize("binary", [True, False], ids=["binary", "float"])

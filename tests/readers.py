@@ -159,7 +159,7 @@ def run_folder(folder: Path) -> Reader:
                 try:
                     ask()
                 except UserError as error:
-                    assert str(folder) in str(error)
+                    assert str(folder) in str(error), error
             assert [table.name for table in build_tables(collect([folder]))][-1] == "problems"
         finally:
             path.write_bytes(before)
@@ -177,7 +177,7 @@ def checkpoint(folder: Path) -> Reader:
         try:
             record.load_checkpoint("best", network)
         except UserError as error:
-            assert str(path) in str(error)
+            assert str(path) in str(error), error
 
     return Reader([path.read_bytes()], read)
 
@@ -190,7 +190,7 @@ def packed_file(folder: Path) -> Reader:
         try:
             network = packed.read(path)
         except UserError as error:
-            assert str(path) in str(error) and len(str(error)) < 600
+            assert str(path) in str(error) and len(str(error)) < 600, error
         else:
             assert packed.to_bytes(network)
 
@@ -223,7 +223,7 @@ def golden_file(folder: Path) -> Reader:
         try:
             found = golden.read(path, frozen)
         except UserError as error:
-            assert str(path) in str(error)
+            assert str(path) in str(error), error
         else:
             assert golden.to_bytes(found)
 
@@ -241,7 +241,7 @@ def inputs(folder: Path) -> Reader:
         try:
             samples = list(read_all([path], encoding))
         except UserError as error:
-            assert str(path) in str(error)
+            assert str(path) in str(error), error
         else:
             if samples:
                 to_batch([sample.values for sample in samples[:9]], encoding)

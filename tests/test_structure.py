@@ -14,7 +14,7 @@ REPOSITORY = PACKAGE.parent
 ORDER = (  # each may import what stands before it, and itself
     ("errors", "atomic", "published", "topology", "parallel", "models"),
     ("config",),
-    ("neuron", "threshold", "layers", "binning", "plausible"),
+    ("neuron", "threshold", "layers", "binning", "plausible", "hdf5"),
     ("kernels",),
     ("data", "runtime"),  # which read files alike: the one to train, the other to predict
     ("nir",),

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from snntha.binning import Recording, microseconds
 from snntha.config.schema import Dataset
 from snntha.data.files import Archive, DataError, FoundFiles, look_for
-from snntha.plausible import UNITS_US, are_whole, check_heaps, is_padded, other_unit
+from snntha.hdf5 import read_twice
+from snntha.plausible import UNITS_US, are_whole, is_padded, other_unit
 
 _ZENKELAB = "https://zenkelab.org/datasets"
 _MD5 = {
@@ -74,8 +75,7 @@ def _read_arrays(path: Path, files: FoundFiles) -> tuple[Any, Any, Any, Any]:
     """times and units (an array of arrays each), labels, and speakers or zeros where the file names none."""
     import h5py
 
-    try:
-        check_heaps(path.read_bytes())
+    def read() -> tuple[Any, Any, Any, Any]:
         with h5py.File(path, "r") as file:
             missing = [name for name in ("spikes/times", "spikes/units", "labels") if name not in file]
             if missing:
@@ -83,11 +83,14 @@ def _read_arrays(path: Path, files: FoundFiles) -> tuple[Any, Any, Any, Any]:
             arrays: Any = file
             times, units, labels = (arrays[name][()] for name in ("spikes/times", "spikes/units", "labels"))
             speakers = arrays["extra/speaker"][()] if "extra/speaker" in file else np.zeros(len(labels), np.int64)
+        return times, units, labels, speakers
+
+    try:
+        return read_twice(read, path.stat().st_size)
+    except DataError:
+        raise
     except (OSError, RuntimeError, LookupError, TypeError, ValueError, MemoryError) as error:
-        if isinstance(error, DataError):
-            raise
         raise files.unreadable(path, "a complete HDF5 file", error) from None
-    return times, units, labels, speakers
 
 
 def _problem(recorded: NDArray, channel: NDArray) -> tuple[str, str] | None:

@@ -9,7 +9,7 @@ from rich.console import Group
 from rich.text import Text
 
 from snntha import data as datasets
-from snntha.config import compose
+from snntha.config import OPEN, compose
 from snntha.data.encoding import encoding
 from snntha.errors import UserError
 from snntha.export import golden
@@ -45,6 +45,8 @@ def run_command(
 
 def _evaluate_model(model: Model, root: str | None, as_json: bool) -> Group | str:
     network, trained = model.network, model.network.trained
+    if trained["dataset"] in OPEN:
+        raise UserError(f"the model is of dataset={trained['dataset']}: evaluate its run, snntha eval run=RUN")
     config = compose([f"dataset={trained['dataset']}", *([f"dataset.root={root}"] if root else [])])
     if encoding(config.dataset) != network.encoding:
         raise UserError(

@@ -55,6 +55,7 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(ctx, currents_TBC, scale_SC, shift_SC, neuron, drop):
         currents_TBC = _steps_contiguous(currents_TBC)
+        scale_SC, shift_SC = (None if values is None else values.contiguous() for values in (scale_SC, shift_SC))
         spikes_TBC, membrane_TBC = (torch.empty_like(currents_TBC, memory_format=torch.contiguous_format) for _ in "12")
         size, grid = _grid(currents_TBC)
         _forward[grid](

@@ -54,7 +54,7 @@ def confusion(runs: Runs, options: Options) -> Figure:
 
     Classes that the test set does not have, and that were never taken for one, are left out.
     """
-    found = runs.having(lambda run: sum(counts.numpy() for counts in run.activities("end", "confusion")))
+    found = runs.having(lambda run: np.sum([c.numpy() for c in run.activities("end", "confusion")], axis=0))
     columns = min(len(found), 2)
     rows = -(-len(found) // columns)
     figure = Figure(figsize=(3.8 * columns + 0.4, 3.6 * rows))

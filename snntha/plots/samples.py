@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from itertools import zip_longest
 
 import numpy as np
 from matplotlib import colormaps
@@ -90,7 +89,7 @@ def samples(runs: Runs, options: Options) -> Figure:
     for part, number, (dataset, inputs) in zip(parts, rows, found.values(), strict=True):
         part.suptitle(f"{dataset.title or dataset.name}: one sample of each class", fontsize=9)
         axes = part.subplots(number, min(len(inputs), IN_A_ROW), squeeze=False).flat
-        for ax, (name, values) in zip_longest(axes, inputs.items(), fillvalue=("", None)):
+        for ax, (name, values) in zip(axes, [*inputs.items(), *[("", None)] * IN_A_ROW], strict=False):
             if values is None:
                 ax.set_axis_off()
             elif values.ndim == 3:
@@ -115,9 +114,11 @@ def _of_every_class(run: ShownRun) -> dict[str, np.ndarray]:
 
 
 def _draw_picture(ax: Axes, values_CHW: np.ndarray) -> None:
-    """Grey values; of a camera's two polarities the second minus the first."""
+    """Grey values, or three colours; of a camera's two polarities the second minus the first."""
     if len(values_CHW) == 1:
         ax.imshow(values_CHW[0], cmap="gray_r", vmin=0)
+    elif len(values_CHW) == 3:
+        ax.imshow(values_CHW.transpose(1, 2, 0))
     else:
         signed_HW = values_CHW[-1] - values_CHW[0]
         bound = float(np.percentile(np.abs(signed_HW), 99.5)) or 1.0

@@ -6,7 +6,7 @@ The words of a figure lie in its `layout.meta`: caption, detail below it, and wh
 import math
 from collections.abc import Iterable, Sequence
 from html import escape
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import Any
 
 import plotly.graph_objects as go
@@ -86,7 +86,7 @@ def _lines(
 
     Several seeds are their mean, the range that they span, and behind it a thin line each.
     """
-    known = {name: curve for name, curve in curves.items() if any(map(_is_known, sum(curve.of_seeds, [])))}
+    known = {name: curve for name, curve in curves.items() if any(map(_is_known, chain(*curve.of_seeds)))}
     if not known:
         return None
     over_epochs = isinstance(x, list)

@@ -18,7 +18,8 @@ import numpy as np
 
 from snntha.binning import Binning, Recording, bin_events, microseconds
 from snntha.errors import PRINTABLE, UserError
-from snntha.plausible import UNITS_US, Usage, are_whole, check_heaps, is_padded, other_unit, suspicion
+from snntha.hdf5 import read_twice
+from snntha.plausible import UNITS_US, Usage, are_whole, is_padded, other_unit, suspicion
 from snntha.runtime.network import Encoding, Images, Spikes
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _read_file(source: str, content: bytes, encoding: Encoding) -> Iterator[Samp
             values = _idx(content) if content.startswith(_IDX) else grey(decode(content), encoding)
             yield from to_images(source, values, encoding)
         elif content.startswith((_HDF5, _AEDAT)) and encoding.kind == "events":
-            recordings = _hdf5(content) if content.startswith(_HDF5) else [_aedat(content)]
+            recordings = _hdf5(content) if content.startswith(_HDF5) else [_aedat(source, content)]
             for number, events in enumerate(recordings):
                 name = source if len(recordings) == 1 else f"{source}[{number}]"
                 yield Sample(name, to_events(name, events, encoding))
@@ -168,22 +169,26 @@ def _hdf5(content: bytes) -> list[np.ndarray]:
     """Recordings in the layout of SHD, each (events, 2): seconds and channel."""
     import h5py
 
-    check_heaps(content)
-    with h5py.File(io.BytesIO(content), "r") as file:
-        arrays: Any = file
-        times, units = arrays["spikes/times"], arrays["spikes/units"]
-        if times.shape != units.shape or len(times) > _RECORDINGS or max(times.nbytes, units.nbytes) > _LARGEST:
-            raise ValueError(f"{times.shape} times, {units.shape} units; expected one of each for up to {_RECORDINGS}")
-        times, units = times[()], units[()]
+    def read() -> tuple[Any, Any]:
+        with h5py.File(io.BytesIO(content), "r") as file:
+            arrays: Any = file
+            times, units = arrays["spikes/times"], arrays["spikes/units"]
+            if times.shape != units.shape or len(times) > _RECORDINGS or max(times.nbytes, units.nbytes) > _LARGEST:
+                raise ValueError(
+                    f"{times.shape} times, {units.shape} units; expected one of each, at most {_RECORDINGS}"
+                )
+            return times[()], units[()]
+
+    times, units = read_twice(read, len(content))
     return [np.stack([t.astype(np.float64), u.astype(np.float64)], 1) for t, u in zip(times, units, strict=True)]
 
 
-def _aedat(content: bytes) -> np.ndarray:
+def _aedat(source: str, content: bytes) -> np.ndarray:
     """Structured events of an AEDAT file, as tonic reads it: version 4, 3.1 (DVS128 Gesture) or 2 (jAER, DVS128)."""
     try:
         from tonic import io as tonic_io
     except ImportError as error:
-        raise UserError(f"AEDAT files need tonic: pip install tonic ({error})") from error
+        raise UserError(f"{source}: AEDAT files need tonic: pip install tonic ({error})") from error
     if not content.startswith((_AEDAT + b"2.", _AEDAT + b"3.1", _AEDAT + b"4")):
         raise ValueError(f"AEDAT version {content[len(_AEDAT) :][:4]!r}, expected 2, 3.1 or 4")
     with NamedTemporaryFile(suffix=".aedat") as file:  # the readers take a name
@@ -195,7 +200,7 @@ def _aedat(content: bytes) -> np.ndarray:
             version, start, _ = tonic_io.read_aedat_header_from_file(file.name)
             events = tonic_io.get_aer_events_from_file(file.name, version, start)
         except ImportError as error:
-            raise UserError(f"AEDAT files of version 4 need the package aedat: pip install aedat ({error})") from error
+            raise UserError(f"{source}: AEDAT version 4 needs aedat: pip install aedat ({error})") from error
         except (AssertionError, LookupError, NameError, NotImplementedError, RuntimeError, struct.error) as error:
             raise ValueError(f"AEDAT: {error or type(error).__name__}") from error
     address = events["address"].astype(np.int64)

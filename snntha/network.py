@@ -132,6 +132,11 @@ class SpikingNetwork(nn.Module):
             depth: run only so many layers, from the input; None: all.
         """
         if isinstance(inputs, Static):
+            if self.specs[0].recurrent or self.specs[0].delay:  # of data whose kind the configuration does not say
+                raise UserError(
+                    "an image is the same at every step: a first layer that sees it has no delays and is not "
+                    "recurrent; pass 0 as the first entry of hparams.delays, and leave its R out"
+                )
             inputs = Static(inputs.image_BX.to(self.device), inputs.time_steps)
         layers = self.layers(thresholds, step, share)[:depth]
         how = {"backend": self.config.backend, "precision": self.config.precision}

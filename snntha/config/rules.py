@@ -186,7 +186,7 @@ def _layers(config: Config) -> Iterator[str]:
             f"model.topology={topology} ends with {counted(layers[-1].neurons, 'neuron', 'neurons')}, "
             f"but dataset={config.dataset.name} needs {config.dataset.classes}"
         )
-    sees_images = config.dataset.name in ("digits", "mnist", "fashion_mnist") or config.dataset.kind == "image"
+    sees_images = config.dataset.name in ("digits", "mnist", "fashion_mnist") or config.dataset.kind == "images"
     if layers[0].recurrent and sees_images:
         yield (
             f"model.topology={topology}: a first layer that sees an image of dataset={config.dataset.name} is not "

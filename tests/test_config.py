@@ -256,7 +256,7 @@ def test_data_and_cache_folders_come_from_the_environment(monkeypatch):
         (["hparams.optimizer=sgd"], ["this key is optimizer.name now: pass optimizer.name=sgd"]),
         (["++hparams.epochs=9"], ["++hparams.epochs=9: this key is epochs now: pass epochs=9"]),
         (["fidelity.selection=test"], ["this key is selection now: pass selection=test"]),
-        (["dataset.bin_ms=2"], ["no effect", "only dataset=dvs_gesture | shd reads it"]),
+        (["dataset.bin_ms=2"], ["no effect", "only dataset=dvs_gesture | shd | nmnist | ssc"]),
         (["fidelity.name=code"], ["fidelity.name=code", "choose one with fidelity="]),
         (["mode.binarize=false"], ["mode.binarize=false", "not mode=annealed"]),
         (["seed=20000000000000"], ["seed=20000000000000", "2^40"]),

@@ -58,6 +58,7 @@ PRINTED = st.text(st.characters(exclude_categories=["C"], exclude_characters="$'
 @example(key="output_dir", text="1e3")
 @example(key="output_dir", text="a(b) [c] {d}, #&=:é !null")
 @example(key="dataset.root", text="true")
+@example(key="output_dir", text="=")
 @settings(deadline=None, max_examples=12)
 def test_a_text_key_is_the_text_that_was_typed(key: str, text: str):
     config = compose([f"{key}={text}"])

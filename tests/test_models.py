@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from rich.console import Group
 
 import snntha
 from snntha import models
@@ -25,7 +26,9 @@ def test_a_card_says_what_the_file_and_the_record_say(name: str) -> None:
 def test_a_model_is_loaded_and_evaluated_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     trained = snntha.load("digits_annealed").network.trained
-    lines = [str(text) for text in evaluate.run_command(None, Path("digits_annealed"), "best", 0, None, False, None).renderables]
+    shown = evaluate.run_command(None, Path("digits_annealed"), "best", 0, None, False, None)
+    assert isinstance(shown, Group)
+    lines = [str(text) for text in shown.renderables]
     assert lines[1] == f"test accuracy {trained['test_accuracy']:.2f} %"
     card = models.path_of(Path("digits_annealed")).with_suffix(".md").read_text()
     assert re.search(r"\| (\d+) in the mean over the test set", card)[1] in lines[2]  # type: ignore[index]

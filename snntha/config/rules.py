@@ -100,7 +100,7 @@ def check_names(overrides: Iterable[str]) -> None:
     for text in overrides:
         if not _key(text):
             raise ConfigError(f"{text}: expected key=value, such as dataset=shd")
-        if _key(text) in TEXTS and text.endswith("="):
+        if _key(text) in TEXTS and not text.partition("=")[2]:
             raise ConfigError(f"{text} is empty, perhaps by an unset variable: give it a value, or leave it out")
         check_switch(_key(text), text.partition("=")[2])
         if (now := REPLACED.get(_key(text))) is not None:

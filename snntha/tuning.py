@@ -61,8 +61,9 @@ class _Trial:
         shapes = topology.parse(config.model.topology, tuple(config.dataset.input_shape))
         zeros = [0.0] * len(shapes)
         threshold = replace(config.hparams.threshold, start=zeros, rise=zeros, rate=zeros)
-        dropout = [0.0] * sum(shape.kind == "dense" for shape in shapes)
-        hparams = replace(config.hparams, slope=1.0, threshold=threshold, dropout=dropout)
+        dense = sum(shape.kind == "dense" for shape in shapes)
+        nothing = {"dropout": [0.0] * dense, "delays": config.hparams.delays or [0] * dense}
+        hparams = replace(config.hparams, slope=1.0, threshold=threshold, **nothing)
         self.network = SpikingNetwork(replace(config, hparams=hparams), seed=config.seed).train().requires_grad_(False)
         order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(config.seed))
         self.inputs = data.train.batch(order[: min(config.hparams.batch_size, _SAMPLES)]).inputs

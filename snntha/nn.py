@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from snntha.binarize import binarize
 from snntha.errors import UserError, expected
 from snntha.kernels import reference
-from snntha.kernels.backend import BACKENDS, fastest_for
+from snntha.kernels.backend import fastest_for
 from snntha.kernels.spec import Layer
 from snntha.layers import LayerSpec
 from snntha.network import Synapse
@@ -22,6 +22,7 @@ from snntha.threshold import Annealing, anneal
 from snntha.topology import LayerShape
 
 _STILL = Annealing(1.0, 0.0, 0.0)
+_BACKENDS = ("auto", "reference", "numba")
 
 
 class _BinarySynapse(nn.Module):
@@ -29,9 +30,7 @@ class _BinarySynapse(nn.Module):
 
     def __init__(self, shape: LayerShape, bias: bool, backend: str):
         super().__init__()
-        if backend not in BACKENDS:
-            raise UserError(f"backend={backend!r}: {expected(backend, BACKENDS)}")
-        self.backend = backend
+        self.backend = _checked(backend)
         self.spec = _spec(shape)
         synapse = Synapse(self.spec)
         synapse.initialise(torch.default_generator, glorot=False, zero_bias=False)
@@ -117,9 +116,7 @@ class LIF(nn.Module):
 
     def __init__(self, beta: float = 0.9, threshold: float = 1.0, slope: float = 5.0, *, backend: str = "auto"):
         super().__init__()
-        if backend not in BACKENDS:
-            raise UserError(f"backend={backend!r}: {expected(backend, BACKENDS)}")
-        self.beta, self.slope, self.backend = beta, slope, backend
+        self.beta, self.slope, self.backend = beta, slope, _checked(backend)
         self.register_buffer("threshold", torch.tensor(threshold, dtype=torch.float64))
         self.register_buffer("centre", torch.tensor(threshold, dtype=torch.float64))
 
@@ -195,6 +192,12 @@ def _spec(shape: LayerShape) -> LayerSpec:
         clamped=True,
         threshold=_STILL,
     )
+
+
+def _checked(backend: str) -> str:
+    if backend not in _BACKENDS:
+        raise UserError(f"backend={backend!r}: {expected(backend, _BACKENDS)}")
+    return backend
 
 
 def _is_fast(backend: str, values: Tensor) -> bool:

@@ -64,12 +64,9 @@ class ConvLayer:
         self.batch_norm = layer.batch_norm
         self.number = number
         self.weight_OIkk = layer.weight.detach().numpy()
-        self.kernel_KKIO = kernel_KKIO.detach().numpy()
-        if spec.binary and spec.pool**2 <= np.iinfo(np.int8).max:
-            self.kernel_KKIO = self.kernel_KKIO.astype(np.int8)
+        self.kernel_KKIO = conv.narrowest(kernel_KKIO.detach().numpy(), spec.binary, spec.pool)
         self.patterns_from = conv.patterns_from(self.kernel_KKIO)
-        in_channels, in_height, in_width = spec.input_shape
-        self.geometry = Geometry(spec.kernel + spec.pool - 1, spec.pool, in_height, in_width, in_channels)
+        self.geometry = Geometry.of(spec)
         channels, height, width = spec.output_shape
         self.shape_HWC = height, width, channels
         self.neurons = spec.neurons
@@ -83,11 +80,11 @@ class ConvLayer:
         shape_BHWTO = spikes.batch, height, width, spikes.time_steps, channels
         self.values_BHWTO = workspace.take(f"{self.number} currents", shape_BHWTO, np.float32)
         conv.conv_currents(spikes, self.kernel_KKIO, self.geometry, self.values_BHWTO)
-        norm = _identity(channels)
+        self.currents = Currents.of(_by_pixel(self.values_BHWTO))
         if self.batch_norm is not None:
             self.normalisation = Normalisation(self.batch_norm, _by_channel(self.values_BHWTO), height * width)
-            norm = self.normalisation.scale_SC, self.normalisation.shift_SC
-        self.currents = Currents(_by_pixel(self.values_BHWTO), *norm)
+            scale_SC, shift_SC = self.normalisation.scale_SC, self.normalisation.shift_SC
+            self.currents = self.currents._replace(scale_SC=scale_SC, shift_SC=shift_SC)
         size = spikes.time_steps, spikes.batch, self.neurons
         self.kept_BGTF = empty_kept(self.drop, *size, self.number)
         output = LayerOutput.empty(*size, membrane, self.number)
@@ -154,7 +151,7 @@ class ImageLayer:
         height, width, channels = self.shape_HWC
         current_BN = np.ascontiguousarray(self.current_BN.detach().numpy())
         current_BVSC = current_BN.reshape(-1, height * width, 1, channels)
-        self.currents = Currents(current_BVSC, *_identity(channels))
+        self.currents = Currents.of(current_BVSC)
         size = self.time_steps, spikes.batch, self.neurons
         self.kept_BGTF = empty_kept(self.drop, *size, 0)
         output = LayerOutput.empty(*size, membrane, 0)
@@ -280,8 +277,3 @@ def _by_channel(values_BHWTO: np.ndarray) -> np.ndarray:
 def _by_pixel(values_BHWTO: np.ndarray) -> np.ndarray:
     """The same values as (B, H * W, T, C)."""
     return values_BHWTO.reshape(len(values_BHWTO), -1, *values_BHWTO.shape[3:])
-
-
-def _identity(channels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scale and shift without BatchNorm."""
-    return np.ones((1, channels), np.float32), np.zeros((1, channels), np.float32)

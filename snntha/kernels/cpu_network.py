@@ -15,8 +15,7 @@ from snntha.kernels.cpu.delays import DelayedLayer
 from snntha.kernels.cpu.dense import DenseLayer
 from snntha.kernels.cpu.events import Spikes
 from snntha.kernels.cpu.recurrent import RecurrentLayer
-from snntha.kernels.cpu.strip import GradientSource, LayerOutput, channels_last_order, pad_to_tiles
-from snntha.kernels.cpu.vector import TILE
+from snntha.kernels.cpu.strip import GradientSource, LayerOutput, channels_last_order, pad_to_tiles, unpacked
 from snntha.kernels.cpu.workspace import workspace
 from snntha.kernels.cpu_layers import ConvLayer, FusedLayer, ImageLayer, fold_pooling
 from snntha.kernels.spec import Events, Layer, LayerRecord, Result, Static
@@ -149,10 +148,7 @@ def _layer_record(output: LayerOutput, shape: tuple[int, ...], everything: bool)
     if not everything:
         return LayerRecord(count_N, None, None)
     membrane_TBN = torch.from_numpy(output.membrane_TBN)
-    bits = np.unpackbits(output.bits_BGTF.view(np.uint8), bitorder="little")
-    bits_BGTJ = bits.reshape(*output.bits_BGTF.shape[:3], TILE)
-    spikes_TBN = torch.from_numpy(bits_BGTJ.transpose(2, 0, 1, 3).reshape(*membrane_TBN.shape[:2], -1))
-    spikes_TBN = spikes_TBN[..., : len(order)].float()
+    spikes_TBN = torch.from_numpy(unpacked(output.bits_BGTF, len(order))).float()
     return LayerRecord(count_N, _channels_first(spikes_TBN, shape), _channels_first(membrane_TBN, shape))
 
 

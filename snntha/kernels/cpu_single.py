@@ -22,8 +22,8 @@ from snntha.kernels.cpu.strip import (
     channels_last_order,
     empty_kept,
     pad_to_tiles,
+    unpacked,
 )
-from snntha.kernels.cpu.vector import TILE
 from snntha.kernels.cpu.workspace import workspace
 from snntha.kernels.cpu_layers import fold_pooling
 from snntha.layers import LayerSpec
@@ -82,13 +82,10 @@ class _Dense(torch.autograd.Function):
 class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx, spikes_TBCHW: Tensor, kernel_KKIO: Tensor, weight_OIkk: Tensor, spec: LayerSpec) -> Tensor:
-        channels, height, width = spec.input_shape
-        ctx.geometry = Geometry(spec.kernel + spec.pool - 1, spec.pool, height, width, channels)
+        ctx.geometry = Geometry.of(spec)
         ctx.spikes, ctx.spec, ctx.shape = _events(spikes_TBCHW), spec, kernel_KKIO.shape
         ctx.save_for_backward(weight_OIkk)
-        taps = kernel_KKIO.numpy()
-        if spec.binary and spec.pool**2 <= np.iinfo(np.int8).max:
-            taps = taps.astype(np.int8)
+        taps = conv.narrowest(kernel_KKIO.numpy(), spec.binary, spec.pool)
         outputs, rows, columns = spec.output_shape
         steps, batch = spikes_TBCHW.shape[:2]
         currents_BHWTO = np.empty((batch, rows, columns, steps, outputs), np.float32)
@@ -121,13 +118,13 @@ class _Lif(torch.autograd.Function):
     def forward(ctx, currents_TBX: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
         steps, batch, *shape = currents_TBX.shape
         values_B1TN = currents_TBX.flatten(2).transpose(0, 1).contiguous().unsqueeze(1).numpy()
-        currents, constants = _as_they_are(values_B1TN), NeuronConstants.of(neuron)
+        currents, constants = Currents.of(values_B1TN), NeuronConstants.of(neuron)
         size = steps, batch, values_B1TN.shape[3]
         output = LayerOutput.empty(*size, True, 0)
         kept_BGTF = empty_kept(_NO_DROPOUT, *size, 0)
         scan.scan(currents, constants, _NO_DROPOUT, kept_BGTF, *output)
         workspace.give("0 kept", kept_BGTF)
-        spikes_TBX = torch.from_numpy(_unpacked(output)).view(steps, batch, *shape)
+        spikes_TBX = torch.from_numpy(unpacked(output.bits_BGTF, size[2])).float().view(steps, batch, *shape)
         membrane_TBX = torch.from_numpy(output.membrane_TBN).view(steps, batch, *shape)
         workspace.give("0 spikes", output.bits_BGTF)
         ctx.save_for_backward(membrane_TBX)
@@ -151,18 +148,6 @@ class _Lif(torch.autograd.Function):
         scan.scan_back(ctx.currents, ctx.constants, _NO_DROPOUT, kept_BGTF, source, shape_HWC, steps, grad_B1TN)
         workspace.give("0 kept", kept_BGTF)
         return torch.from_numpy(grad_B1TN[:, 0]).transpose(0, 1).reshape(membrane_TBX.shape), None
-
-
-def _as_they_are(values_BVSC: np.ndarray) -> Currents:
-    channels = values_BVSC.shape[3]
-    return Currents(values_BVSC, np.ones((1, channels), np.float32), np.zeros((1, channels), np.float32))
-
-
-def _unpacked(output: LayerOutput) -> np.ndarray:
-    """Spikes_TBN, float32."""
-    steps, batch, neurons = output.membrane_TBN.shape
-    bits = np.unpackbits(output.bits_BGTF.view(np.uint8), bitorder="little").reshape(batch, -1, steps, TILE)
-    return bits.transpose(2, 0, 1, 3).reshape(steps, batch, -1)[..., :neurons].astype(np.float32)
 
 
 def _events(spikes_TBX: Tensor) -> Spikes:

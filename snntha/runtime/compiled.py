@@ -13,8 +13,14 @@ from snntha.kernels.cpu.delays import DelayedLayer
 from snntha.kernels.cpu.dense import DenseLayer
 from snntha.kernels.cpu.recurrent import RecurrentLayer
 from snntha.kernels.cpu.scan import Currents, scan
-from snntha.kernels.cpu.strip import DropoutConstants, LayerOutput, NeuronConstants, channels_last_order, empty_kept
-from snntha.kernels.cpu.vector import TILE
+from snntha.kernels.cpu.strip import (
+    DropoutConstants,
+    LayerOutput,
+    NeuronConstants,
+    channels_last_order,
+    empty_kept,
+    unpacked,
+)
 from snntha.kernels.cpu.workspace import workspace
 from snntha.layers import LayerSpec
 from snntha.runtime.network import FrozenLayer, Images, Spikes
@@ -94,22 +100,19 @@ def _image_currents(layer: FrozenLayer, images: Images) -> Currents:
     order = channels_last_order(layer.shape.output_shape)
     channels = layer.shape.output_shape[0] if layer.shape.kind == "conv" else layer.shape.neurons
     current_BVSC = np.ascontiguousarray(current_BN[:, order]).reshape(images.batch, -1, 1, channels)
-    return Currents(current_BVSC, np.ones((1, channels), np.float32), np.zeros((1, channels), np.float32))
+    return Currents.of(current_BVSC)
 
 
 def _conv_currents(layer: FrozenLayer, spikes: event_lists.Spikes) -> Currents:
     shape = layer.shape
     channels, height, width = shape.output_shape
-    kernel_KKIO = _fold_pooling(layer.weight.astype(np.float32), shape.pool)
-    if layer.binary and layer.area <= np.iinfo(np.int8).max:
-        kernel_KKIO = kernel_KKIO.astype(np.int8)
-    in_channels, in_height, in_width = shape.input_shape
-    geometry = conv.Geometry(shape.kernel + shape.pool - 1, shape.pool, in_height, in_width, in_channels)
+    kernel_KKIO = conv.narrowest(_fold_pooling(layer.weight.astype(np.float32), shape.pool), layer.binary, shape.pool)
     values_BHWTO = np.empty((spikes.batch, height, width, spikes.time_steps, channels), np.float32)
-    conv.conv_currents(spikes, kernel_KKIO, geometry, values_BHWTO)
-    scale_C = np.ones(channels, np.float32) if layer.scale_C is None else layer.scale_C
-    shift_C = np.zeros(channels, np.float32) if layer.shift_C is None else layer.shift_C
-    return Currents(values_BHWTO.reshape(spikes.batch, -1, *values_BHWTO.shape[3:]), scale_C[None], shift_C[None])
+    conv.conv_currents(spikes, kernel_KKIO, conv.Geometry.of(shape), values_BHWTO)
+    currents = Currents.of(values_BHWTO.reshape(spikes.batch, -1, *values_BHWTO.shape[3:]))
+    if layer.scale_C is None or layer.shift_C is None:  # BatchNorm has both
+        return currents
+    return currents._replace(scale_SC=layer.scale_C[None], shift_SC=layer.shift_C[None])
 
 
 def _fold_pooling(weight_OIkk: np.ndarray, pool: int) -> np.ndarray:
@@ -132,10 +135,8 @@ def _fire(
 
 def _by_step(output: LayerOutput, layer: FrozenLayer) -> np.ndarray:
     """Packed spikes as bool (T, B, N), ordered as PyTorch flattens."""
-    bits = np.unpackbits(output.bits_BGTF.view(np.uint8), bitorder="little")
-    bits_BGTJ = bits.reshape(*output.bits_BGTF.shape[:3], TILE)
-    batch, _, steps, _ = bits_BGTJ.shape
     order = channels_last_order(layer.shape.output_shape)
-    spikes_TBN = np.empty((steps, batch, len(order)), bool)
-    spikes_TBN[:, :, order] = bits_BGTJ.transpose(2, 0, 1, 3).reshape(steps, batch, -1)[..., : len(order)]
+    found_TBN = unpacked(output.bits_BGTF, len(order))
+    spikes_TBN = np.empty(found_TBN.shape, bool)
+    spikes_TBN[:, :, order] = found_TBN
     return spikes_TBN

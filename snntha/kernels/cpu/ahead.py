@@ -27,8 +27,8 @@ from snntha.threshold import Annealing
 
 HALVES = {  # that take about as long as each other
     "first": ("_scan", "_forward", "_backward", "pack", "_copy_rows", "_count_inputs", "_sort_steps", "_count_steps"),
-    "second": ("_scan_back", "_currents", "_weight_gradient", "_list_events", "_list_steps", "_list_patterns")
-    + ("_list_step_patterns", "_statistics", "_gradient_sums", "_pass_statistics")
+    "second": ("_scan_back", "_currents", "_weight_gradient", "_list_events", "_list_patterns", "_list_steps")
+    + ("_statistics", "_gradient_sums", "_pass_statistics")
     + ("_count_arrivals", "_list_arrivals", "_delay_gradient"),
 }
 NEURON = Neuron(0.5, 1.0, 1.0, 1.0, False)
@@ -85,7 +85,7 @@ def compile_half(half: str, layers: Layers) -> None:
         if received == "bits":
             fired = np.zeros((1, 1, 1, 4), np.uint16), np.zeros((1, 64), np.int32), 1, 0
             if kind == "conv":
-                Spikes.of_layer(*fired, patterns_from=0.0).by_input()
+                Spikes.of_layer(*fired, patterns_from=0.0)
             spikes = Spikes.of_layer(*fired)
         elif received == "events":
             spikes = Spikes.of_input(np.zeros(2, np.int64), np.zeros(0, np.int32), 1, 1, 1)

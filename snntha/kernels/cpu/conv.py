@@ -38,6 +38,7 @@ from snntha.kernels.cpu.vector import (
     zero_tile,
 )
 from snntha.kernels.cpu.workspace import workspace
+from snntha.topology import LayerShape
 
 TASKS = 16  # of the weight gradient, each with a kernel of its own, and at least so many of the currents
 PATTERNS_FROM = 0.33  # of the inputs and steps: where patterns cost less than events, see docs/kernels.md
@@ -53,6 +54,11 @@ class Geometry(NamedTuple):
     width: int
     channels: int
 
+    @classmethod
+    def of(cls, shape: LayerShape) -> "Geometry":
+        channels, height, width = shape.input_shape
+        return cls(shape.kernel + shape.pool - 1, shape.pool, height, width, channels)
+
     @property
     def output(self) -> tuple[int, int]:
         """Rows and columns of the output."""
@@ -61,6 +67,11 @@ class Geometry(NamedTuple):
     @property
     def divisor(self) -> int:
         return self.stride**2
+
+
+def narrowest(kernel_KKIO: np.ndarray, binary: bool, pool: int) -> np.ndarray:
+    """A folded float32 kernel as int8, where its weights were +-1 and int8 holds the sum of a pool of them."""
+    return kernel_KKIO.astype(np.int8) if binary and pool**2 <= np.iinfo(np.int8).max else kernel_KKIO
 
 
 def patterns_from(kernel_KKIO: np.ndarray) -> float:

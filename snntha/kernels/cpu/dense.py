@@ -212,13 +212,7 @@ class DenseLayer:
 
     def forward(self, spikes: Spikes, *, membrane: bool) -> LayerOutput:
         """Integrate the events and fire."""
-        self.spikes = spikes
-        size = spikes.time_steps, spikes.batch, self.neurons
-        shape_BGTJ = spikes.batch, len(self.weights_GIJ), spikes.time_steps, TILE
-        dtype = sum_dtype(self.weights_GIJ, spikes.fullest_step)
-        self.sums_BGTJ = workspace.take(f"{self.number} sums", shape_BGTJ, dtype)
-        self.kept_BGTF = empty_kept(self.drop, *size, self.number)
-        fired = LayerOutput.empty(*size, membrane, self.number)
+        fired = self.begin(spikes, membrane)
         run(
             _forward,
             spikes.batch * len(self.weights_GIJ),
@@ -232,6 +226,16 @@ class DenseLayer:
             *fired,
         )
         return fired
+
+    def begin(self, spikes: Spikes, membrane: bool) -> LayerOutput:
+        """Take the buffers of a forward pass."""
+        self.spikes = spikes
+        size = spikes.time_steps, spikes.batch, self.neurons
+        shape_BGTJ = spikes.batch, len(self.weights_GIJ), spikes.time_steps, TILE
+        dtype = _sum_dtype(self.weights_GIJ, spikes.fullest_step)
+        self.sums_BGTJ = workspace.take(f"{self.number} sums", shape_BGTJ, dtype)
+        self.kept_BGTF = empty_kept(self.drop, *size, self.number)
+        return LayerOutput.empty(*size, membrane, self.number)
 
     def backward(self, source: GradientSource) -> dict[str, np.ndarray]:
         """Gradients of weight and bias; those of the currents are kept where `keeps_currents`."""
@@ -262,9 +266,7 @@ class DenseLayer:
 
     def gradient_source(self) -> GradientSource:
         """What the layer below needs after this one's `backward`: the weights are cut into strips of its neurons."""
-        weights_MP = pad_to_tiles(self.weight_NI[:, self.order_I])
-        weights_FML = np.ascontiguousarray(weights_MP.reshape(self.neurons, -1, LANES).transpose(1, 0, 2))
-        return GradientSource(dense_BTM=self.grad_BTN, weights_FML=weights_FML)
+        return GradientSource(dense_BTM=self.grad_BTN, weights_FML=in_strips(self.weight_NI[:, self.order_I]))
 
     def release(self) -> None:
         self.spikes.release()
@@ -272,7 +274,13 @@ class DenseLayer:
         workspace.give(f"{self.number} kept", self.kept_BGTF)
 
 
-def sum_dtype(weights_GIJ: np.ndarray, most: int) -> type[np.generic]:
+def in_strips(weight_MN: np.ndarray) -> np.ndarray:
+    """weights_FML of `strip.GradientSource`: the weights of neurons M, those of a strip of inputs N side by side."""
+    weight_MP = pad_to_tiles(weight_MN)
+    return np.ascontiguousarray(weight_MP.reshape(len(weight_MN), -1, LANES).transpose(1, 0, 2))
+
+
+def _sum_dtype(weights_GIJ: np.ndarray, most: int) -> type[np.generic]:
     """The narrower of two integer dtypes that holds sums of that many +-1 weights; float32 for float weights."""
     if weights_GIJ.dtype != np.int8:
         return np.float32

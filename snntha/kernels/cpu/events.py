@@ -116,10 +116,8 @@ class Spikes:
         count_BI = np.full((self.batch, self.inputs), groups) if self.patterns else self.count_BP[:, : self.inputs]
         first_BI = list_bounds(count_BI, spare=OCTET)
         step = workspace.take("steps", (int(first_BI[-1, -1]) + OCTET,), index_dtype(groups * SUMS * PAIR))
-        if self.patterns:
-            run(_list_step_patterns, self.batch, words_BGT, first_BI, step)
-        else:
-            run(_list_steps, self.batch, words_BGT, (POSITIONS * PAIR).astype(step.dtype), first_BI, step)
+        places = (POSITIONS * PAIR).astype(step.dtype)
+        run(_list_steps, self.batch, words_BGT, self.patterns, places, first_BI, step)
         return ByInput(first_BI, step)
 
     def _sorted(self) -> ByInput:
@@ -201,7 +199,7 @@ def _list_patterns(first_sample, end_sample, words_BGT, first_BT, index):
 
 
 @njit(cache=True, nogil=True)
-def _list_steps(first_sample, end_sample, words_BGT, places, first_BI, step):
+def _list_steps(first_sample, end_sample, words_BGT, patterns, places, first_BI, step):
     """`places`: PAIR times POSITIONS in the dtype of `step`."""
     _, tiles, steps = words_BGT.shape
     inputs = first_BI.shape[1] - 1
@@ -211,24 +209,14 @@ def _list_steps(first_sample, end_sample, words_BGT, places, first_BI, step):
         _by_neuron(words_BGT[b, tile], words_AT)
         for neuron in range(min(TILE, inputs - tile * TILE)):
             position = first_BI[b, tile * TILE + neuron]
-            for block in range(len(words_AT)):
-                first = block * TILE * PAIR
-                position = _list_ones(words_AT[block, neuron], places, first, PAIR, step, position)
-
-
-@njit(cache=True, nogil=True)
-def _list_step_patterns(first_sample, end_sample, words_BGT, first_BI, step):
-    _, tiles, steps = words_BGT.shape
-    inputs = first_BI.shape[1] - 1
-    words_AT = np.zeros(((steps + TILE - 1) // TILE, TILE), np.uint64)
-    for task in range(first_sample * tiles, end_sample * tiles):
-        b, tile = task // tiles, task % tiles
-        _by_neuron(words_BGT[b, tile], words_AT)
-        for neuron in range(min(TILE, inputs - tile * TILE)):
-            first = first_BI[b, tile * TILE + neuron]
-            for group in range((steps + FOUR - 1) // FOUR):
-                word = words_AT[group * FOUR // TILE, neuron] >> np.uint64(group * FOUR % TILE)
-                step[first + group] = (group * SUMS + np.intp(word & np.uint64(SUMS - 1))) * PAIR
+            if patterns:
+                for group in range((steps + FOUR - 1) // FOUR):
+                    word = words_AT[group * FOUR // TILE, neuron] >> np.uint64(group * FOUR % TILE)
+                    step[position + group] = (group * SUMS + np.intp(word & np.uint64(SUMS - 1))) * PAIR
+            else:
+                for block in range(len(words_AT)):
+                    first = block * TILE * PAIR
+                    position = _list_ones(words_AT[block, neuron], places, first, PAIR, step, position)
 
 
 @njit(forceinline=True)

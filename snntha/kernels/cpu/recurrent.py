@@ -16,9 +16,9 @@ from snntha.kernels.cpu.dense import (
     DenseLayer,
     add_events,
     add_gradients,
+    in_strips,
     pack,
     sum_blocks,
-    sum_dtype,
     write_gradients,
 )
 from snntha.kernels.cpu.events import Spikes
@@ -26,8 +26,6 @@ from snntha.kernels.cpu.strip import (
     GradientSource,
     LayerOutput,
     draw_kept,
-    empty_kept,
-    pad_to_tiles,
     spike_gradients,
     strip_at,
     strip_count,
@@ -86,15 +84,9 @@ class RecurrentLayer(DenseLayer):
 
     def forward(self, spikes: Spikes, *, membrane: bool) -> LayerOutput:
         """Integrate the events and the layer's own spikes, and fire."""
-        self.spikes = spikes
         batch, steps, tiles = spikes.batch, spikes.time_steps, len(self.weights_GIJ)
-        size = steps, batch, self.neurons
-        self.sums_BGTJ = workspace.take(
-            f"{self.number} sums", (batch, tiles, steps, TILE), sum_dtype(self.weights_GIJ, spikes.fullest_step)
-        )
+        fired = self.begin(spikes, False)
         self.membrane_BTP = workspace.take(f"{self.number} membranes", (batch, steps, tiles * TILE), np.float32)
-        self.kept_BGTF = empty_kept(self.drop, *size, self.number)
-        fired = LayerOutput.empty(*size, False, self.number)
         run(
             _forward,
             batch,
@@ -131,7 +123,7 @@ class RecurrentLayer(DenseLayer):
             _backward,
             -(-batch // SAMPLES),
             source,
-            _in_strips(self.recurrent_NM),
+            in_strips(self.recurrent_NM),
             self.membrane_BTP,
             self.neuron,
             self.drop,
@@ -159,12 +151,6 @@ class RecurrentLayer(DenseLayer):
         super().release()
         self.own.release()
         workspace.give(f"{self.number} membranes", self.membrane_BTP)
-
-
-def _in_strips(weight_NM: np.ndarray) -> np.ndarray:
-    """weights_FNL: the weights of a strip of inputs side by side, as `strip.GradientSource` has them."""
-    weight_NP = pad_to_tiles(weight_NM)
-    return np.ascontiguousarray(weight_NP.reshape(len(weight_NM), -1, LANES).transpose(1, 0, 2))
 
 
 @njit(cache=True, nogil=True)

@@ -37,6 +37,12 @@ class Currents(NamedTuple):
     scale_SC: np.ndarray
     shift_SC: np.ndarray
 
+    @classmethod
+    def of(cls, values_BVSC: np.ndarray) -> "Currents":
+        """The values as they are."""
+        channels = values_BVSC.shape[3]
+        return cls(values_BVSC, np.ones((1, channels), np.float32), np.zeros((1, channels), np.float32))
+
 
 def scan(
     currents: Currents,

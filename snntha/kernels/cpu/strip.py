@@ -120,6 +120,13 @@ class Strip(NamedTuple):
     part: int
 
 
+def unpacked(bits_BGTF: np.ndarray, neurons: int) -> np.ndarray:
+    """Spikes_TBN, uint8 0 or 1, of the bits of `LayerOutput`; neurons channels-last."""
+    batch, _, steps, _ = bits_BGTF.shape
+    bits_BGTJ = np.unpackbits(bits_BGTF.view(np.uint8), bitorder="little").reshape(batch, -1, steps, TILE)
+    return bits_BGTJ.transpose(2, 0, 1, 3).reshape(steps, batch, -1)[..., :neurons]
+
+
 def tile_count(neurons: int) -> int:
     return -(-neurons // TILE)
 

@@ -14,7 +14,7 @@ from snntha.config.schema import Dataset
 from snntha.data.files import DataError
 from snntha.data.offers import Offer, Samples, digest
 from snntha.errors import UserError
-from snntha.runtime.inputs import decode
+from snntha.runtime.inputs import decode, hdf5_recordings
 
 _ARRAYS = (  # of an .npz: training pictures and labels, test pictures and labels
     ("x_train", "y_train", "x_test", "y_test"),
@@ -109,16 +109,10 @@ def _read(path: Path) -> Any:
 
 def _recording(path: Path) -> np.ndarray:
     """(events, 2), seconds and channel: spikes/times and spikes/units as in SHD, of one recording."""
-    import h5py
-
-    with h5py.File(path, "r") as file:
-        arrays: Any = file
-        times, units = (arrays[f"spikes/{name}"][()] for name in ("times", "units"))
-    if times.dtype == object and len(times) == 1:
-        times, units = times[0], units[0]
-    if times.dtype == object or times.ndim != 1 or times.shape != units.shape:
-        raise ValueError(f"spikes/times {times.shape} and spikes/units {units.shape}; expected those of one recording")
-    return np.stack([times.astype(np.float64), units.astype(np.float64)], 1)
+    recordings = hdf5_recordings(path.read_bytes())
+    if len(recordings) != 1:
+        raise ValueError(f"{len(recordings)} recordings; expected one")
+    return recordings[0]
 
 
 def _archive(path: Path) -> Offer:

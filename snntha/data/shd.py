@@ -37,11 +37,16 @@ def class_names(files: FoundFiles) -> list[str]:
     """What the training file calls its classes; none where it does not."""
     import h5py
 
-    try:
-        with h5py.File(files.paths["train"], "r") as file:
+    path = files.paths["train"]
+
+    def read() -> list[str]:
+        with h5py.File(path, "r") as file:
             keys: Any = file["extra/keys"]
             return [key.decode() for key in keys[()]]
-    except (OSError, RuntimeError, KeyError, AttributeError, TypeError, UnicodeDecodeError):
+
+    try:
+        return read_twice(read, path.stat().st_size)
+    except (OSError, RuntimeError, LookupError, AttributeError, TypeError, ValueError, MemoryError):
         return []  # what else is wrong, `read` says
 
 

@@ -123,7 +123,7 @@ def _read_file(source: str, content: bytes, encoding: Encoding) -> Iterator[Samp
             values = _idx(content) if content.startswith(_IDX) else grey(decode(content), encoding)
             yield from to_images(source, values, encoding)
         elif content.startswith((_HDF5, _AEDAT)) and encoding.kind == "events":
-            recordings = _hdf5(content) if content.startswith(_HDF5) else [_aedat(source, content)]
+            recordings = hdf5_recordings(content) if content.startswith(_HDF5) else [_aedat(source, content)]
             for number, events in enumerate(recordings):
                 name = source if len(recordings) == 1 else f"{source}[{number}]"
                 yield Sample(name, to_events(name, events, encoding))
@@ -165,22 +165,26 @@ def _idx(content: bytes) -> np.ndarray:
     return np.frombuffer(content, np.uint8, offset=16).reshape(shape)
 
 
-def _hdf5(content: bytes) -> list[np.ndarray]:
-    """Recordings in the layout of SHD, each (events, 2): seconds and channel."""
+def hdf5_recordings(content: bytes) -> list[np.ndarray]:
+    """Recordings in the layout of SHD, each (events, 2): seconds and channel; plain arrays are those of one."""
     import h5py
 
     def read() -> tuple[Any, Any]:
         with h5py.File(io.BytesIO(content), "r") as file:
             arrays: Any = file
             times, units = arrays["spikes/times"], arrays["spikes/units"]
-            if times.shape != units.shape or len(times) > _RECORDINGS or max(times.nbytes, units.nbytes) > _LARGEST:
+            several = times.dtype == object and len(times) > _RECORDINGS
+            if times.shape != units.shape or several or max(times.nbytes, units.nbytes) > _LARGEST:
                 raise ValueError(
                     f"{times.shape} times, {units.shape} units; expected one of each, at most {_RECORDINGS}"
                 )
             return times[()], units[()]
 
     times, units = read_twice(read, len(content))
-    return [np.stack([t.astype(np.float64), u.astype(np.float64)], 1) for t, u in zip(times, units, strict=True)]
+    pairs = list(zip(times, units, strict=True)) if times.dtype == object else [(times, units)]
+    if any(np.ndim(t) != 1 for t, _ in pairs):
+        raise ValueError(f"{times.shape} times that are no list for each recording")
+    return [np.stack([t.astype(np.float64), u.astype(np.float64)], 1) for t, u in pairs]
 
 
 def _aedat(source: str, content: bytes) -> np.ndarray:

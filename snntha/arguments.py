@@ -10,14 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from snntha.catalog import OUTPUTS, folder_words, run_folder
 from snntha.errors import UserError, did_you_mean, expected
-
-
-def run_folder(text: str) -> Path:
-    """The folder that a run's name means, `catalog.run_folder`."""
-    from snntha.catalog import run_folder as named  # brings Hydra, which takes longer than a prediction
-
-    return named(text)
 
 
 @dataclass
@@ -87,7 +81,6 @@ class Command:
 
 
 WIDTH, MOST_OF_FORM = 80, 32  # characters of a line of help, and of an argument's form beside what it is
-OUTPUTS = Path("outputs")  # where runs lie
 _ROOT = Argument("dataset.root=FOLDER", "where the data lie, if not where the configuration says")
 _TARGET = Argument(
     "dataset._target_=MODULE:CLASS", "of your own data: no run's folder is trusted with it", key="own_class"
@@ -364,8 +357,6 @@ def parse(name: str, words: Sequence[str]) -> dict[str, Any]:
 
 def completions(name: str, word: str) -> list[str]:
     """What the beginning of a sub-command's argument may become: its keys, and the choices of one."""
-    from snntha.catalog import folder_words
-
     found = []
     for argument in COMMANDS[name].arguments:
         key = argument.name if argument.is_switch else f"{argument.name}="

@@ -1,14 +1,20 @@
-"""The runs below a folder: how they are found, named in short, and tagged."""
+"""The runs below a folder: how they are found, named in short, and tagged.
+
+Hydra, which `folder` brings, takes longer than a prediction: it is imported when a run is looked for.
+"""
 
 import os
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from snntha.atomic import write_atomically
 from snntha.errors import PRINTABLE, UserError
-from snntha.folder import RECORDS, RunFolder
+
+if TYPE_CHECKING:
+    from snntha.folder import RunFolder
 
 OUTPUTS = Path("outputs")
 LAST = "last"  # the run that began last
@@ -22,6 +28,7 @@ def find_runs(folder: Path) -> Iterator[Path]:
 
     The trials of a hyperparameter search are found only in the folder of that search: they are many, and short.
     """
+    from snntha.folder import RECORDS
 
     def tell(error: OSError) -> None:
         text = f"note: {error.filename} cannot be read ({error.strerror}), left out"
@@ -54,6 +61,8 @@ def run_folder(text: str) -> Path:
     if text == LAST:
         if not runs:
             raise UserError("last: there is no run in outputs/ yet; make one with: snntha train debug=smoke")
+        from snntha.folder import RunFolder
+
         return max(runs, key=lambda run: (RunFolder(run).created, str(run)))
     found = [run for run in runs if short_id(run).startswith(text)]
     found = [run for run in found if short_id(run) == text] or found
@@ -68,7 +77,7 @@ def folder_words(typed: str) -> list[str]:
     return [word for word in (LAST, *runs) if word.startswith(typed)]
 
 
-def tags(run: RunFolder) -> list[str]:
+def tags(run: "RunFolder") -> list[str]:
     """`overfit` or `smoke` where the configuration says so, for these are no results, and what its owner has given."""
     limit = run.setting("dataset.limit", int)
     if run.setting("target_train_accuracy", (int, float)) is not None:
@@ -83,7 +92,7 @@ def own_tags(folder: Path) -> list[str]:
     return path.read_text(encoding="utf-8", errors="replace").split() if path.is_file() else []
 
 
-def is_result(run: RunFolder) -> bool:
+def is_result(run: "RunFolder") -> bool:
     """Whether it was to learn its data, and not a check whether anything runs."""
     return not {"smoke", "overfit"} & set(tags(run))
 

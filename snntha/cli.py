@@ -235,11 +235,10 @@ def _run(cfg: "DictConfig") -> Any:
         note_job(HydraConfig.get().sweep.dir, config.output_dir, typed)
 
     from snntha import layers
-    from snntha.data.encoding import is_images
     from snntha.kernels.cpu.ahead import Compilation
 
     compiling = config.backend in ("auto", "numba") and config.device != "cuda" and parallel.rank() == 0
-    compilation = Compilation(layers.resolve(config), images=is_images(config.dataset))
+    compilation = Compilation(layers.resolve(config), images=configuration.is_images(config.dataset))
     with compilation if compiling else nullcontext():  # PyTorch is imported meanwhile, which takes half as long
         from snntha.closing import train_and_show
 

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from snntha import config as configuration
 from snntha import data as datasets
+from snntha.catalog import OUTPUTS
 from snntha.kernels.cpu import COMPILED_CODE
 
 PACKAGES = ("torch", "numpy", "numba", "snntorch", "tonic", "hydra-core", "optuna", "matplotlib", "plotly")
@@ -41,7 +42,7 @@ def table() -> Table:
         "binned data": _size(Path(config.dataset.cache)),
         "data": ", ".join(found.name for found in sets if found.present),
         "data missing": ", ".join(found.name for found in sets if not found.present) or "none",
-        "runs": _size(Path("outputs")),
+        "runs": _size(OUTPUTS),
     }
     shown = Table("", Column("", overflow="fold"), show_header=False, box=None)
     for name, text in rows.items():

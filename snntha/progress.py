@@ -1,13 +1,13 @@
 """Where the training of a seed stands."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-from torch import Tensor
 
 
 @dataclass
@@ -58,8 +58,8 @@ class Progress:
     best_score: float = -math.inf
     train_accuracy: float | None = None  # of the last finished epoch, percent
     totals: Totals = field(default_factory=Totals)
-    signs: "list[Tensor]" = field(default_factory=list)  # of the weights as the epoch began; empty between two
+    signs: list[Tensor] = field(default_factory=list)  # of the weights as the epoch began; empty between two
 
     @classmethod
-    def restore(cls, state: dict[str, Any]) -> "Progress":
+    def restore(cls, state: dict[str, Any]) -> Progress:
         return cls(**{**state, "totals": Totals(**state["totals"])})

@@ -19,6 +19,6 @@ from snntha.config.compose import (
 from snntha.config.files import differing, flatten, nested, read_recorded, to_yaml, tuned
 from snntha.config.meaning import meaning
 from snntha.config.opened import open_numbers
-from snntha.config.rules import CHOICES, OPEN, READY, TUNED
+from snntha.config.rules import CHOICES, OPEN, READY, TUNED, is_images
 from snntha.config.schema import Config
 from snntha.errors import ConfigError, did_you_mean

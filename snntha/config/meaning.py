@@ -47,12 +47,10 @@ def schema_comments(kind: type, prefix: str = "") -> dict[str, str]:
     """Of each key of a dataclass, and of those in it, the comment behind it."""
     written = dict(re.findall(r"^    (\w+):[^#\n]*(?:#\s*(.*))?$", inspect.getsource(kind), re.MULTILINE))
     found: dict[str, str] = {}
-    for field, hint in ((field, get_type_hints(kind)[field.name]) for field in fields(kind)):
-        parts = [
-            part for part in (hint, *getattr(hint, "__args__", ())) if isinstance(part, type) and is_dataclass(part)
-        ]
-        if parts and "dict" not in str(hint):
-            found |= schema_comments(parts[0], f"{prefix}{field.name}.")
+    hints = get_type_hints(kind)
+    for field in fields(kind):
+        if (group := _group(hints[field.name])) is not None:
+            found |= schema_comments(group, f"{prefix}{field.name}.")
         else:
             found[prefix + field.name] = written.get(field.name, "")
     return found

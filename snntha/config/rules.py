@@ -10,13 +10,14 @@ from typing import Any
 
 from snntha.config.files import REPLACED, check_switch
 from snntha.config.opened import is_open, open_numbers
-from snntha.config.schema import Config
+from snntha.config.schema import Config, Dataset
 from snntha.errors import ConfigError, counted, expected
 from snntha.topology import parse
 
 TUNED = ("digits", "mnist", "fashion_mnist", "dvs_gesture", "shd", "temporal_coding")  # with sets of hyperparameters
 READY = (*TUNED, "nmnist", "ssc")  # whose files are known
 OPEN = ("folder", "torchvision", "tonic", "own")  # data that describe themselves
+_IMAGES = ("digits", "mnist", "fashion_mnist")
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "device": ("auto", "cpu", "cuda"),
@@ -166,6 +167,11 @@ def _match(config: Config) -> Iterator[str]:
             yield f"mode.{key}={str(value).lower()}: this is not mode={mode}; choose another mode instead"
 
 
+def is_images(dataset: Dataset) -> bool:
+    """Whether a sample is a picture, the same at every step; else it is events."""
+    return dataset.kind == "images" or dataset.name in _IMAGES
+
+
 def _layers(config: Config) -> Iterator[str]:
     """Lists have one entry per layer, and the last layer one neuron per class."""
     if is_open(config):
@@ -186,7 +192,7 @@ def _layers(config: Config) -> Iterator[str]:
             f"model.topology={topology} ends with {counted(layers[-1].neurons, 'neuron', 'neurons')}, "
             f"but dataset={config.dataset.name} needs {config.dataset.classes}"
         )
-    sees_images = config.dataset.name in ("digits", "mnist", "fashion_mnist") or config.dataset.kind == "images"
+    sees_images = is_images(config.dataset)
     if layers[0].recurrent and sees_images:
         yield (
             f"model.topology={topology}: a first layer that sees an image of dataset={config.dataset.name} is not "

@@ -1,6 +1,7 @@
 """How a sample of a data set becomes the network's input: what an exported network carries with it."""
 
 from snntha.binning import Binning
+from snntha.config import is_images
 from snntha.config.schema import Dataset
 from snntha.runtime.network import Encoding
 
@@ -21,11 +22,6 @@ _WHITE = {"digits": 16, "mnist": 255, "fashion_mnist": 255}
 _UNIT_US = {"shd": 1_000_000, "ssc": 1_000_000, "dvs_gesture": 1000, "nmnist": 1}
 _SENSOR = {"dvs_gesture": 128, "nmnist": 34}
 _FULL = 255  # white of pictures that describe themselves
-
-
-def is_images(dataset: Dataset) -> bool:
-    """Whether a sample is a picture, the same at every step; else it is events."""
-    return dataset.kind == "images" or dataset.name in _WHITE
 
 
 def encoding(dataset: Dataset) -> Encoding:

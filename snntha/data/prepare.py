@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 
 from snntha.binning import Binning, Recording
-from snntha.config import OPEN
+from snntha.config import OPEN, is_images
 from snntha.config.schema import Dataset
 from snntha.data import FILE_SETS, digits, idx, offer, offers, status, temporal_coding
 from snntha.data.batch import Data, EventSplit, ImageSplit, Split
 from snntha.data.cache import Binned, load_or_build
-from snntha.data.encoding import encoding, is_images
+from snntha.data.encoding import encoding
 from snntha.data.files import DataError, FoundFiles, file_state
 from snntha.data.idx import Images
 from snntha.data.stratified import Strata, hold_out_and_limit
@@ -119,10 +119,9 @@ def _read_events(dataset: Dataset, test_steps: int) -> tuple[Binned, Binned, str
 
 def _filed_events(dataset: Dataset) -> dict[Part, _Source]:
     files, reader = _find_or_download(dataset), FILE_SETS[dataset.name]
-    parts: tuple[Part, Part] = ("train", "test")
     return {
         part: _Source(partial(reader.read, files, part, dataset), file_state(files.paths[part]), reader.TIME_UNIT)
-        for part in parts
+        for part in _PARTS
     }
 
 

@@ -23,6 +23,14 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a file; it is on disk when this returns. An OSError names the file."""
+    with naming(path), path.open("a") as file:
+        file.write(f"{line}\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file that takes the old one's place once it is written; an OSError names it and leaves no part behind.

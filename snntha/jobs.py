@@ -1,13 +1,13 @@
 """The jobs of a multirun: each notes its folder where all of them see it, and one table of them ends the command."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Column, Table
 
+from snntha.atomic import append_line
 from snntha.catalog import short_id
 from snntha.display import plain, say
 from snntha.errors import counted
@@ -20,11 +20,7 @@ _JOBS = "jobs.jsonl"  # in the multirun's folder
 def note_job(sweep: str, folder: str, overrides: Sequence[str]) -> None:
     """Add a line on a job to the multirun's folder, whichever process it runs in."""
     Path(sweep).mkdir(parents=True, exist_ok=True)
-    line = json.dumps({"folder": folder, "overrides": list(overrides)}) + "\n"
-    with (Path(sweep) / _JOBS).open("a") as file:
-        file.write(line)
-        file.flush()
-        os.fsync(file.fileno())
+    append_line(Path(sweep) / _JOBS, json.dumps({"folder": folder, "overrides": list(overrides)}))
 
 
 def print_jobs(sweep: Path) -> None:

@@ -27,7 +27,7 @@ import torch
 
 from snntha import config as configuration
 from snntha import parallel
-from snntha.atomic import naming, replacing, write_atomically
+from snntha.atomic import append_line, replacing, write_atomically
 from snntha.config import Config
 from snntha.errors import Damaged, UserError
 from snntha.folder import RunFolder, SeedPaths, read_epochs, read_json, read_mapping
@@ -139,10 +139,7 @@ class SeedRecord(SeedPaths):
     def append_metrics(self, metrics: dict[str, Any]) -> None:
         """One line for one epoch, on disk when this returns."""
         self.folder.mkdir(exist_ok=True)
-        with naming(self.metrics_path), self.metrics_path.open("a") as file:
-            file.write(json.dumps(metrics) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self.metrics_path, json.dumps(metrics))
         if self.log is not None:
             self.log.epoch(metrics)
 

@@ -58,10 +58,10 @@ def run_command(
     return table
 
 
-def plus_minus(accuracy: dict[str, float | None]) -> str:
+def plus_minus(accuracy: dict[str, float | None], sign: str = "±") -> str:
     """Mean and standard deviation as `95.23 ±1.17`; of one seed the mean alone."""
     mean, std = accuracy["mean"], accuracy["std"]
-    return "-" if mean is None else f"{mean:.2f}" + (f" ±{std:.2f}" if std is not None else "")
+    return "-" if mean is None else f"{mean:.2f}" + (f" {sign}{std:.2f}" if std is not None else "")
 
 
 def _remove(runs: list[RunFolder], yes: bool) -> None:

@@ -15,6 +15,10 @@ class Curves:
 
     of_seeds: Sequence[Sequence[Any]]  # numbers or None, or a list of them for each epoch
 
+    def of_layer(self, layer: int, factor: float = 1) -> "Curves":
+        """The numbers of one layer, times the factor."""
+        return Curves([[factor * epoch[layer] for epoch in seed] for seed in self.of_seeds])
+
     @cached_property
     def common(self) -> NDArray[np.float64]:
         """Seeds x epochs, as far as all of them go: a mean over fewer would jump where one ends."""

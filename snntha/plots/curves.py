@@ -56,9 +56,9 @@ def curves(runs: Runs, options: Options) -> Figure:
     for run in annealed:
         last = len(run.layers) - 1
         for layer in [last] if several else range(last + 1):
-            rows = run.curves("thresholds").of_seeds
-            of_layer = Curves([[run.layers[layer].threshold.start, *(row[layer] for row in seed)] for seed in rows])
-            epochs = range(1 + max(map(len, rows)))
+            recorded, start = run.curves("thresholds").of_layer(layer).of_seeds, run.layers[layer].threshold.start
+            of_layer = Curves([[start, *curve] for curve in recorded])
+            epochs = range(1 + max(map(len, recorded)))
             colour = run.colour if several else LAYER_COLOURS[layer]
             width = 1.6 + last - layer  # equal thresholds stay visible
             line = _draw(panels["threshold θ"], epochs, of_layer, color=colour, lw=width)
@@ -125,7 +125,7 @@ def thresholds(runs: Runs, options: Options) -> Figure:
                 panels["theta"].axhline(threshold.end, color=look["color"], lw=0.8, ls=(0, (1, 2)))
                 panels["step"].plot(iterations, [threshold.rate * (threshold.end - value) for value in values], **look)
             if run in shares:
-                percent = Curves([[100 * row[layer] for row in seed] for seed in shares[run].of_seeds])
+                percent = shares[run].of_layer(layer, 100)
                 marker = "." if len(percent.mean) <= MARKED else ""
                 _draw(panels["silenced"], recorded, percent, **look, marker=marker, ms=4)
         period = run.config.hparams.cosine_epochs
@@ -150,8 +150,8 @@ def thresholds(runs: Runs, options: Options) -> Figure:
 
 
 def flips(runs: Runs, options: Options) -> Figure:
-    """Share of weights whose sign changed per epoch, of the first seed, a panel a layer; thresholds are dotted."""
-    found = runs.having(lambda run: run.column("sign_flips"))
+    """Share of weights whose sign changed per epoch, a panel a layer; the thresholds are dotted."""
+    found = runs.having(lambda run: run.curves("sign_flips"))
     layers = max(len(run.layers) for run, _ in found)
     figure = Figure(figsize=(WIDTH, 2.7))
     panels = figure.subplots(1, layers, squeeze=False)[0]
@@ -160,9 +160,9 @@ def flips(runs: Runs, options: Options) -> Figure:
         theta.spines["right"].set_visible(True)
         for run, shares in found:
             if layer < len(run.layers):
-                epochs = run.column("epoch")
-                ax.plot(epochs, [100 * row[layer] for row in shares], "-", color=run.colour, label=run.label)
-                theta.plot(epochs, [row[layer] for row in run.column("thresholds")], ":", color=run.colour)
+                epochs = max((seed.column("epoch") for seed in run.seeds), key=len)
+                _draw(ax, epochs, shares.of_layer(layer, 100), color=run.colour, label=run.label)
+                _draw(theta, epochs, run.curves("thresholds").of_layer(layer), ls=":", color=run.colour)
         ax.set(xlabel="epoch", ylabel="signs changed (%)" if layer == 0 else "", ylim=(0, None))
         ax.set_title(f"layer {layer + 1}; dotted: θ")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -13,6 +13,7 @@ from snntha.neuron import fires
 from snntha.published import published
 from snntha.report.grouping import layer_means
 from snntha.reproduce.plan import Cell, all_cells, plan
+from snntha.runs import plus_minus
 
 _MODES = {"flt32": "flt32", "bsnn_theta1": "BSNN θ=1", "bsnn": "BSNN", "annealed": "annealed"}
 _ITERATIONS = (400, 1000)  # the paper's Figure 4(d) is of the first
@@ -38,8 +39,7 @@ class Record:
     @property
     def accuracy(self) -> str:
         """On the test set, mean and sample standard deviation over the seeds."""
-        of = spread(seed.entry for seed in self.seeds)
-        return "-" if of["mean"] is None else f"{of['mean']:.2f}" + (f" ± {of['std']:.2f}" if of["std"] else "")
+        return plus_minus(spread(seed.entry for seed in self.seeds), sign="± ")
 
     @property
     def selected(self) -> str:

@@ -119,6 +119,7 @@ class Case:
                 dropout=self.dropout,
                 recurrent=recurrent is not None,
                 recurrent_dropout=self.recurrent_dropout,
+                delay=0 if delay is None else self.delay,
                 beta=self.neuron.beta,
                 slope=self.neuron.slope,
                 strict=self.neuron.strict,

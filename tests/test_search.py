@@ -18,7 +18,8 @@ from snntha.cli import main
 from snntha.config import CHOICES, TUNED, ConfigError, compose
 from snntha.config.schema import Config, Search
 from snntha.errors import UserError
-from snntha.search import shared_study, trial_job, worker
+from snntha.search import pictures, shared_study, trial_job, worker
+from snntha.search.pictures import draw_pictures
 from snntha.search.shared_study import connect, join
 from snntha.search.space import SearchSpace, dimensions
 from snntha.search.worker import check_failures
@@ -39,8 +40,9 @@ def stored(folder: Path) -> optuna.Study:
 
 @pytest.fixture
 def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, optuna.Study]]:
-    """Run a search on a little of digits in this process; its exit status and study."""
+    """Run a search on a little of digits in this process; its exit status and study. It draws no pictures."""
     monkeypatch.setattr(worker, "POLL_S", 0.1)
+    monkeypatch.setattr(pictures, "draw_pictures", lambda snapshot, folder: [])
 
     def run(*overrides: str, folder: Path = tmp_path) -> tuple[int, optuna.Study]:
         monkeypatch.setattr("sys.argv", ["snntha", "train", "-m", *SMALL, f"search.dir={folder}", *overrides])
@@ -245,6 +247,7 @@ def test_too_many_failures_are_told_with_what_they_share() -> None:
 def test_a_search_leaves_trial_folders_and_results_and_no_test_accuracy(
     search: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(pictures, "draw_pictures", draw_pictures)
     status, study = search("search.n_trials=3", "search.seeds=2")
     folder = tmp_path / "digits_annealed"
     assert (status, states(study)) == (0, "CCC")

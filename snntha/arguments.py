@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from snntha.catalog import OUTPUTS, folder_words, run_folder
+from snntha.choices import CHOICES
 from snntha.errors import UserError, did_you_mean, expected
 
 
@@ -42,11 +43,7 @@ class Argument:
     @property
     def choices(self) -> tuple[str, ...]:
         """What is allowed; empty: anything of its kind."""
-        if not self.as_key:
-            return self.listed
-        from snntha.config import CHOICES  # brings Hydra, which takes longer than a prediction
-
-        return CHOICES[self.as_key]
+        return CHOICES[self.as_key] if self.as_key else self.listed
 
     def read(self, text: str) -> Any:
         """The value of a text; raises UserError with what was expected. No text is as good as no argument."""

@@ -209,7 +209,9 @@ COMMANDS = {
         (
             Argument("model=FILE", "packed file of snntha export", Path, required=True),
             _RUN,
-            Argument("samples=N", "of the test set, for the accuracies", int, 500, at_least=1),
+            Argument("samples=N", "of the test set, all of it where it has no more", int, 500, at_least=1),
+            Argument("ways=WORD,WORD", "only those with one of these in their name", str, [], "chosen", many=True),
+            Argument("simulators=FOLDER", "with an environment for each, FOLDER/sinabs and so on", Path),
             _CHECKPOINT,
             _SEED,
             _ROOT,

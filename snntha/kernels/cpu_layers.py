@@ -18,10 +18,10 @@ from torch import Tensor
 from snntha.kernels import reference
 from snntha.kernels.backend import static_current
 from snntha.kernels.cpu import conv, norm
-from snntha.kernels.cpu.conv import Geometry
+from snntha.kernels.cpu.conv import Above, ConvolutionAbove, Geometry
 from snntha.kernels.cpu.events import Spikes
 from snntha.kernels.cpu.scan import Currents, scan, scan_back
-from snntha.kernels.cpu.strip import DropoutConstants, GradientSource, LayerOutput, NeuronConstants, empty_kept
+from snntha.kernels.cpu.strip import DropoutConstants, LayerOutput, NeuronConstants, empty_kept
 from snntha.kernels.cpu.workspace import workspace
 from snntha.kernels.spec import BatchNorm, Layer, Static
 from snntha.parallel import WHOLE, add_up
@@ -37,11 +37,11 @@ class FusedLayer(Protocol):
         """Integrate the events of all steps and fire; membranes are only written where asked for."""
         ...
 
-    def backward(self, source: GradientSource) -> dict[str, np.ndarray]:
+    def backward(self, source: Above) -> dict[str, np.ndarray]:
         """Gradients by the names of the layer's tensors; those of its currents stay for `gradient_source`."""
         ...
 
-    def gradient_source(self) -> GradientSource:
+    def gradient_source(self) -> Above:
         """What the layer below needs, after this one's `backward`."""
         ...
 
@@ -91,7 +91,7 @@ class ConvLayer:
         scan(self.currents, self.neuron, self.drop, self.kept_BGTF, *output)
         return output
 
-    def backward(self, source: GradientSource) -> dict[str, np.ndarray]:
+    def backward(self, source: Above) -> dict[str, np.ndarray]:
         """Gradients of the folded kernel and of BatchNorm."""
         values_BHWTO, steps = self.values_BHWTO, self.spikes.time_steps
         grad_BHWTO = workspace.take(f"{self.number} current gradients", values_BHWTO.shape, np.float32)
@@ -105,13 +105,11 @@ class ConvLayer:
         self.grad_BHWTO = grad_BHWTO
         return {"kernel_KKIO": grad_kernel_KKIO, **gradients}
 
-    def gradient_source(self) -> GradientSource:
+    def gradient_source(self) -> ConvolutionAbove:
         """The gradients of the currents, and the kernel they went through."""
-        panels_QOL, start_Q = conv.input_kernel(self.weight_OIkk, self.geometry)
         assert self.grad_BHWTO is not None
-        return GradientSource(
-            conv_BHWTO=self.grad_BHWTO, panels_QOL=panels_QOL, start_Q=start_Q, stride=self.geometry.stride
-        )
+        kernel = conv.input_kernel(self.weight_OIkk, self.geometry)
+        return ConvolutionAbove(self.grad_BHWTO, *kernel, self.geometry.stride)
 
     def release(self) -> None:
         self.spikes.release()
@@ -158,7 +156,7 @@ class ImageLayer:
         scan(self.currents, self.neuron, self.drop, self.kept_BGTF, *output)
         return output
 
-    def backward(self, source: GradientSource) -> dict[str, np.ndarray]:
+    def backward(self, source: Above) -> dict[str, np.ndarray]:
         """Gradients of the layer's tensors, from that of the current, which is the sum over time."""
         grad_BVSC = np.empty(self.currents.values_BVSC.shape, np.float32)
         of_strips = self.currents, self.neuron, self.drop, self.kept_BGTF
@@ -168,7 +166,7 @@ class ImageLayer:
             grads = torch.autograd.grad(self.current_BN, list(self.leaves.values()), grad_BN)
         return {name: grad.numpy() for name, grad in zip(self.leaves, grads, strict=True)}
 
-    def gradient_source(self) -> GradientSource:
+    def gradient_source(self) -> Above:
         raise AssertionError("images are the input of the first layer: none is below")
 
     def release(self) -> None:

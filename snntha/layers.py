@@ -27,6 +27,7 @@ class LayerSpec(LayerShape):
     batch_norm: bool  # of the current, convolutions only
     dropout: float  # of the current, dense layers only
     recurrent_dropout: bool = False  # also of what a recurrent layer adds to it
+    recurrent_gradient: float = 1.0  # share that passes back through the spikes of the layer itself
     delay: int = 0  # the longest of its inputs, in steps, dense layers only; 0: they arrive at once
     beta: float
     slope: float
@@ -64,6 +65,7 @@ def resolve(config: Config) -> tuple[LayerSpec, ...]:
             batch_norm=hparams.batch_norm and shape.kind == "conv",
             dropout=next(dropouts) if shape.kind == "dense" else 0.0,
             recurrent_dropout=hparams.recurrent_dropout,
+            recurrent_gradient=hparams.recurrent_gradient,
             delay=next(delays) if shape.kind == "dense" else 0,
             beta=hparams.beta,
             slope=hparams.slope,

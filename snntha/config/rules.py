@@ -65,7 +65,7 @@ _KEYS: tuple[tuple[Rule, str], ...] = (
     ((lambda value: 0 <= value <= LONGEST, f"whole steps, 0 to {LONGEST}"), "hparams.delays"),
     (BELOW_1, "dataset.validation_fraction optimizer.momentum optimizer.betas hparams.dropout"),
     (BELOW_1, "search.max_failure_share"),
-    (FRACTION, "loss.correct_rate loss.incorrect_rate hparams.beta hparams.threshold.rate"),
+    (FRACTION, "loss.correct_rate loss.incorrect_rate hparams.beta hparams.threshold.rate hparams.recurrent_gradient"),
 )
 RULES = {key: rule for rule, keys in _KEYS for key in keys.split()}
 

@@ -80,7 +80,7 @@ class RecurrentLayer(DenseLayer):
         self.recurrent_NM = np.ascontiguousarray(recurrent_NM)
         self.recurrent_GMJ = np.empty((len(self.weights_GIJ), self.neurons, TILE), self.weights_GIJ.dtype)
         run(pack, len(self.recurrent_GMJ), self.recurrent_NM, np.arange(self.neurons), self.recurrent_GMJ)
-        self.whole = spec.recurrent_dropout
+        self.whole, self.passes = spec.recurrent_dropout, np.float32(spec.recurrent_gradient)
 
     def forward(self, spikes: Spikes, *, membrane: bool) -> LayerOutput:
         """Integrate the events and the layer's own spikes, and fire."""
@@ -128,6 +128,7 @@ class RecurrentLayer(DenseLayer):
             self.neuron,
             self.drop,
             self.whole,
+            self.passes,
             self.kept_BGTF,
             whole_BTN,
             self.grad_BTN,
@@ -224,17 +225,17 @@ def _forward(
 
 @njit(cache=True, nogil=True)
 def _backward(
-    first_task, end_task, source, weights_FNL, membrane_BTP, neuron, drop, whole, kept_BGTF, whole_BTN, grad_BTN
+    first_task, end_task, source, weights_FNL, membrane_BTP, neuron, drop, whole, passes, kept_BGTF, whole_BTN, grad_BTN
 ):
     """Tasks are SAMPLES samples. Gradients of the whole current and of that of the inputs, one array if they are equal.
 
-    dL/dz_t = from above + sum over n of dL/dI_{t+1,n} recurrent[n], and then as in `strip.integrate_back`.
+    dL/dz_t = from above + passes sum over n of dL/dI_{t+1,n} recurrent[n], and then as in `strip.integrate_back`.
     """
     batch, steps, neurons = grad_BTN.shape
     strips = (neurons + LANES - 1) // LANES
     padded = strips * LANES
     beta, slope, centre, one = fill(neuron.beta), fill(neuron.slope), fill(neuron.centre), fill(np.float32(1))
-    scale, none = fill(drop.scale), fill(np.float32(0))
+    scale, none, share = fill(drop.scale), fill(np.float32(0)), fill(passes)
     own_TL = np.empty((steps, LANES), np.float32)
     above_STP = np.empty((SAMPLES, steps, padded), np.float32)
     later_SP = np.empty((SAMPLES, padded), np.float32)  # dL/dI of the next step
@@ -248,10 +249,9 @@ def _backward(
                 spike_gradients(source, strip, own_TL)
                 for t in range(steps):
                     store(above_STP, (s * steps + t) * padded + strip.first, load_row(own_TL, t))
-        later_SP[:] = 0
-        membrane_SP[:] = 0
+        later_SP[:] = through_SP[:] = membrane_SP[:] = 0
         for t in range(steps - 1, -1, -1):
-            for number in range(strips):
+            for number in range(strips if passes > 0 else 0):
                 sum0 = sum1 = sum2 = sum3 = none
                 weights_NL = weights_FNL[number]
                 for n in range(neurons):
@@ -260,10 +260,10 @@ def _backward(
                     sum1 = multiply_add(later_SP[1, n], weights, sum1)
                     sum2 = multiply_add(later_SP[2, n], weights, sum2)
                     sum3 = multiply_add(later_SP[3, n], weights, sum3)
-                store(through_SP, number * LANES, sum0)
-                store(through_SP, padded + number * LANES, sum1)
-                store(through_SP, 2 * padded + number * LANES, sum2)
-                store(through_SP, 3 * padded + number * LANES, sum3)
+                store(through_SP, number * LANES, sum0 * share)
+                store(through_SP, padded + number * LANES, sum1 * share)
+                store(through_SP, 2 * padded + number * LANES, sum2 * share)
+                store(through_SP, 3 * padded + number * LANES, sum3 * share)
             for s in range(width):
                 b = first + s
                 for number in range(strips):

@@ -262,6 +262,10 @@ def fit(
         }
         if flips:
             metrics["sign_flips"] = flips
+        betas = [beta_C.double() for beta_C in network.betas() if beta_C is not None]
+        if betas:
+            metrics["beta_mean"] = [beta_C.mean().item() for beta_C in betas]
+            metrics["beta_std"] = [beta_C.std(correction=0).item() for beta_C in betas]
         if evaluation.output_membrane is not None:
             metrics["output_membrane"] = evaluation.output_membrane
         recorder.append_metrics(metrics)

@@ -196,6 +196,11 @@ def dropout_mask(drop: Dropout, shape: tuple[int, ...], device: torch.device | N
     return (word >= round(drop.probability * 2**32)).view(shape)
 
 
+def decay(beta: float | Tensor, dimensions: int) -> float | Tensor:
+    """A layer's beta as a factor of values_TBX with so many dimensions; one for each channel, or one for all."""
+    return beta.view(-1, *[1] * (dimensions - 3)) if isinstance(beta, Tensor) else beta
+
+
 def scan(
     currents_TBX: Tensor, neuron: Neuron, drop: Dropout | None = None, affine: Affine | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -206,11 +211,12 @@ def scan(
     currents_TBX = transform(currents_TBX, affine)
     if drop is not None:
         currents_TBX = dropout(currents_TBX, drop)
+    beta = decay(neuron.beta, currents_TBX.dim())
     membrane = torch.zeros_like(currents_TBX[0])
     spikes = torch.zeros_like(membrane)
     all_spikes, all_membranes = [], []
     for current in currents_TBX:
-        membrane = integrate(membrane, current, spikes.detach(), neuron.beta, neuron.threshold)
+        membrane = integrate(membrane, current, spikes.detach(), beta, neuron.threshold)
         spikes = _Spike.apply(membrane, neuron)
         all_spikes.append(spikes)
         all_membranes.append(membrane)

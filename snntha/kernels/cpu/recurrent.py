@@ -25,7 +25,9 @@ from snntha.kernels.cpu.events import Spikes
 from snntha.kernels.cpu.strip import (
     GradientSource,
     LayerOutput,
+    beta_gradient,
     draw_kept,
+    empty_beta_gradient,
     spike_gradients,
     strip_at,
     strip_count,
@@ -75,8 +77,10 @@ class RecurrentLayer(DenseLayer):
         drop: Dropout | None,
         number: int,
         recurrent_NM: np.ndarray,
+        *,
+        learns_beta: bool = False,
     ):
-        super().__init__(spec, weight_NI, bias_N, neuron, drop, number)
+        super().__init__(spec, weight_NI, bias_N, neuron, drop, number, learns_beta=learns_beta)
         self.recurrent_NM = np.ascontiguousarray(recurrent_NM)
         self.recurrent_GMJ = np.empty((len(self.weights_GIJ), self.neurons, TILE), self.weights_GIJ.dtype)
         run(pack, len(self.recurrent_GMJ), self.recurrent_NM, np.arange(self.neurons), self.recurrent_GMJ)
@@ -119,6 +123,7 @@ class RecurrentLayer(DenseLayer):
         whole_BTN = np.empty((batch, steps, self.neurons), np.float32)  # of the current that is integrated
         split = self.drop.active and not self.whole
         self.grad_BTN = np.empty_like(whole_BTN) if split else whole_BTN
+        grad_beta_BP = empty_beta_gradient(self.learns_beta, batch, self.neurons)
         run(
             _backward,
             -(-batch // SAMPLES),
@@ -132,10 +137,12 @@ class RecurrentLayer(DenseLayer):
             self.kept_BGTF,
             whole_BTN,
             self.grad_BTN,
+            grad_beta_BP,
         )
         weight_NI, bias_N = self._weight_gradient(self.spikes, self.grad_BTN, self.order_I)
         recurrent_NM, _ = self._weight_gradient(self.own, whole_BTN, np.arange(self.neurons))
-        return {"weight": weight_NI, "bias_N": bias_N, "recurrent_NM": recurrent_NM}
+        gradients = {"weight": weight_NI, "bias_N": bias_N, "recurrent_NM": recurrent_NM}
+        return gradients | beta_gradient(grad_beta_BP, self.neurons, self.neurons)
 
     def _weight_gradient(self, spikes: Spikes, grad_BTN: np.ndarray, order_I: np.ndarray) -> list[np.ndarray]:
         """Of the weights that these spikes went through, and of the bias."""
@@ -175,7 +182,7 @@ def _forward(
 ):
     """`zeros_P` says in which dtype the recurrent weights are summed."""
     batch, tiles, steps, _ = sums_BGTJ.shape
-    beta, threshold, level = fill(neuron.beta), fill(neuron.threshold), fill(neuron.level)
+    threshold, level = fill(neuron.threshold), fill(neuron.level)
     scale, none = fill(drop.scale), fill(np.float32(0))
     strips = (neurons + LANES - 1) // LANES
     fired = np.empty(neurons, np.int32)
@@ -208,7 +215,7 @@ def _forward(
                 reset = none
                 if t > 0:
                     reset = select(before >= level, threshold, none)
-                membrane = beta * before + current - reset
+                membrane = load(neuron.beta_P, strip.first) * before + current - reset
                 store(before_P, strip.first, membrane)
                 store(membrane_BTP, (b * steps + t) * tiles * TILE + strip.first, membrane)
                 fires = membrane >= level
@@ -225,7 +232,19 @@ def _forward(
 
 @njit(cache=True, nogil=True)
 def _backward(
-    first_task, end_task, source, weights_FNL, membrane_BTP, neuron, drop, whole, passes, kept_BGTF, whole_BTN, grad_BTN
+    first_task,
+    end_task,
+    source,
+    weights_FNL,
+    membrane_BTP,
+    neuron,
+    drop,
+    whole,
+    passes,
+    kept_BGTF,
+    whole_BTN,
+    grad_BTN,
+    grad_beta_BP,
 ):
     """Tasks are SAMPLES samples. Gradients of the whole current and of that of the inputs, one array if they are equal.
 
@@ -234,7 +253,7 @@ def _backward(
     batch, steps, neurons = grad_BTN.shape
     strips = (neurons + LANES - 1) // LANES
     padded = strips * LANES
-    beta, slope, centre, one = fill(neuron.beta), fill(neuron.slope), fill(neuron.centre), fill(np.float32(1))
+    slope, centre, one = fill(neuron.slope), fill(neuron.centre), fill(np.float32(1))
     scale, none, share = fill(drop.scale), fill(np.float32(0)), fill(passes)
     own_TL = np.empty((steps, LANES), np.float32)
     above_STP = np.empty((SAMPLES, steps, padded), np.float32)
@@ -272,11 +291,21 @@ def _backward(
                     membrane = load(membrane_BTP, (b * steps + t) * membrane_BTP.shape[2] + strip.first)
                     grad_spikes = load(above_STP, (s * steps + t) * padded + strip.first) + load(through_SP, at_s)
                     distance = one + slope * absolute(membrane - centre)
+                    beta = load(neuron.beta_P, strip.first)
                     grad = grad_spikes / (distance * distance) + beta * load(membrane_SP, at_s)
                     if len(source.membrane_TBP) > 0:
                         row = t * batch + b
                         grad = grad + load(source.membrane_TBP, row * source.membrane_TBP.shape[2] + strip.first)
                     store(membrane_SP, at_s, grad)
+                    if len(grad_beta_BP) > 0:
+                        place = b * grad_beta_BP.shape[1] + strip.first
+                        said = none
+                        if t < steps - 1:
+                            said = load(grad_beta_BP, place)
+                        if t > 0:
+                            before = load(membrane_BTP, (b * steps + t - 1) * membrane_BTP.shape[2] + strip.first)
+                            said = said + grad * before
+                        store(grad_beta_BP, place, said)
                     of_inputs = grad
                     if drop.active:
                         kept = from_bits(kept_BGTF[b, strip.tile, t, strip.part])

@@ -67,9 +67,14 @@ def scan_back(
     shape_HWC: tuple[int, ...],
     time_steps: int,
     grad_BVSC: np.ndarray,
+    grad_beta_BP: np.ndarray,
 ) -> None:
-    """Fill the gradient of what is integrated, or its sum over time where S is 1; tasks are samples."""
-    run(_scan_back, len(grad_BVSC), currents, neuron, drop, kept_BGTF, source, shape_HWC, time_steps, grad_BVSC)
+    """Fill the gradient of what is integrated, or its sum over time where S is 1; tasks are samples.
+
+    grad_beta_BP is filled if it has any samples.
+    """
+    gradients = grad_BVSC, grad_beta_BP
+    run(_scan_back, len(grad_BVSC), currents, neuron, drop, kept_BGTF, source, shape_HWC, time_steps, *gradients)
 
 
 @njit(cache=True, nogil=True)
@@ -89,7 +94,9 @@ def _scan(first_task, end_task, currents, neuron, drop, kept_BGTF, bits_BGTF, co
 
 
 @njit(cache=True, nogil=True)
-def _scan_back(first_sample, end_sample, currents, neuron, drop, kept_BGTF, source, shape_HWC, steps, grad_BVSC):
+def _scan_back(
+    first_sample, end_sample, currents, neuron, drop, kept_BGTF, source, shape_HWC, steps, grad_BVSC, grad_beta_BP
+):
     batch, pixels, entries, channels = grad_BVSC.shape
     neurons = pixels * channels
     from_conv = len(source.conv_BHWTO) > 0
@@ -112,7 +119,7 @@ def _scan_back(first_sample, end_sample, currents, neuron, drop, kept_BGTF, sour
                 grad_spikes_TL = grad_spikes_TN[:, strip.first :]
             else:
                 spike_gradients(source, strip, own_TL)
-            integrate_back(work_TL, grad_spikes_TL, source.membrane_TBP, neuron, drop, strip, kept_BGTF)
+            integrate_back(work_TL, grad_spikes_TL, source.membrane_TBP, neuron, drop, strip, kept_BGTF, grad_beta_BP)
             if entries < steps:
                 total = load_row(work_TL, 0)
                 for t in range(1, steps):

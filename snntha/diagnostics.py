@@ -130,4 +130,4 @@ def locate_non_finite(network: SpikingNetwork, batch: Batch, thresholds: list[fl
         for name, parameter in synapse.named_parameters():
             if parameter.grad is not None and not parameter.grad.isfinite().all():
                 return f"the gradient of {name} of layer {number} is not finite"
-    return "the loss is not finite although every layer is"
+    return "the loss or the norm of all gradients is not finite although every layer's are"

@@ -301,9 +301,10 @@ def _read_totals(network: SpikingNetwork, batch: Batch, progress: Progress) -> N
 
 def _failed(network: SpikingNetwork, batch: Batch, progress: Progress, iteration: int) -> SeedFailed:
     where = locate_non_finite(network, batch, progress.thresholds, progress.iteration)
+    recurrent = any(spec.recurrent for spec in network.specs)
     return SeedFailed(
         f"NaN or Inf at epoch {progress.epoch + 1}, iteration {iteration}: {where}; "
-        f"lower optimizer.lr or set hparams.grad_clip"
+        f"lower {'hparams.recurrent_gradient, ' * recurrent}optimizer.lr or set hparams.grad_clip"
     )
 
 

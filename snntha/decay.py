@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-LIMITS = 0.001, 0.999  # of beta where it has a latent: time constants of a seventh of a step to a thousand steps
-_FURTHEST = math.log(LIMITS[1] / LIMITS[0])
+from snntha.config.rules import BETAS
+
+_FURTHEST = math.log(BETAS[1] / BETAS[0])
 
 
 def draw(beta: float, spread: float, count: int, generator: torch.Generator) -> Tensor:
@@ -23,7 +24,8 @@ def draw(beta: float, spread: float, count: int, generator: torch.Generator) -> 
         shape = 1 / spread**2
         seed = int(torch.randint(2**62, (), generator=generator))
         tau_C = np.random.default_rng(seed).gamma(shape, tau_C / shape)
-    beta_C = np.exp(-1 / np.clip(tau_C, *(-1 / math.log(limit) for limit in LIMITS)))
+    shortest, longest = (-1 / math.log(limit) for limit in BETAS)
+    beta_C = np.exp(-1 / np.clip(tau_C, shortest, longest))
     return torch.from_numpy(np.log(beta_C / (1 - beta_C))).float()
 
 

@@ -13,7 +13,8 @@ from test_runtime import some_batch
 
 from snntha import nir
 from snntha.config import compose
-from snntha.decay import LIMITS, draw
+from snntha.config.rules import BETAS as LIMITS
+from snntha.decay import draw
 from snntha.errors import UserError
 from snntha.export import cost, golden, onnx
 from snntha.export.freeze import freeze, load_network

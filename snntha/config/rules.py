@@ -45,7 +45,7 @@ POSITIVE: Rule = (lambda value: 0 < value < math.inf, "more than 0")
 FRACTION: Rule = (lambda value: 0 <= value <= 1, "0 to 1")
 BELOW_1: Rule = (lambda value: 0 <= value < 1, "0 to less than 1")
 
-BETAS = 0.001, 0.999  # of a beta that is not the network's one constant
+BETAS = 0.001, 0.999  # of those that are drawn or learned: time constants of a seventh of a step to a thousand steps
 LONGEST = 2**6 - 1  # steps of a delay, which is deployed in at most 6 bits
 
 # Keys by the rule of their number; null passes where the type allows it; of a list, every entry must pass.

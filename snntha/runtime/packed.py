@@ -46,7 +46,8 @@ def to_bytes(network: FrozenNetwork) -> bytes:
     tensors: dict[str, np.ndarray] = {}
     for number, layer in enumerate(network.layers):
         if layer.beta.size > 1:
-            tensors |= {f"{number}.neuron": np.array([layer.threshold], np.float32), f"{number}.beta": layer.beta}
+            tensors[f"{number}.beta"] = np.asarray(layer.beta)
+            tensors[f"{number}.neuron"] = np.array([layer.threshold], np.float32)
         else:
             tensors[f"{number}.neuron"] = np.array([layer.beta, layer.threshold], np.float32)
         tensors[f"{number}.weight"] = pack_signs(layer.weight) if layer.binary else layer.weight

@@ -288,7 +288,7 @@ HELP = "\n".join(
         "snntha trains binarized spiking networks with threshold annealing\n(Eshraghian & Lu, 2022).\n",
         *(f"  {'snntha ' + command.example:<35} {command.summary}" for command in COMMANDS.values()),
         "\nTry now, without a download:",
-        "  snntha train debug=smoke            scikit-learn's digits, a run of seconds",
+        "  snntha train debug=smoke            handwritten digits, a run of seconds",
         "  snntha train                        the same, trained until it is good",
         "  snntha train --help [KEY]           all keys, or what one means",
     ]

@@ -20,7 +20,14 @@ from snntha.kernels.cpu.delays import DelayedLayer
 from snntha.kernels.cpu.dense import DenseLayer
 from snntha.kernels.cpu.events import Spikes
 from snntha.kernels.cpu.scan import Currents
-from snntha.kernels.cpu.strip import DropoutConstants, GradientSource, LayerOutput, NeuronConstants, empty_kept
+from snntha.kernels.cpu.strip import (
+    DropoutConstants,
+    GradientSource,
+    LayerOutput,
+    NeuronConstants,
+    empty_beta_gradient,
+    empty_kept,
+)
 from snntha.layers import LayerSpec
 from snntha.neuron import Neuron
 from snntha.threshold import Annealing
@@ -80,7 +87,7 @@ def compile_half(half: str, layers: Layers) -> None:
             kernel.compile((intp, intp, *map(typeof, arguments)))
 
     threads.instead_of_running(compile_instead)
-    neuron, drop = NeuronConstants.of(NEURON), DropoutConstants.of(None)
+    neuron, drop = NeuronConstants.of(NEURON, 1), DropoutConstants.of(None)
     source = GradientSource(constant_BP=np.zeros((1, 64), np.float32))
     for kind, received, binary, late in layers:
         if received == "bits":
@@ -110,7 +117,8 @@ def compile_half(half: str, layers: Layers) -> None:
         flat, doubles, norm_SC = values.reshape(1, 1), np.zeros((2, 1)), np.zeros((1, 1), np.float32)
         currents = Currents(values[0], norm_SC, norm_SC)
         scan.scan(currents, neuron, drop, kept_BGTF, *output)
-        scan.scan_back(currents, neuron, drop, kept_BGTF, source, (1, 1, 1), 1, values[0])
+        no_beta_BP = empty_beta_gradient(False, 1, 1)
+        scan.scan_back(currents, neuron, drop, kept_BGTF, source, (1, 1, 1), 1, values[0], no_beta_BP)
         if kind == "conv" and received != "image":
             geometry = conv.Geometry(1, 1, 1, 1, 1)
             kernel_KKIO = np.ones((1, 1, 1, 1), np.int8 if binary else np.float32)

@@ -70,19 +70,23 @@ def scan_back(
     shape_HWC: tuple[int, ...],
     time_steps: int,
     grad_BVSC: np.ndarray,
+    grad_beta_BP: np.ndarray,
 ) -> None:
-    """Fill the gradient of what is integrated, or its sum over time where S is 1; tasks are samples."""
+    """Fill the gradient of what is integrated, or its sum over time where S is 1; tasks are samples.
+
+    grad_beta_BP is filled if it has any samples.
+    """
     batch = len(grad_BVSC)
-    state = currents, neuron, drop, kept_BGTF
+    state, gradients = (currents, neuron, drop, kept_BGTF), (grad_BVSC, grad_beta_BP)
     if isinstance(source, GradientSource):
-        run(_scan_back, batch, 0, *state, source, time_steps, grad_BVSC)
+        run(_scan_back, batch, 0, *state, source, time_steps, *gradients)
         return
     buffer_BTHWC = workspace.take("spike gradients", (min(SAMPLES, batch), time_steps + 1, *shape_HWC), np.float32)
     for first in range(0, batch, SAMPLES):
         spikes_BTHWC = buffer_BTHWC[: batch - first]
         conv_input_gradients(source, first, spikes_BTHWC)
         of_spikes = GradientSource(spikes_BTN=spikes_BTHWC.reshape(*spikes_BTHWC.shape[:2], -1))
-        run(_scan_back, len(spikes_BTHWC), first, *state, of_spikes, time_steps, grad_BVSC)
+        run(_scan_back, len(spikes_BTHWC), first, *state, of_spikes, time_steps, *gradients)
     workspace.give("spike gradients", buffer_BTHWC)
 
 
@@ -103,7 +107,7 @@ def _scan(first_task, end_task, currents, neuron, drop, kept_BGTF, bits_BGTF, co
 
 
 @njit(cache=True, nogil=True)
-def _scan_back(first_task, end_task, before, currents, neuron, drop, kept_BGTF, source, steps, grad_BVSC):
+def _scan_back(first_task, end_task, before, currents, neuron, drop, kept_BGTF, source, steps, grad_BVSC, grad_beta_BP):
     """Task a is sample before + a."""
     batch, pixels, entries, channels = grad_BVSC.shape
     neurons = pixels * channels
@@ -121,7 +125,7 @@ def _scan_back(first_task, end_task, before, currents, neuron, drop, kept_BGTF, 
                 grad_spikes_TL = source.spikes_BTN[task][:, strip.first :]
             else:
                 spike_gradients(source, strip, own_TL)
-            integrate_back(work_TL, grad_spikes_TL, source.membrane_TBP, neuron, drop, strip, kept_BGTF)
+            integrate_back(work_TL, grad_spikes_TL, source.membrane_TBP, neuron, drop, strip, kept_BGTF, grad_beta_BP)
             if entries < steps:
                 total = load_row(work_TL, 0)
                 for t in range(1, steps):

@@ -20,4 +20,5 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "fidelity.weight_clip": ("weights_after_step", "all_before_step"),
     "fidelity.trial_seed": ("seed_plus_trial", "same"),
     "optimizer.name": ("adam", "sgd"),
+    "hparams.beta_scope": ("network", "layer", "neuron"),
 }

@@ -18,7 +18,7 @@ ORDER = (  # each may import what stands before it, and itself
     ("kernels",),
     ("data", "runtime"),  # which read files alike: the one to train, the other to predict
     ("nir",),
-    ("binarize", "delays", "network", "nn"),
+    ("binarize", "delays", "decay", "network", "nn"),
     ("loss", "optimizer", "diagnostics", "progress", "train", "snntorch_loop", "tuning"),
     ("logger", "folder", "records", "several", "catalog"),
     ("display", "compiled", "follow", "runs", "run"),

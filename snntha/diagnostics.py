@@ -33,19 +33,23 @@ def silenced_by_threshold(
     if before == after:
         return shares
     records = network(batch.inputs, before, record=True).layers
-    for number, (spec, record, old, new) in enumerate(zip(network.specs, records, before, after, strict=True)):
+    rows = zip(network.specs, network.betas(), records, before, after, strict=True)
+    for number, (spec, beta_C, record, old, new) in enumerate(rows):
         moved = [*before[:number], new, *before[number + 1 :]]
         fires_N = network(batch.inputs, moved, depth=number + 1).layers[number].spike_count_N > 0
-        for name, kept_N in zip(names, (fires_N, *_bounds(spec, record, old, new)), strict=True):
+        for name, kept_N in zip(names, (fires_N, *_bounds(spec, beta_C, record, old, new)), strict=True):
             shares[name][number] = ((record.spike_count_N > 0) & ~kept_N).double().mean().item()
     return shares
 
 
-def _bounds(spec: LayerSpec, record: LayerRecord, before: float, after: float) -> tuple[Tensor, Tensor, Tensor]:
+def _bounds(
+    spec: LayerSpec, beta_C: Tensor | None, record: LayerRecord, before: float, after: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """Which neurons fulfil Eqs. (5), (6) and (7) somewhere in the batch; kept_N each."""
     membrane_TBX, spikes_TBX = record.membrane_TBX, record.spikes_TBX
     assert membrane_TBX is not None and spikes_TBX is not None
-    earlier_TBX = spec.beta * membrane_TBX[:-1] - spikes_TBX[:-1] * before
+    beta = reference.decay(spec.beta if beta_C is None else beta_C, membrane_TBX.dim())
+    earlier_TBX = beta * membrane_TBX[:-1] - spikes_TBX[:-1] * before
     current_TBX = torch.cat([membrane_TBX[:1], membrane_TBX[1:] - earlier_TBX])
     peak_membrane_N, peak_current_N = (trace_TBX.amax((0, 1)).flatten() for trace_TBX in (membrane_TBX, current_TBX))
     return (
@@ -126,4 +130,4 @@ def locate_non_finite(network: SpikingNetwork, batch: Batch, thresholds: list[fl
         for name, parameter in synapse.named_parameters():
             if parameter.grad is not None and not parameter.grad.isfinite().all():
                 return f"the gradient of {name} of layer {number} is not finite"
-    return "the loss is not finite although every layer is"
+    return "the loss or the norm of all gradients is not finite although every layer's are"

@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from snntha import layers
+from snntha import decay, layers
 from snntha.binarize import binarize
 from snntha.config.schema import Config
 from snntha.delays import whole_delays
@@ -23,15 +23,18 @@ class Synapse(nn.Module):
     """Latent weights of one layer, its bias (dense) or BatchNorm (convolution); dense weight (out, in), conv OIkk.
 
     `delay`, one for each input of a dense layer that has them, is the share 0 to 1 of the longest: its gradient and its
-    learning rate then are of the size of a weight's.
+    learning rate then are of the size of a weight's. `decay` are latents of the layer's own betas, see `decay.draw`.
     """
 
-    def __init__(self, spec: LayerSpec, *, delays_trainable: bool = True):
+    def __init__(self, spec: LayerSpec, *, delays_trainable: bool = True, beta_trainable: bool = False):
         super().__init__()
         self.spec = spec
         self.delay: nn.Parameter | None = None
         self.recurrent: nn.Parameter | None = None  # (neurons, neurons)
         self.bias: nn.Parameter | None = None
+        self.decay: nn.Parameter | None = None
+        if spec.betas > 0:
+            self.decay = nn.Parameter(torch.empty(spec.betas), requires_grad=beta_trainable)
         self.norm: nn.BatchNorm2d | None = None
         if spec.kind == "dense":
             self.weight = nn.Parameter(torch.empty(spec.neurons, spec.inputs))
@@ -94,8 +97,12 @@ class SpikingNetwork(nn.Module):
         self.config = config
         self.seed = seed
         self.specs = layers.resolve(config)
-        trainable = config.hparams.delays_trainable
-        synapses = nn.ModuleList(Synapse(spec, delays_trainable=trainable) for spec in self.specs)
+        hparams = config.hparams
+        learned = {"delays_trainable": hparams.delays_trainable, "beta_trainable": hparams.beta_trainable}
+        synapses = nn.ModuleList(Synapse(spec, **learned) for spec in self.specs)
+        self.decay: nn.Parameter | None = None  # latent of the one beta of the network, where that is learned
+        if hparams.beta_scope == "network" and hparams.beta_trainable:
+            self.decay = nn.Parameter(decay.draw(hparams.beta, 0.0, 1, torch.Generator()))
         self.synapses = cast(list[Synapse], synapses)  # torch types the entries as any module
         generator = torch.Generator().manual_seed(seed)
         glorot = config.fidelity.init == "glorot" and config.mode.binarize
@@ -108,6 +115,10 @@ class SpikingNetwork(nn.Module):
                 nn.init.uniform_(synapse.recurrent, -bound, bound, generator)
             if synapse.delay is not None:
                 nn.init.uniform_(synapse.delay, generator=generator)
+        for synapse in self.synapses:
+            if synapse.decay is not None:
+                latent_C = decay.draw(hparams.beta, hparams.beta_spread, len(synapse.decay), generator)
+                synapse.decay.data.copy_(latent_C)
 
     def forward(
         self,
@@ -151,11 +162,19 @@ class SpikingNetwork(nn.Module):
                 bias_N=synapse.bias,
                 batch_norm=synapse.batch_norm(share if self.config.batch_statistics == "shared" else WHOLE),
                 dropout=self._dropout(synapse.spec, step, number, share),
-                neuron=synapse.spec.neuron(theta),
+                neuron=synapse.spec.neuron(theta, beta_C),
                 recurrent_NM=None if synapse.recurrent is None else synapse.deployed(synapse.recurrent),
                 delay_I=None if synapse.delay is None else whole_delays(synapse.delay, synapse.spec.delay),
             )
-            for number, (synapse, theta) in enumerate(zip(self.synapses, thresholds, strict=True))
+            for number, (synapse, theta, beta_C) in enumerate(zip(self.synapses, thresholds, self.betas(), strict=True))
+        ]
+
+    def betas(self) -> list[Tensor | None]:
+        """Beta of each channel of each layer; None where it is the constant of the configuration."""
+        latents = [synapse.decay if self.decay is None else self.decay for synapse in self.synapses]
+        return [
+            None if latent is None else latent.sigmoid().expand(synapse.spec.output_shape[0])
+            for latent, synapse in zip(latents, self.synapses, strict=True)
         ]
 
     def _dropout(self, spec: LayerSpec, step: int, layer: int, share: Share) -> Dropout | None:
@@ -186,8 +205,14 @@ class SpikingNetwork(nn.Module):
         ]
 
     def timing(self) -> list[Tensor]:
-        """The parameters that say when: delays. No clip bounds their gradients or their values."""
+        """The parameters that say when: delays and betas. No clip bounds their gradients or their values."""
+        return [*self._delays(), *self._decays()]
+
+    def _delays(self) -> list[Tensor]:
         return [synapse.delay for synapse in self.synapses if synapse.delay is not None]
+
+    def _decays(self) -> list[Tensor]:
+        return [part.decay for part in (self, *self.synapses) if part.decay is not None]
 
     def clipped(self) -> list[Tensor]:
         """All other parameters, in their order."""
@@ -196,9 +221,11 @@ class SpikingNetwork(nn.Module):
 
     @torch.no_grad()
     def keep_in_range(self) -> None:
-        """After an update: delays stay between none and the longest."""
-        for delay in self.timing():
+        """After an update: delays stay between none and the longest, and betas clear of 0 and 1."""
+        for delay in self._delays():
             delay.clamp_(0, 1)
+        for latent in self._decays():
+            decay.keep_inside(latent)
 
 
 def load_weights(network: nn.Module, weights: dict[str, Tensor], source: Path) -> None:

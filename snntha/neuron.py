@@ -12,7 +12,7 @@ from typing import Any
 class Neuron:
     """The constants of a layer's leaky integrate-and-fire neurons during one minibatch."""
 
-    beta: float  # decay of the membrane in one time step
+    beta: Any  # decay of the membrane in one time step: a number, or a tensor or array with one for each channel
     threshold: float  # theta, which annealing moves from minibatch to minibatch
     slope: float  # k of the surrogate gradient
     centre: float  # of the surrogate gradient: the start threshold (clamped) or the current one (moving)

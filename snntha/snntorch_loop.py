@@ -22,13 +22,17 @@ class SnnTorchLoop(nn.Module):
     """Takes its initial weights from a SpikingNetwork; parameters have the same order and shapes.
 
     Raises:
-        UserError: the network has delays or recurrent layers, which this loop has not.
+        UserError: the network has delays, recurrent layers or several betas, which this loop has not.
     """
 
     def __init__(self, network: SpikingNetwork):
         super().__init__()
-        if any(spec.delay or spec.recurrent for spec in network.specs):
-            raise UserError("the snnTorch loop has no delays and no recurrent layers: compare a network without them")
+        own_beta = network.decay is not None
+        if own_beta or any(spec.delay or spec.recurrent or spec.betas for spec in network.specs):
+            raise UserError(
+                "the snnTorch loop has no delays and no recurrent layers, and one beta that stays: compare a network "
+                "without them"
+            )
         self.specs = network.specs
         self.weights = nn.ParameterList(synapse.weight.detach().clone() for synapse in network.synapses)
         biases, norms, neurons = nn.ParameterDict(), nn.ModuleDict(), nn.ModuleList()

@@ -262,6 +262,10 @@ def fit(
         }
         if flips:
             metrics["sign_flips"] = flips
+        betas = [beta_C.double() for beta_C in network.betas() if beta_C is not None]
+        if betas:
+            metrics["beta_mean"] = [beta_C.mean().item() for beta_C in betas]
+            metrics["beta_std"] = [beta_C.std(correction=0).item() for beta_C in betas]
         if evaluation.output_membrane is not None:
             metrics["output_membrane"] = evaluation.output_membrane
         recorder.append_metrics(metrics)
@@ -297,9 +301,10 @@ def _read_totals(network: SpikingNetwork, batch: Batch, progress: Progress) -> N
 
 def _failed(network: SpikingNetwork, batch: Batch, progress: Progress, iteration: int) -> SeedFailed:
     where = locate_non_finite(network, batch, progress.thresholds, progress.iteration)
+    recurrent = any(spec.recurrent for spec in network.specs)
     return SeedFailed(
         f"NaN or Inf at epoch {progress.epoch + 1}, iteration {iteration}: {where}; "
-        f"lower optimizer.lr or set hparams.grad_clip"
+        f"lower {'hparams.recurrent_gradient, ' * recurrent}optimizer.lr or set hparams.grad_clip"
     )
 
 

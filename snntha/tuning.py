@@ -82,9 +82,12 @@ class _Trial:
         record = self.network(self.inputs, self.thresholds, record=True, depth=number + 1).layers[number]
         assert record.membrane_TBX is not None
         membrane_TBN = record.membrane_TBX.flatten(2)  # of neurons that never fire
+        spec, beta_C = self.network.specs[number], self.network.betas()[number]
         order = torch.randperm(membrane_TBN.shape[2], generator=torch.Generator().manual_seed(number))
         membrane_TBN = membrane_TBN[..., order[:_NEURONS]].cpu().numpy()
-        beta = self.network.specs[number].beta
+        beta = spec.beta
+        if beta_C is not None:
+            beta = beta_C.repeat_interleave(spec.neurons // len(beta_C))[order[:_NEURONS]].cpu().numpy()
         currents_TBN = membrane_TBN.copy()
         currents_TBN[1:] -= beta * membrane_TBN[:-1]
         start = _threshold(currents_TBN, beta, rate) if given is None else given
@@ -93,7 +96,7 @@ class _Trial:
         return _Layer(start, _threshold(currents_TBN, beta, ANNEALED * fired), distance)
 
 
-def _threshold(currents_TBN: np.ndarray, beta: float, rate: float) -> float:
+def _threshold(currents_TBN: np.ndarray, beta: float | np.ndarray, rate: float) -> float:
     """The threshold under which neurons fire at the rate, or at half the rate that these currents can cause."""
     low = high = 2.0 ** -(_DOUBLINGS // 2)
     rate = min(rate, _fire(currents_TBN, beta, low)[0] / 2)
@@ -107,7 +110,7 @@ def _threshold(currents_TBN: np.ndarray, beta: float, rate: float) -> float:
     return _rounded(high)
 
 
-def _fire(currents_TBN: np.ndarray, beta: float, theta: float) -> tuple[float, float]:
+def _fire(currents_TBN: np.ndarray, beta: float | np.ndarray, theta: float) -> tuple[float, float]:
     """Spikes per neuron and step, and the mean distance of a membrane from the threshold."""
     membrane = np.zeros_like(currents_TBN[0])
     spikes, fired, distance = np.zeros_like(membrane), 0.0, 0.0

@@ -13,6 +13,7 @@ DIGITS = ("dataset=digits", "model.topology=6Conv3-AP2-54Dense10", "dataset.time
 SHD = ("dataset=shd", "mode=annealed", "model.topology=700Dense24Dense20", "dataset.time_steps=20")
 DELAYS = (*SHD, "hparams.delays=[15,5]")
 RECURRENT = (*SHD[:2], "model.topology=700Dense24R-Dense20", "dataset.time_steps=20", "hparams.delays=[7,3]")
+BETAS = (*SHD, "hparams.beta_scope=neuron", "hparams.beta_spread=0.6")
 DVS = ("dataset=dvs_gesture", "model.topology=4Conv5-AP2-6Conv5-AP2-150Dense11", "dataset.test_time_steps=15")
 
 

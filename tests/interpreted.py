@@ -25,6 +25,8 @@ SHORT = {
     "conv-norm": replace(CASES["conv-norm"], time_steps=4, dropout=0.3),
     "conv-norm-eval": replace(CASES["conv-norm-eval"], time_steps=3, neuron=CODE),
     "conv-no-pool": replace(CASES["conv-no-pool"], time_steps=3),
+    "betas": replace(CASES["betas-three"], time_steps=4),
+    "betas-conv": replace(CASES["betas-conv"], time_steps=3),
     "one-neuron": CASES["one-neuron"],
 }
 

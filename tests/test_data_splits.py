@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recordings import dataset, write_mnist, write_shd
 
-from snntha.data import DataError, load
+from snntha.data import DataError, digits, load
 from snntha.data.batch import EventSplit, ImageSplit
 from snntha.data.stratified import Strata, complement, hold_out_and_limit, stratified_sample
 from snntha.kernels import reference
@@ -56,6 +56,15 @@ def test_limit_is_stratified_and_leaves_the_validation_split_disjoint():
 def test_without_a_fraction_nothing_is_held_out():
     chosen = hold_out_and_limit(Strata(np.zeros(30, np.int64)), Strata(np.zeros(10, np.int64)), None, None, seed=0)
     assert chosen.validation is None and len(chosen.train) == 30
+
+
+def test_digits_are_those_of_scikit_learn():
+    pixels, labels = pytest.importorskip("sklearn.datasets").load_digits(return_X_y=True)
+    training, test = digits.read()
+    ours = np.concatenate([training.images_BHW, test.images_BHW]).reshape(-1, 64)
+    ours = np.column_stack([ours, np.concatenate([training.labels, test.labels])])
+    theirs = np.column_stack([pixels, labels]).astype(np.uint8)
+    assert sorted(map(bytes, ours.astype(np.uint8))) == sorted(map(bytes, theirs))
 
 
 def test_digits_have_one_test_set_whatever_the_seed(tmp_path: Path):

@@ -75,6 +75,8 @@ class Case:
     delay: int = 0  # the longest, in every dense layer that receives spikes
     recurrent: bool = False  # every dense layer that receives spikes
     recurrent_dropout: bool = False
+    recurrent_gradient: float = 1.0
+    betas: bool = False  # one for each channel of every layer
 
     def inputs(self) -> Events | Static:
         if self.static:
@@ -108,6 +110,9 @@ class Case:
                     recurrent = self._deployed(torch.rand(size, size, generator=generator) - 0.5)
                 out_shape = (size,)
             weight = self._deployed(weight)
+            neuron = self.neuron
+            if self.betas:
+                neuron = replace(neuron, beta=(torch.rand(out_shape[0], generator=generator) * 0.98).requires_grad_())
             spec = LayerSpec(
                 kind="conv" if kernel else "dense",
                 input_shape=shape,
@@ -119,6 +124,7 @@ class Case:
                 dropout=self.dropout,
                 recurrent=recurrent is not None,
                 recurrent_dropout=self.recurrent_dropout,
+                recurrent_gradient=self.recurrent_gradient,
                 delay=0 if delay is None else self.delay,
                 beta=self.neuron.beta,
                 slope=self.neuron.slope,
@@ -126,7 +132,7 @@ class Case:
                 clamped=True,
                 threshold=Annealing(self.neuron.threshold, 0.0, 0.0),
             )
-            layers.append(Layer(spec, weight, bias, norm, drop, self.neuron, delay, recurrent))
+            layers.append(Layer(spec, weight, bias, norm, drop, neuron, delay, recurrent))
             shape = out_shape
         return layers
 
@@ -162,6 +168,8 @@ def run(backend: Backend, case: Case, *, membrane_loss: bool = True) -> Outcome:
             gradients[f"bias {number}"] = layer.bias_N.grad
         if layer.recurrent_NM is not None:
             gradients[f"recurrent {number}"] = layer.recurrent_NM.grad
+        if isinstance(layer.neuron.beta, torch.Tensor):
+            gradients[f"beta {number}"] = layer.neuron.beta.grad
         if layer.delay_I is not None:
             gradients[f"delay {number}"] = layer.delay_I.grad
         if layer.batch_norm is not None:
@@ -236,6 +244,16 @@ CASES = {
     "recurrent-static": replace(STATIC, topology=((5, 3, 2), 70, 11), recurrent=True),
     "recurrent-one-step": replace(DENSE, recurrent=True, time_steps=1, batch=1),
     "recurrent-strict": replace(DENSE, recurrent=True, neuron=replace(NEURON, strict=True)),
+    "recurrent-damped": replace(DENSE, recurrent=True, recurrent_gradient=0.1),
+    "recurrent-nothing-back": replace(DENSE, recurrent=True, recurrent_gradient=0.0),
+    "betas-three": Case((30,), (70, 130, 5), dropout=0.2, betas=True),
+    "betas-delays": replace(DENSE, delay=5, betas=True),
+    "betas-conv": replace(CONV, topology=((16, 3, 2), (6, 2, 2), 11), batch_norm=True, betas=True),
+    "betas-conv-last": replace(CONV, topology=((5, 3, 2), (6, 2, 2)), betas=True),
+    "betas-static": replace(STATIC, dropout=0.3, betas=True),
+    "betas-recurrent": Case((30,), (70, 130, 5), batch=6, recurrent=True, dropout=0.3, betas=True),
+    "betas-whole-dropout": replace(DENSE, recurrent=True, dropout=0.3, recurrent_dropout=True, betas=True),
+    "betas-one-step": replace(DENSE, recurrent=True, time_steps=1, batch=1, betas=True),
     "delays-silent": replace(DENSE, delay=2, density=0.0),
 }
 
@@ -256,12 +274,17 @@ def test_agrees_with_reference(name: str, binary: bool) -> None:
     binary=st.booleans(),
     strict=st.booleans(),
     dropout=st.sampled_from([0.0, 0.3]),
+    betas=st.booleans(),
+    recurrent=st.booleans(),
 )
-def test_dense_layers_of_any_size(time_steps, batch, sizes, density, binary, strict, dropout) -> None:
+def test_dense_layers_of_any_size(time_steps, batch, sizes, density, binary, strict, dropout, betas, recurrent) -> None:
     neuron = replace(NEURON, beta=0.75, strict=strict)
-    case = Case(
-        (sizes[0],), tuple(sizes[1:]), False, time_steps, batch, density, dropout=dropout, neuron=neuron, binary=binary
-    )
+    more = {"dropout": dropout, "neuron": neuron, "binary": binary, "betas": betas}
+    more |= {
+        "recurrent": recurrent,
+        "recurrent_gradient": 1 / 16,
+    }  # bounded: what grows from step to step does not agree
+    case = Case((sizes[0],), tuple(sizes[1:]), False, time_steps, batch, density, **more)
     assert_agree(run(run_network, case), run(run_layers, case), exact=True)
 
 
@@ -275,10 +298,11 @@ def test_dense_layers_of_any_size(time_steps, batch, sizes, density, binary, str
     pools=st.tuples(st.integers(1, 3), st.integers(1, 2)),
     density=st.floats(0, 0.5),
     static=st.booleans(),
+    betas=st.booleans(),
 )
-def test_convolutions_of_any_size(time_steps, batch, height, width, channels, pools, density, static) -> None:
+def test_convolutions_of_any_size(time_steps, batch, height, width, channels, pools, density, static, betas) -> None:
     topology = ((channels[1], 3, pools[0]), (channels[2], 1, pools[1]), 7)
-    case = Case((channels[0], height, width), topology, static, time_steps, batch, density)
+    case = Case((channels[0], height, width), topology, static, time_steps, batch, density, betas=betas)
     assert_agree(run(run_network, case), run(run_layers, case), exact=True)
 
 

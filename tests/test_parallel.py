@@ -106,7 +106,7 @@ def test_two_processes_with_other_keys(more: list[str], tmp_path: Path) -> None:
         assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=0.3)
     else:
         assert_same_run(tmp_path / "two", tmp_path / "one")
-        assert output.count("seed 0, 1 of 1") == 1
+        assert output.count("\nseed 0\n") == 1
 
 
 def processes_of(torchrun: int) -> list[int]:

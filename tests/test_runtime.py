@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import random_events
-from frozen_runs import DELAYS, DIGITS, DVS, RECURRENT, SHD, write_run
+from frozen_runs import BETAS, DELAYS, DIGITS, DVS, RECURRENT, SHD, write_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,7 +34,8 @@ EVENTS = {"shd": ((700,), 0.03), "dvs_gesture": ((2, 32, 32), 0.02)}
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("runs")
     cases = {"digits": DIGITS, "shd": SHD, "dvs": DVS, "code": (*DIGITS, "fidelity=code"), "delays": DELAYS}
-    cases["recurrent"] = RECURRENT
+    cases |= {"recurrent": RECURRENT, "betas": BETAS}
+    cases["betas of channels"] = (*DVS[:-1], *BETAS[-2:], DVS[-1])
     cases["delays of pixels"] = (*DVS[:-1], "hparams.delays=[9]", DVS[-1])
     return {name: write_run(folder / name, *overrides) for name, overrides in cases.items()}
 
@@ -57,7 +58,9 @@ def trained_spikes(run: Path, batch: Batch) -> tuple[golden.Golden, FrozenNetwor
     return golden.record(network, thresholds, batch, frozen.encoding), frozen
 
 
-@pytest.mark.parametrize("name", ["digits", "shd", "dvs", "code", "delays", "delays of pixels", "recurrent"])
+@pytest.mark.parametrize(
+    "name", ["digits", "shd", "dvs", "code", "delays", "delays of pixels", "recurrent", "betas", "betas of channels"]
+)
 def test_spikes_are_those_of_trainings_evaluation(runs, name):
     found, frozen = trained_spikes(runs[name], some_batch(freeze(runs[name])))
     by_hand = plain.run([plain.FloatLayer(layer) for layer in frozen.layers], found.inputs)

@@ -129,6 +129,16 @@ def test_the_command_line_fixes_keys_and_replaces_ranges() -> None:
     assert {*fixed, f"optimizer.lr={trial.params['optimizer.lr']}"} <= set(overrides)
 
 
+def test_the_search_beyond_the_paper_adds_time_constants_and_delays() -> None:
+    space = SearchSpace(compose(["search=beyond", "dataset=shd", "mode=annealed"]), [])
+    trial = optuna.create_study().ask()
+    overrides = space.draw(trial)
+    assert {f"hparams.{name}" for name in ("beta_spread", "beta_trainable", "delays.1")} <= trial.params.keys()
+    hparams = compose(["dataset=shd", "mode=annealed", "hparams.beta_scope=neuron", *overrides]).hparams
+    assert hparams.delays == [trial.params["hparams.delays.0"], trial.params["hparams.delays.1"]]
+    assert space.tuned()["hparams.beta_spread"] == space.tuned()["hparams.delays.0"] == 0
+
+
 def test_only_hyperparameters_are_searched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

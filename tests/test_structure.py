@@ -12,13 +12,13 @@ import snntha
 PACKAGE = Path(snntha.__file__).parent
 REPOSITORY = PACKAGE.parent
 ORDER = (  # each may import what stands before it, and itself
-    ("errors", "atomic", "published", "topology", "parallel", "models"),
+    ("errors", "atomic", "published", "topology", "parallel", "models", "choices"),
     ("config",),
     ("neuron", "threshold", "layers", "binning", "plausible", "hdf5"),
     ("kernels",),
     ("data", "runtime"),  # which read files alike: the one to train, the other to predict
     ("nir",),
-    ("binarize", "delays", "network", "nn"),
+    ("binarize", "delays", "decay", "network", "nn"),
     ("loss", "optimizer", "diagnostics", "progress", "train", "snntorch_loop", "tuning"),
     ("logger", "folder", "records", "several", "catalog"),
     ("display", "compiled", "follow", "runs", "run"),

@@ -8,34 +8,14 @@ from itertools import chain
 from operator import attrgetter
 from typing import Any
 
+from snntha.choices import CHOICES, OPEN
 from snntha.config.files import REPLACED, check_switch
 from snntha.config.opened import is_open, open_numbers
 from snntha.config.schema import Config, Dataset
 from snntha.errors import ConfigError, counted, expected
 from snntha.topology import parse
 
-TUNED = ("digits", "mnist", "fashion_mnist", "dvs_gesture", "shd", "temporal_coding")  # with sets of hyperparameters
-READY = (*TUNED, "nmnist", "ssc")  # whose files are known
-OPEN = ("folder", "torchvision", "tonic", "own")  # data that describe themselves
 _IMAGES = ("digits", "mnist", "fashion_mnist")
-
-CHOICES: dict[str, tuple[str, ...]] = {
-    "device": ("auto", "cpu", "cuda"),
-    "backend": ("auto", "reference", "numba", "triton"),
-    "precision": ("float32", "bf16"),
-    "batch_statistics": ("shared", "own"),
-    "selection": ("validation", "test"),
-    "logger": ("none", "tensorboard", "mlflow", "wandb"),
-    "dataset.name": (*READY, *OPEN),
-    "dataset.window": ("full", "first_T_ms"),
-    "mode.name": ("flt32", "bsnn_theta1", "bsnn", "annealed"),
-    "fidelity.surrogate": ("clamped", "moving"),
-    "fidelity.spike": ("at_threshold", "above_threshold"),
-    "fidelity.init": ("pytorch", "glorot"),
-    "fidelity.weight_clip": ("weights_after_step", "all_before_step"),
-    "fidelity.trial_seed": ("seed_plus_trial", "same"),
-    "optimizer.name": ("adam", "sgd"),
-}
 
 Rule = tuple[Callable[[Any], bool], str]  # of one number: the test, and what it allows in words
 AT_LEAST_0: Rule = (lambda value: 0 <= value < math.inf, "0 or more")
@@ -44,6 +24,7 @@ POSITIVE: Rule = (lambda value: 0 < value < math.inf, "more than 0")
 FRACTION: Rule = (lambda value: 0 <= value <= 1, "0 to 1")
 BELOW_1: Rule = (lambda value: 0 <= value < 1, "0 to less than 1")
 
+BETAS = 0.001, 0.999  # of those that are drawn or learned: time constants of a seventh of a step to a thousand steps
 LONGEST = 2**6 - 1  # steps of a delay, which is deployed in at most 6 bits
 
 # Keys by the rule of their number; null passes where the type allows it; of a list, every entry must pass.
@@ -62,10 +43,11 @@ _KEYS: tuple[tuple[Rule, str], ...] = (
     (POSITIVE, "dataset.target_peak optimizer.lr hparams.slope hparams.grad_clip hparams.weight_clip"),
     (POSITIVE, "hparams.cosine_epochs hparams.threshold.start search.heartbeat_s search.stale_s"),
     (AT_LEAST_0, "hparams.threshold.rise"),
+    ((lambda value: 0 <= value <= 2, "0 to 2"), "hparams.beta_spread"),
     ((lambda value: 0 <= value <= LONGEST, f"whole steps, 0 to {LONGEST}"), "hparams.delays"),
     (BELOW_1, "dataset.validation_fraction optimizer.momentum optimizer.betas hparams.dropout"),
     (BELOW_1, "search.max_failure_share"),
-    (FRACTION, "loss.correct_rate loss.incorrect_rate hparams.beta hparams.threshold.rate"),
+    (FRACTION, "loss.correct_rate loss.incorrect_rate hparams.beta hparams.threshold.rate hparams.recurrent_gradient"),
 )
 RULES = {key: rule for rule, keys in _KEYS for key in keys.split()}
 
@@ -229,6 +211,18 @@ def _combinations(config: Config) -> Iterator[str]:
         )
     if mode.name == "bsnn_theta1" and any(start != 1 for start in threshold.start):
         yield f"hparams.threshold.start={threshold.start}: mode=bsnn_theta1 fixes it at 1: pass mode=bsnn"
+    hparams = config.hparams
+    if hparams.beta_scope == "network" and hparams.beta_spread > 0:
+        yield (
+            f"hparams.beta_spread={hparams.beta_spread}: one beta of the network has no spread: pass "
+            f"hparams.beta_scope=layer or neuron"
+        )
+    has_latent = hparams.beta_scope != "network" or hparams.beta_trainable
+    if has_latent and not BETAS[0] <= hparams.beta <= BETAS[1]:
+        yield (
+            f"hparams.beta={hparams.beta}: with hparams.beta_scope={hparams.beta_scope} "
+            f"hparams.beta_trainable={str(hparams.beta_trainable).lower()} it begins at {BETAS[0]} to {BETAS[1]}"
+        )
     if optimizer.name == "adam" and optimizer.momentum > 0:
         yield f"optimizer.momentum={optimizer.momentum} belongs to sgd: pass optimizer=sgd or optimizer.momentum=0"
     if optimizer.name == "adam" and len(optimizer.betas) != 2:

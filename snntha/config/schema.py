@@ -82,11 +82,17 @@ class Hparams:
     name: str = "???"  # what the set is called
     dataset: str = "???"  # what it was tuned for: a mismatch is refused
     mode: str = "???"  # likewise
-    beta: float = MISSING  # share of the membrane that a step leaves, Eq. (1)
+    beta: float = MISSING  # share of the membrane that a step leaves, Eq. (1); with another scope its start
+    beta_scope: str = "network"  # network | layer | neuron: what has a beta of its own; channels of a convolution
+    beta_spread: float = 0.0  # of the time constants at the start: standard deviation / mean; 0: all alike
+    beta_trainable: bool = False  # betas are learned with the weights
     slope: float = MISSING  # k of the surrogate gradient, Eq. (8)
     batch_size: int = MISSING  # samples of a minibatch
     dropout: list[float] = field(default_factory=list)  # one per dense layer, input to output; empty: none
     recurrent_dropout: bool = False  # dropout acts on the whole current of a recurrent layer, not on its inputs' alone
+    recurrent_gradient: float = (
+        1.0  # share of its gradient that passes back through the spikes a layer receives from itself
+    )
     delays: list[int] = field(default_factory=list)  # largest, in steps; one per dense layer; empty or 0: none
     delays_trainable: bool = True  # false: they stay as drawn
     batch_norm: bool = False  # of the currents of convolutions

@@ -24,7 +24,7 @@ FILE_SETS: dict[str, ModuleType] = {
     "dvs_gesture": dvs_gesture,
     "nmnist": nmnist,
 }
-_WITHOUT_FILES = {"digits": "comes with scikit-learn", "temporal_coding": "generated from the seed"}
+_WITHOUT_FILES = {"digits": "comes with snntha", "temporal_coding": "generated from the seed"}
 
 
 def load(dataset: Dataset, *, selection: str, seed: int) -> "Data":

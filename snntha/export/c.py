@@ -120,7 +120,7 @@ def _compile(arguments: list[str], made: Path, compiler: tuple[str, ...] = _HOST
 
 
 def _comment(network: FrozenNetwork) -> str:
-    leak = quantize(network)[0].leak
+    leak = quantize(network)[0].leaks[0]
     lines = [
         "A binarized spiking network, exported by snntha.",
         f"topology {network.topology}, {network.quantize} membranes, beta {leak.beta:g} (trained with "
@@ -206,9 +206,10 @@ def _row(number: int, layer: IntegerLayer) -> str:
     sizes = [shape.inputs, shape.neurons, *inputs, shape.kernel, shape.pool, *outputs]
     sizes += [shape.neurons // len(layer.threshold_C), shape.neurons // len(layer.bias_C)]
     names = [f"{name}_{number}" for name in ("weight", "bias", "threshold", "left", "right")]
-    signs, shifts = zip(*[*layer.leak.terms, *[(0, 0)] * SHIFTS][:SHIFTS], strict=True)
-    leak = f"{len(layer.leak.terms)}, {{{', '.join(map(str, signs))}}}, {{{', '.join(map(str, shifts))}}}"
-    return f"    {{{', '.join(map(str, sizes))}, {', '.join(names)}, {leak}, membrane_{number}, fired_{number}}},"
+    (leak,) = layer.leaks
+    signs, shifts = zip(*[*leak.terms, *[(0, 0)] * SHIFTS][:SHIFTS], strict=True)
+    row = f"{len(leak.terms)}, {{{', '.join(map(str, signs))}}}, {{{', '.join(map(str, shifts))}}}"
+    return f"    {{{', '.join(map(str, sizes))}, {', '.join(names)}, {row}, membrane_{number}, fired_{number}}},"
 
 
 def _scratch(layers: Sequence[IntegerLayer]) -> list[str]:

@@ -82,7 +82,7 @@ def describe(network: FrozenNetwork, size: int) -> str:
         for array in (layer.bias_N, layer.scale_C, layer.shift_C)
         if array is not None
     )
-    numbers += 2 * len(network.layers)  # beta and threshold
+    numbers += sum(layer.beta.size + 1 for layer in network.layers)  # and the threshold
     delay_bits = sum(layer.delay_bits * layer.shape.inputs for layer in network.layers)
     delays = f"delays in {delay_bits:,} bits, " if delay_bits else ""
     overhead = size - -(-bits // 8) - 4 * numbers - -(-delay_bits // 8)

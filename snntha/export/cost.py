@@ -92,7 +92,8 @@ def count(layers: tuple[FrozenLayer, ...], inputs: Images | Spikes, spikes: list
         costs.append(
             Cost(
                 weight_bits=shape.weights * (1 if layer.binary else FLOAT_BITS),
-                other_bits=FLOAT_BITS * (2 + sum(array.size for array in numbers)) + layer.delay_bits * shape.inputs,
+                other_bits=FLOAT_BITS * (layer.beta.size + 1 + sum(array.size for array in numbers))
+                + layer.delay_bits * shape.inputs,
                 zero_weights=float((layer.weight == 0).mean()),
                 dense=float(reach_N.sum()) * runs + own_reach * shape.neurons * steps,
                 effective=float(events_N @ reach_N + own_reach * spikes_TBN[:-1].sum()) / batch,

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from snntha import topology
 from snntha.config.schema import Config
@@ -62,12 +63,18 @@ def _freeze_layer(shape: LayerShape, layer: Layer) -> FrozenLayer:
         bias_N=None if layer.bias_N is None else layer.bias_N.numpy(),
         scale_C=scale_C,
         shift_C=shift_C,
-        beta=np.float32(layer.neuron.beta),
+        beta=_frozen_beta(layer.neuron.beta),
         threshold=np.float32(layer.neuron.threshold),
         strict=layer.neuron.strict,
         recurrent_NM=None if layer.recurrent_NM is None else layer.recurrent_NM.numpy().astype(dtype),
         delay_I=None if delay_I is None or not delay_I.any() else delay_I.numpy().astype(np.uint8),
     )
+
+
+def _frozen_beta(beta: float | Tensor) -> np.float32 | np.ndarray:
+    """One number where all are alike."""
+    betas = np.atleast_1d(np.float32(beta))
+    return betas[0] if (betas == betas[0]).all() else betas
 
 
 def _trained(record: RunFolder, config: Config, trial: int, checkpoint: str) -> dict[str, Any]:

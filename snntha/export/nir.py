@@ -50,7 +50,8 @@ def build(network: FrozenNetwork, target: str | None) -> Any:
     nir = imported("nir")
     if target is not None:
         refuse_beyond(network, "nir profile=portable")
-    if bad := [float(layer.beta) for layer in network.layers if not 0 < layer.beta < 1]:
+    betas = np.concatenate([layer.beta_N for layer in network.layers])
+    if len(bad := betas[(betas <= 0) | (betas >= 1)]):
         raise UserError(f"format=nir: beta is {bad[0]:g}, which is no finite time constant")
     importer = None if target is None else TARGETS[target]
     nodes: dict[str, Any] = {"input": nir.Input(np.array(network.encoding.shape))}
@@ -122,8 +123,9 @@ def _synapse(nir: Any, layer: FrozenLayer, importer: Target | None) -> dict[str,
 
 
 def _integrator(nir: Any, layer: FrozenLayer) -> Any:
-    rest = _full(layer, 0.0) if layer.shift_C is None else _by_channel(layer, layer.shift_C) / (1 - float(layer.beta))
-    return nir.LI(tau=_full(layer, _tau(layer)), r=_full(layer, _tau(layer) / DT), v_leak=rest)
+    leak = 1 - layer.beta_N.reshape(layer.shape.output_shape).astype(np.float64)  # from which beta comes back exactly
+    rest = _full(layer, 0.0) if layer.shift_C is None else _by_channel(layer, layer.shift_C) / leak
+    return nir.LI(tau=DT / leak, r=DT / leak / DT, v_leak=rest)
 
 
 def _lif(nir: Any, layer: FrozenLayer, importer: Target) -> Any:
@@ -135,11 +137,6 @@ def _lif(nir: Any, layer: FrozenLayer, importer: Target) -> Any:
     level = _level(layer, theta, importer.fires_at)
     values = {"tau": tau, "r": gain, "v_leak": 0.0, "v_threshold": level, "v_reset": 0.0}
     return nir.LIF(**{name: _full(layer, value) for name, value in values.items()})
-
-
-def _tau(layer: FrozenLayer) -> float:
-    """In float64, from which beta comes back exactly."""
-    return DT / (1 - float(layer.beta))
 
 
 def _level(layer: FrozenLayer, theta: np.float32, fires_at: bool) -> np.float32:

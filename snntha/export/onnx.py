@@ -20,7 +20,7 @@ _IR_VERSION = 10  # what onnxruntime of the last years reads
 
 def build(network: FrozenNetwork) -> Any:
     """The model; raises UserError where `onnx` is not installed."""
-    refuse_beyond(network, "onnx")
+    refuse_beyond(network, "onnx", betas=False)
     onnx = imported("onnx")
     helper, tensor_type = onnx.helper, onnx.TensorProto.FLOAT
     nodes: list[Any] = []
@@ -39,7 +39,8 @@ def build(network: FrozenNetwork) -> Any:
     last = "input"
     for number, layer in enumerate(network.layers):
         current = _current(number, layer, last, node, constant)
-        kept = node("Mul", f"kept_{number}", constant(f"beta_{number}", layer.beta), f"membrane_{number}")
+        beta_X = layer.beta_N.reshape(layer.shape.output_shape) if layer.beta.size > 1 else layer.beta
+        kept = node("Mul", f"kept_{number}", constant(f"beta_{number}", beta_X), f"membrane_{number}")
         theta = constant(f"threshold_{number}", layer.threshold)
         driven = node("Add", f"driven_{number}", kept, current)
         reset = node("Mul", f"reset_{number}", f"spikes_{number}", theta)

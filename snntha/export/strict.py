@@ -1,12 +1,13 @@
 """How strictly binary a network is, checked on its numbers: what keeps it from plain 1-bit hardware."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 
 from snntha.errors import UserError
 from snntha.runtime.integer import BITS, SHIFTS, representable
-from snntha.runtime.network import FrozenNetwork
+from snntha.runtime.network import FrozenLayer, FrozenNetwork
 
 Strictness = Literal["weights", "thresholds", "multiplier_free"]
 
@@ -27,10 +28,12 @@ def breaches(network: FrozenNetwork) -> dict[Strictness, list[str]]:
             found["thresholds"].append(f"{name} has BatchNorm scales that need a threshold for each channel")
         if not layer.binary or layer.scale_C is not None:
             found["multiplier_free"].append(f"{name} multiplies by float {'scales' if layer.binary else 'weights'}")
-        if np.float32(representable(BITS["int16"], float(layer.beta)).beta) != layer.beta:
-            found["multiplier_free"].append(
-                f"{name} has beta {layer.beta:g}, which is not 1 minus {SHIFTS} powers of two"
-            )
+        for beta in np.unique(layer.beta):
+            if np.float32(representable(BITS["int16"], float(beta)).beta) != beta:
+                found["multiplier_free"].append(
+                    f"{name} has beta {beta:g}, which is not 1 minus {SHIFTS} powers of two"
+                )
+                break
     return found
 
 
@@ -44,12 +47,21 @@ class CannotSay(UserError):
     """A format has no words for what a network has."""
 
 
-def refuse_beyond(network: FrozenNetwork, form: str) -> None:
-    """Raises CannotSay where layers have delays or recurrent weights, for a format that cannot say them."""
-    for what, key in (("delays", "delay_I"), ("recurrent weights", "recurrent_NM")):
-        layers = [
-            str(number) for number, layer in enumerate(network.layers, start=1) if getattr(layer, key) is not None
-        ]
+_BEYOND: dict[str, Callable[[FrozenLayer], bool]] = {
+    "delays": lambda layer: layer.delay_I is not None,
+    "recurrent weights": lambda layer: layer.recurrent_NM is not None,
+    "betas of single neurons": lambda layer: layer.beta.size > 1,
+}
+
+
+def refuse_beyond(network: FrozenNetwork, form: str, *, betas: bool = True) -> None:
+    """Raises CannotSay where layers have what the paper's have not, for a format that cannot say it.
+
+    Args:
+        betas: whether betas of single neurons are among that.
+    """
+    for what, has in list(_BEYOND.items())[: None if betas else -1]:
+        layers = [str(number) for number, layer in enumerate(network.layers, start=1) if has(layer)]
         if layers:
             raise CannotSay(
                 f"format={form} cannot say {what}, which layer {', '.join(layers)} has: export format=packed, or "

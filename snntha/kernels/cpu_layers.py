@@ -18,10 +18,17 @@ from torch import Tensor
 from snntha.kernels import reference
 from snntha.kernels.backend import static_current
 from snntha.kernels.cpu import conv, norm
-from snntha.kernels.cpu.conv import Geometry
+from snntha.kernels.cpu.conv import Above, ConvolutionAbove, Geometry
 from snntha.kernels.cpu.events import Spikes
 from snntha.kernels.cpu.scan import Currents, scan, scan_back
-from snntha.kernels.cpu.strip import DropoutConstants, GradientSource, LayerOutput, NeuronConstants, empty_kept
+from snntha.kernels.cpu.strip import (
+    DropoutConstants,
+    LayerOutput,
+    NeuronConstants,
+    beta_gradient,
+    empty_beta_gradient,
+    empty_kept,
+)
 from snntha.kernels.cpu.workspace import workspace
 from snntha.kernels.spec import BatchNorm, Layer, Static
 from snntha.parallel import WHOLE, add_up
@@ -37,11 +44,11 @@ class FusedLayer(Protocol):
         """Integrate the events of all steps and fire; membranes are only written where asked for."""
         ...
 
-    def backward(self, source: GradientSource) -> dict[str, np.ndarray]:
+    def backward(self, source: Above) -> dict[str, np.ndarray]:
         """Gradients by the names of the layer's tensors; those of its currents stay for `gradient_source`."""
         ...
 
-    def gradient_source(self) -> GradientSource:
+    def gradient_source(self) -> Above:
         """What the layer below needs, after this one's `backward`."""
         ...
 
@@ -57,12 +64,13 @@ class ConvLayer:
         layer: a convolution.
         kernel_KKIO: of `fold_pooling`.
         number: of the layer, from 0 at the input.
+        learns_beta: whether `backward` gives the gradient of each channel's beta.
     """
 
-    def __init__(self, layer: Layer, kernel_KKIO: Tensor, number: int):
+    def __init__(self, layer: Layer, kernel_KKIO: Tensor, number: int, *, learns_beta: bool = False):
         spec = layer.spec
         self.batch_norm = layer.batch_norm
-        self.number = number
+        self.number, self.learns_beta = number, learns_beta
         self.weight_OIkk = layer.weight.detach().numpy()
         self.kernel_KKIO = conv.narrowest(kernel_KKIO.detach().numpy(), spec.binary, spec.pool)
         self.patterns_from = conv.patterns_from(self.kernel_KKIO)
@@ -70,7 +78,8 @@ class ConvLayer:
         channels, height, width = spec.output_shape
         self.shape_HWC = height, width, channels
         self.neurons = spec.neurons
-        self.neuron, self.drop = NeuronConstants.of(layer.neuron), DropoutConstants.of(layer.dropout)
+        self.neuron = NeuronConstants.of(layer.neuron, self.neurons)
+        self.drop = DropoutConstants.of(layer.dropout)
 
     def forward(self, spikes: Spikes, *, membrane: bool) -> LayerOutput:
         """Convolve the events of all steps, normalise and fire."""
@@ -91,27 +100,26 @@ class ConvLayer:
         scan(self.currents, self.neuron, self.drop, self.kept_BGTF, *output)
         return output
 
-    def backward(self, source: GradientSource) -> dict[str, np.ndarray]:
+    def backward(self, source: Above) -> dict[str, np.ndarray]:
         """Gradients of the folded kernel and of BatchNorm."""
         values_BHWTO, steps = self.values_BHWTO, self.spikes.time_steps
         grad_BHWTO = workspace.take(f"{self.number} current gradients", values_BHWTO.shape, np.float32)
         of_strips = self.currents, self.neuron, self.drop, self.kept_BGTF
-        scan_back(*of_strips, source, self.shape_HWC, steps, _by_pixel(grad_BHWTO))
-        gradients = {}
+        grad_beta_BP = empty_beta_gradient(self.learns_beta, self.spikes.batch, self.neurons)
+        scan_back(*of_strips, source, self.shape_HWC, steps, _by_pixel(grad_BHWTO), grad_beta_BP)
+        gradients = beta_gradient(grad_beta_BP, self.neurons, self.shape_HWC[2])
         if self.batch_norm is not None:
-            gradients = self.normalisation.backward(_by_channel(values_BHWTO), _by_channel(grad_BHWTO))
+            gradients |= self.normalisation.backward(_by_channel(values_BHWTO), _by_channel(grad_BHWTO))
         grad_kernel_KKIO = np.empty(self.kernel_KKIO.shape, np.float32)
         conv.conv_weight_gradient(self.spikes, grad_BHWTO, self.geometry, grad_kernel_KKIO)
         self.grad_BHWTO = grad_BHWTO
         return {"kernel_KKIO": grad_kernel_KKIO, **gradients}
 
-    def gradient_source(self) -> GradientSource:
+    def gradient_source(self) -> ConvolutionAbove:
         """The gradients of the currents, and the kernel they went through."""
-        panels_QOL, start_Q = conv.input_kernel(self.weight_OIkk, self.geometry)
         assert self.grad_BHWTO is not None
-        return GradientSource(
-            conv_BHWTO=self.grad_BHWTO, panels_QOL=panels_QOL, start_Q=start_Q, stride=self.geometry.stride
-        )
+        kernel = conv.input_kernel(self.weight_OIkk, self.geometry)
+        return ConvolutionAbove(self.grad_BHWTO, *kernel, self.geometry.stride)
 
     def release(self) -> None:
         self.spikes.release()
@@ -129,7 +137,8 @@ class ImageLayer:
 
     patterns_from = math.inf
 
-    def __init__(self, static: Static, layer: Layer):
+    def __init__(self, static: Static, layer: Layer, *, learns_beta: bool = False):
+        self.learns_beta = learns_beta
         self.leaves = {name: tensor.detach().requires_grad_() for name, tensor in layer.trained().items()}
         norm = layer.batch_norm
         if norm is not None:
@@ -144,7 +153,8 @@ class ImageLayer:
         self.time_steps = static.time_steps
         self.shape_HWC = (1, 1, *current_BX.shape[1:])[-3:]
         self.neurons = math.prod(self.shape_HWC)
-        self.neuron, self.drop = NeuronConstants.of(layer.neuron), DropoutConstants.of(layer.dropout)
+        self.neuron = NeuronConstants.of(layer.neuron, self.neurons)
+        self.drop = DropoutConstants.of(layer.dropout)
 
     def forward(self, spikes: Spikes, *, membrane: bool) -> LayerOutput:
         """Integrate the same current at each step and fire; there are no events."""
@@ -158,17 +168,19 @@ class ImageLayer:
         scan(self.currents, self.neuron, self.drop, self.kept_BGTF, *output)
         return output
 
-    def backward(self, source: GradientSource) -> dict[str, np.ndarray]:
+    def backward(self, source: Above) -> dict[str, np.ndarray]:
         """Gradients of the layer's tensors, from that of the current, which is the sum over time."""
         grad_BVSC = np.empty(self.currents.values_BVSC.shape, np.float32)
         of_strips = self.currents, self.neuron, self.drop, self.kept_BGTF
-        scan_back(*of_strips, source, self.shape_HWC, self.time_steps, grad_BVSC)
+        grad_beta_BP = empty_beta_gradient(self.learns_beta, len(grad_BVSC), self.neurons)
+        scan_back(*of_strips, source, self.shape_HWC, self.time_steps, grad_BVSC, grad_beta_BP)
         grad_BN = torch.from_numpy(grad_BVSC.reshape(len(grad_BVSC), -1))
         with _one_torch_thread():
             grads = torch.autograd.grad(self.current_BN, list(self.leaves.values()), grad_BN)
-        return {name: grad.numpy() for name, grad in zip(self.leaves, grads, strict=True)}
+        gradients = {name: grad.numpy() for name, grad in zip(self.leaves, grads, strict=True)}
+        return gradients | beta_gradient(grad_beta_BP, self.neurons, self.shape_HWC[2])
 
-    def gradient_source(self) -> GradientSource:
+    def gradient_source(self) -> Above:
         raise AssertionError("images are the input of the first layer: none is below")
 
     def release(self) -> None:

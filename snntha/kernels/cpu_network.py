@@ -6,6 +6,7 @@ output to input.
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -97,22 +98,25 @@ class _Network:
 def _fuse(inputs: Events | Static, layer: Layer, number: int) -> tuple[FusedLayer, dict[str, Tensor]]:
     """A layer as the kernels run it, and the tensors that they give gradients to."""
     trained = layer.trained()
+    learns_beta = "beta_C" in trained
+    if isinstance(layer.neuron.beta, Tensor):
+        layer = replace(layer, neuron=replace(layer.neuron, beta=layer.neuron.beta.detach().numpy()))
     if number == 0 and isinstance(inputs, Static):
-        return ImageLayer(inputs, layer), trained
+        return ImageLayer(inputs, layer, learns_beta=learns_beta), trained
     if layer.spec.kind == "dense":
         bias_N = None if layer.bias_N is None else layer.bias_N.detach().numpy()
         weight_NI = layer.weight.detach().numpy()
         row = layer.spec, weight_NI, bias_N, layer.neuron, layer.dropout, number
         if layer.recurrent_NM is None:
-            dense = DenseLayer(*row)
+            dense = DenseLayer(*row, learns_beta=learns_beta)
         else:
-            dense = RecurrentLayer(*row, layer.recurrent_NM.detach().numpy())
+            dense = RecurrentLayer(*row, layer.recurrent_NM.detach().numpy(), learns_beta=learns_beta)
         if layer.delay_I is None:
             return dense, trained
         return DelayedLayer(dense, layer.delay_I.detach().numpy(), learns="delay_I" in trained), trained
     del trained["weight"]
     kernel_KKIO = fold_pooling(layer.weight, layer.spec.pool)
-    return ConvLayer(layer, kernel_KKIO, number), {"kernel_KKIO": kernel_KKIO, **trained}
+    return ConvLayer(layer, kernel_KKIO, number, learns_beta=learns_beta), {"kernel_KKIO": kernel_KKIO, **trained}
 
 
 def _input_spikes(inputs: Events | Static) -> Spikes:

@@ -20,6 +20,7 @@ from snntha.kernels.cpu.strip import (
     LayerOutput,
     NeuronConstants,
     channels_last_order,
+    empty_beta_gradient,
     empty_kept,
     pad_to_tiles,
     unpacked,
@@ -118,8 +119,8 @@ class _Lif(torch.autograd.Function):
     def forward(ctx, currents_TBX: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
         steps, batch, *shape = currents_TBX.shape
         values_B1TN = currents_TBX.flatten(2).transpose(0, 1).contiguous().unsqueeze(1).numpy()
-        currents, constants = Currents.of(values_B1TN), NeuronConstants.of(neuron)
         size = steps, batch, values_B1TN.shape[3]
+        currents, constants = Currents.of(values_B1TN), NeuronConstants.of(neuron, size[2])
         output = LayerOutput.empty(*size, True, 0)
         kept_BGTF = empty_kept(_NO_DROPOUT, *size, 0)
         scan.scan(currents, constants, _NO_DROPOUT, kept_BGTF, *output)
@@ -145,7 +146,8 @@ class _Lif(torch.autograd.Function):
         grad_B1TN = np.empty_like(values_B1TN)
         kept_BGTF = empty_kept(_NO_DROPOUT, steps, batch, neurons, 0)
         shape_HWC = (1, 1, neurons)
-        scan.scan_back(ctx.currents, ctx.constants, _NO_DROPOUT, kept_BGTF, source, shape_HWC, steps, grad_B1TN)
+        of_layer = ctx.currents, ctx.constants, _NO_DROPOUT, kept_BGTF
+        scan.scan_back(*of_layer, source, shape_HWC, steps, grad_B1TN, empty_beta_gradient(False, batch, neurons))
         workspace.give("0 kept", kept_BGTF)
         return torch.from_numpy(grad_B1TN[:, 0]).transpose(0, 1).reshape(membrane_TBX.shape), None
 

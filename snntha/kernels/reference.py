@@ -196,6 +196,11 @@ def dropout_mask(drop: Dropout, shape: tuple[int, ...], device: torch.device | N
     return (word >= round(drop.probability * 2**32)).view(shape)
 
 
+def decay(beta: float | Tensor, dimensions: int) -> float | Tensor:
+    """A layer's beta as a factor of values_TBX with so many dimensions; one for each channel, or one for all."""
+    return beta.view(-1, *[1] * (dimensions - 3)) if isinstance(beta, Tensor) else beta
+
+
 def scan(
     currents_TBX: Tensor, neuron: Neuron, drop: Dropout | None = None, affine: Affine | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -206,11 +211,12 @@ def scan(
     currents_TBX = transform(currents_TBX, affine)
     if drop is not None:
         currents_TBX = dropout(currents_TBX, drop)
+    beta = decay(neuron.beta, currents_TBX.dim())
     membrane = torch.zeros_like(currents_TBX[0])
     spikes = torch.zeros_like(membrane)
     all_spikes, all_membranes = [], []
     for current in currents_TBX:
-        membrane = integrate(membrane, current, spikes.detach(), neuron.beta, neuron.threshold)
+        membrane = integrate(membrane, current, spikes.detach(), beta, neuron.threshold)
         spikes = _Spike.apply(membrane, neuron)
         all_spikes.append(spikes)
         all_membranes.append(membrane)
@@ -220,8 +226,8 @@ def scan(
 def recurrent_scan(currents_TBN: Tensor, layer: Layer) -> tuple[Tensor, Tensor]:
     """`scan` of a layer that also receives its own spikes of the step before: I_t + recurrent z_{t-1}.
 
-    The gradient passes through these spikes, though not through the reset. Dropout is of I_t, or of the whole current
-    where `spec.recurrent_dropout`.
+    The share `spec.recurrent_gradient` of the gradient passes through these spikes, and none through the reset. Dropout
+    is of I_t, or of the whole current where `spec.recurrent_dropout`.
     """
     neuron, drop, whole = layer.neuron, layer.dropout, layer.spec.recurrent_dropout
     assert layer.recurrent_NM is not None
@@ -234,7 +240,7 @@ def recurrent_scan(currents_TBN: Tensor, layer: Layer) -> tuple[Tensor, Tensor]:
     spikes = torch.zeros_like(membrane)
     all_spikes, all_membranes = [], []
     for t, current in enumerate(currents_TBN):
-        current = current + spikes @ layer.recurrent_NM.T
+        current = current + _Damped.apply(spikes, layer.spec.recurrent_gradient) @ layer.recurrent_NM.T
         if factor_TBN is not None:
             current = current * factor_TBN[t]
         membrane = integrate(membrane, current, spikes.detach(), neuron.beta, neuron.threshold)
@@ -242,6 +248,19 @@ def recurrent_scan(currents_TBN: Tensor, layer: Layer) -> tuple[Tensor, Tensor]:
         all_spikes.append(spikes)
         all_membranes.append(membrane)
     return torch.stack(all_spikes), torch.stack(all_membranes)
+
+
+class _Damped(torch.autograd.Function):
+    """The values as they are, a share of their gradient."""
+
+    @staticmethod
+    def forward(ctx, values: Tensor, share: float) -> Tensor:
+        ctx.share = share
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        return grad_outputs[0] * ctx.share, None
 
 
 class _Spike(torch.autograd.Function):

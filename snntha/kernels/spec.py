@@ -111,6 +111,8 @@ class Layer:
             tensors |= {"scale_C": self.batch_norm.scale_C, "shift_C": self.batch_norm.shift_C}
         if self.delay_I is not None and self.delay_I.requires_grad:
             tensors["delay_I"] = self.delay_I
+        if getattr(self.neuron.beta, "requires_grad", False):  # a tensor
+            tensors["beta_C"] = self.neuron.beta
         return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
 

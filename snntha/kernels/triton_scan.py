@@ -46,22 +46,25 @@ def scan_channels_last(
     currents_TBC: Tensor, neuron: Neuron, drop: Dropout | None, affine: Affine | None
 ) -> tuple[Tensor, Tensor]:
     """The same of currents whose last axis is the channel, (T, B, N) or (T, B, H, W, C)."""
-    return _Scan.apply(currents_TBC, *(affine or (None, None)), neuron, drop)
+    beta_C = neuron.beta if isinstance(neuron.beta, Tensor) else None
+    return _Scan.apply(currents_TBC, *(affine or (None, None)), beta_C, neuron, drop)
 
 
 class _Scan(torch.autograd.Function):
     """Keeps the membranes, and the currents where a scale's gradient needs them."""
 
     @staticmethod
-    def forward(ctx, currents_TBC, scale_SC, shift_SC, neuron, drop):
+    def forward(ctx, currents_TBC, scale_SC, shift_SC, beta_C, neuron, drop):
         currents_TBC = _steps_contiguous(currents_TBC)
-        scale_SC, shift_SC = (None if values is None else values.contiguous() for values in (scale_SC, shift_SC))
+        tables = scale_SC, shift_SC, beta_C
+        scale_SC, shift_SC, beta_C = (None if values is None else values.contiguous() for values in tables)
         spikes_TBC, membrane_TBC = (torch.empty_like(currents_TBC, memory_format=torch.contiguous_format) for _ in "12")
         size, grid = _grid(currents_TBC)
         _forward[grid](
             currents_TBC,
             scale_SC,
             shift_SC,
+            beta_C,
             spikes_TBC,
             membrane_TBC,
             len(currents_TBC),
@@ -69,50 +72,58 @@ class _Scan(torch.autograd.Function):
             currents_TBC.stride(0),
             currents_TBC.shape[-1],
             _step_stride(shift_SC),
-            neuron.beta,
+            neuron.beta if beta_C is None else 0.0,
             neuron.threshold,
             *_dropout_numbers(drop, currents_TBC.shape),
             STRICT=neuron.strict,
             SCALED=scale_SC is not None,
             SHIFTED=shift_SC is not None,
+            BETAS=beta_C is not None,
             DROPS=drop is not None,
             enable_fp_fusion=False,
             **TILE,
         )
-        ctx.save_for_backward(membrane_TBC, scale_SC, None if scale_SC is None else currents_TBC)
+        ctx.save_for_backward(membrane_TBC, beta_C, scale_SC, None if scale_SC is None else currents_TBC)
         ctx.neuron, ctx.drop, ctx.shift_shape = neuron, drop, None if shift_SC is None else shift_SC.shape
         ctx.set_materialize_grads(False)
         return spikes_TBC, membrane_TBC
 
     @staticmethod
     def backward(ctx, *grad_outputs):
-        membrane_TBC, scale_SC, currents_TBC = ctx.saved_tensors
+        membrane_TBC, beta_C, scale_SC, currents_TBC = ctx.saved_tensors
         grad_spikes_TBC, grad_membrane_TBC = (
             None if grad is None else _steps_contiguous(grad) for grad in grad_outputs
         )
         grad_TBC = torch.empty_like(membrane_TBC)
+        grad_beta_BC = torch.empty_like(membrane_TBC[0]) if ctx.needs_input_grad[3] else None
         size, grid = _grid(membrane_TBC)
         _backward[grid](
             grad_spikes_TBC,
             grad_membrane_TBC,
             membrane_TBC,
             grad_TBC,
+            beta_C,
+            grad_beta_BC,
             len(membrane_TBC),
             size,
+            membrane_TBC.shape[-1],
             *(0 if grad is None else grad.stride(0) for grad in (grad_spikes_TBC, grad_membrane_TBC)),
-            ctx.neuron.beta,
+            ctx.neuron.beta if beta_C is None else 0.0,
             ctx.neuron.centre,
             ctx.neuron.slope,
             *_dropout_numbers(ctx.drop, membrane_TBC.shape),
             OF_SPIKES=grad_spikes_TBC is not None,
             OF_MEMBRANE=grad_membrane_TBC is not None,
+            BETAS=beta_C is not None,
+            OF_BETA=grad_beta_BC is not None,
             DROPS=ctx.drop is not None,
             **TILE,
         )
         grad_scale_SC = None if scale_SC is None else _sum_to(grad_TBC * currents_TBC, scale_SC.shape)
         grad_shift_SC = None if ctx.shift_shape is None else _sum_to(grad_TBC, ctx.shift_shape)
         grad_currents_TBC = grad_TBC if scale_SC is None else grad_TBC * _of_steps(scale_SC, grad_TBC.dim())
-        return grad_currents_TBC, grad_scale_SC, grad_shift_SC, None, None
+        grad_beta_C = None if grad_beta_BC is None else grad_beta_BC.flatten(0, -2).sum(0, dtype=torch.float64).float()
+        return grad_currents_TBC, grad_scale_SC, grad_shift_SC, grad_beta_C, None, None
 
 
 @_tuned
@@ -121,6 +132,7 @@ def _forward(
     currents_TM,
     scale_SC,
     shift_SC,
+    beta_C,
     spikes_TM,
     membrane_TM,
     steps,
@@ -138,6 +150,7 @@ def _forward(
     STRICT: tl.constexpr,
     SCALED: tl.constexpr,
     SHIFTED: tl.constexpr,
+    BETAS: tl.constexpr,
     DROPS: tl.constexpr,
     BLOCK: tl.constexpr,
     AHEAD: tl.constexpr,
@@ -145,6 +158,7 @@ def _forward(
     m = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = m < size
     channel = m % channels
+    decay = tl.load(beta_C + channel) if BETAS else beta
     membrane = tl.zeros([BLOCK], tl.float32)
     spike = tl.zeros([BLOCK], tl.float32)
     place, source = m, m  # in the spikes, and in the currents, where all steps may be one
@@ -157,7 +171,7 @@ def _forward(
             current = current + tl.load(shift_SC + channel)
         if DROPS:
             current = tl.where(_stays(drawn, key, limit), current * keep_scale, 0.0)
-        membrane = beta * membrane + current - spike * threshold
+        membrane = decay * membrane + current - spike * threshold
         spike = (membrane > threshold if STRICT else membrane >= threshold).to(tl.float32)
         tl.store(spikes_TM + place, spike, inside)
         tl.store(membrane_TM + place, membrane, inside)
@@ -174,8 +188,11 @@ def _backward(
     grad_membrane_TM,
     membrane_TM,
     grad_TM,
+    beta_C,
+    grad_beta_M,
     steps,
     size,
+    channels,
     spikes_stride,
     membrane_stride,
     beta,
@@ -188,30 +205,41 @@ def _backward(
     drawn_stride,
     OF_SPIKES: tl.constexpr,
     OF_MEMBRANE: tl.constexpr,
+    BETAS: tl.constexpr,
+    OF_BETA: tl.constexpr,
     DROPS: tl.constexpr,
     BLOCK: tl.constexpr,
     AHEAD: tl.constexpr,
 ):
-    """dL/du_t = dL/dz_t / (1 + slope |u_t - centre|)^2 + beta dL/du_{t+1} + what the loss says of u_t itself."""
+    """dL/du_t = dL/dz_t / (1 + slope |u_t - centre|)^2 + beta dL/du_{t+1} + what the loss says of u_t itself.
+
+    dL/dbeta = sum over t of dL/du_t u_{t-1}, here of each neuron of each sample.
+    """
     m = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = m < size
     last = tl.full([BLOCK], steps - 1, tl.int64)  # 64 bits: steps times neurons may be more than 2^31
     place, of_spikes, of_membrane = m + last * size, m + last * spikes_stride, m + last * membrane_stride
     drawn = m + drawn_before + last * drawn_stride
+    decay = tl.load(beta_C + m % channels) if BETAS else beta
     grad = tl.zeros([BLOCK], tl.float32)
+    grad_beta = tl.zeros([BLOCK], tl.float32)
     for _ in tl.range(0, steps, num_stages=AHEAD):  # pyright: ignore[reportGeneralTypeIssues]
-        grad = beta * grad
+        grad = decay * grad
         if OF_SPIKES:
             distance = 1 + slope * tl.abs(tl.load(membrane_TM + place, inside, 0.0) - centre)
             grad += tl.load(grad_spikes_TM + of_spikes, inside, 0.0) / (distance * distance)
         if OF_MEMBRANE:
             grad += tl.load(grad_membrane_TM + of_membrane, inside, 0.0)
+        if OF_BETA:
+            grad_beta += grad * tl.load(membrane_TM + place - size, inside & (place >= size), 0.0)
         passed = tl.where(_stays(drawn, key, limit), grad * keep_scale, 0.0) if DROPS else grad
         tl.store(grad_TM + place, passed, inside)
         place -= size
         drawn -= drawn_stride
         of_spikes -= spikes_stride
         of_membrane -= membrane_stride
+    if OF_BETA:
+        tl.store(grad_beta_M + m, grad_beta, inside)
 
 
 @triton.jit

@@ -23,6 +23,7 @@ from snntha.kernels.cpu.strip import (
 )
 from snntha.kernels.cpu.workspace import workspace
 from snntha.layers import LayerSpec
+from snntha.neuron import Neuron
 from snntha.runtime.network import FrozenLayer, Images, Spikes
 from snntha.runtime.plain import FloatLayer
 from snntha.threshold import Annealing
@@ -58,8 +59,7 @@ class Compiled:
             if number == 0 and isinstance(inputs, Images):
                 output = _fire(layer, spec, _image_currents(layer, inputs), spikes, number)
             elif layer.shape.kind == "dense":
-                neuron = spec.neuron(float(layer.threshold))
-                row = spec, layer.weight.astype(np.float32), layer.bias_N, neuron, None, number
+                row = spec, layer.weight.astype(np.float32), layer.bias_N, _neuron(layer, spec), None, number
                 if layer.recurrent_NM is None:
                     dense = DenseLayer(*row)
                 else:
@@ -86,12 +86,16 @@ def _spec(layer: FrozenLayer) -> LayerSpec:
         binary=layer.binary,
         batch_norm=layer.scale_C is not None,
         dropout=0.0,
-        beta=float(layer.beta),
+        beta=float(layer.beta.flat[0]),
         slope=1.0,
         strict=layer.strict,
         clamped=False,
         threshold=Annealing(float(layer.threshold), rise=0.0, rate=0.0),
     )
+
+
+def _neuron(layer: FrozenLayer, spec: LayerSpec) -> Neuron:
+    return spec.neuron(float(layer.threshold), layer.beta)
 
 
 def _image_currents(layer: FrozenLayer, images: Images) -> Currents:
@@ -129,7 +133,7 @@ def _fire(
     size = spikes.time_steps, spikes.batch, layer.shape.neurons
     output = LayerOutput.empty(*size, False, number)
     kept_BGTF = empty_kept(no_dropout, *size, number)
-    scan(currents, NeuronConstants.of(spec.neuron(float(layer.threshold))), no_dropout, kept_BGTF, *output)
+    scan(currents, NeuronConstants.of(_neuron(layer, spec), size[2]), no_dropout, kept_BGTF, *output)
     return output
 
 

@@ -13,6 +13,7 @@ BatchNorm's scale so becomes a threshold for each channel, and its sign flips th
 """
 
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations, product
 
 import numpy as np
@@ -51,11 +52,21 @@ class IntegerLayer:
     right_C: np.ndarray  # int32, of sum and bias
     bias_C: np.ndarray  # int32; one a neuron if dense
     threshold_C: np.ndarray  # int32
-    leak: Leak
+    leaks: tuple[Leak, ...]  # one for all neurons, or one for each channel
     strict: bool
     bits: int  # of the membrane
     delay_I: np.ndarray | None  # uint8, steps
     recurrent_NM: np.ndarray | None  # int8 +1 and -1
+
+    def __post_init__(self) -> None:
+        """Signs and shifts of the leaks, one of each for all neurons, or an array with one for each."""
+        if len(self.leaks) == 1:
+            self._terms = list(self.leaks[0].terms)
+        else:
+            padded_CK2 = np.array([[*leak.terms, *[(0, 0)] * (SHIFTS - len(leak.terms))] for leak in self.leaks])
+            self._terms = [
+                tuple(self.per_neuron(values_C) for values_C in term_C2.T) for term_C2 in padded_CK2.swapaxes(0, 1)
+            ]
 
     @property
     def limits(self) -> tuple[int, int]:
@@ -79,7 +90,7 @@ class IntegerLayer:
         if self.recurrent_NM is not None:
             left, right = self.per_neuron(self.left_C), self.per_neuron(self.right_C)
             current_BN = current_BN + round_shift(own_sums(self.recurrent_NM, state).astype(np.int64) << left, right)
-        for sign, shift in self.leak.terms:
+        for sign, shift in self._terms:
             membrane = membrane - sign * round_shift(state.membrane_BN, shift)
         low, high = self.limits
         state.membrane_BN = np.clip(membrane + current_BN - np.where(state.fired_BN, threshold, 0), low, high)
@@ -109,13 +120,20 @@ def representable(bits: int, beta: float) -> Leak:
 
     Of two that are as near, the one with fewer shifts. A shift by `bits` or more leaves nothing of a membrane.
     """
+    leaks, betas = _leaks(bits)
+    return leaks[np.abs(betas - beta).argmin()]
+
+
+@cache
+def _leaks(bits: int) -> tuple[list[Leak], np.ndarray]:
+    """All leaks, those with fewer shifts first, and their betas."""
     leaks = [Leak(())] + [
         Leak(tuple(zip((1, *signs), shifts, strict=True)))
         for count in range(1, SHIFTS + 1)
         for shifts in combinations(range(bits), count)
         for signs in product((1, -1), repeat=count - 1)
     ]
-    return min(leaks, key=lambda leak: (abs(leak.beta - beta), len(leak.terms)))
+    return leaks, np.array([leak.beta for leak in leaks])
 
 
 def _quantize(number: int, layer: FrozenLayer, divisor: int, largest: int, bits: int) -> IntegerLayer:
@@ -140,7 +158,17 @@ def _quantize(number: int, layer: FrozenLayer, divisor: int, largest: int, bits:
     if (np.abs(bias_C) + 2.0**right_C).max() >= _LARGEST_SUM or threshold_C.min() < 1:
         raise UserError(f"quantize=: layer {number + 1} has numbers that do not fit into 32 bits")
     left_C, right_C, bias_C, threshold_C = (array.astype(np.int32) for array in (left_C, right_C, bias_C, threshold_C))
-    leak = representable(bits, float(layer.beta))
+    leaks = tuple(representable(bits, float(beta)) for beta in np.atleast_1d(layer.beta))
     return IntegerLayer(
-        shape, weight, left_C, right_C, bias_C, threshold_C, leak, layer.strict, bits, layer.delay_I, layer.recurrent_NM
+        shape,
+        weight,
+        left_C,
+        right_C,
+        bias_C,
+        threshold_C,
+        leaks,
+        layer.strict,
+        bits,
+        layer.delay_I,
+        layer.recurrent_NM,
     )

@@ -49,11 +49,16 @@ class FrozenLayer:
     bias_N: np.ndarray | None  # dense
     scale_C: np.ndarray | None  # convolution with BatchNorm, folded as `kernels.reference.affine` does
     shift_C: np.ndarray | None
-    beta: np.float32
+    beta: np.float32 | np.ndarray  # of the layer, or (C,) of its channels, each neuron of a dense layer being one
     threshold: np.float32
     strict: bool  # fires above the threshold, not at it
     delay_I: np.ndarray | None = None  # uint8, steps after which spikes of each input arrive; dense
     recurrent_NM: np.ndarray | None = None  # like weight: what the layer's own spikes of the step before add; dense
+
+    @property
+    def beta_N(self) -> np.ndarray:
+        """Of each neuron, ordered as PyTorch flattens."""
+        return np.repeat(self.beta, self.shape.neurons // self.beta.size)
 
     @property
     def delay_bits(self) -> int:

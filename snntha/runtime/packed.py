@@ -45,7 +45,11 @@ def to_bytes(network: FrozenNetwork) -> bytes:
     """The file's content; equal networks give equal bytes."""
     tensors: dict[str, np.ndarray] = {}
     for number, layer in enumerate(network.layers):
-        tensors[f"{number}.neuron"] = np.array([layer.beta, layer.threshold], np.float32)
+        if layer.beta.size > 1:
+            tensors[f"{number}.beta"] = np.asarray(layer.beta)
+            tensors[f"{number}.neuron"] = np.array([layer.threshold], np.float32)
+        else:
+            tensors[f"{number}.neuron"] = np.array([layer.beta, layer.threshold], np.float32)
         tensors[f"{number}.weight"] = pack_signs(layer.weight) if layer.binary else layer.weight
         arrays = {"bias": layer.bias_N, "scale": layer.scale_C, "shift": layer.shift_C}
         tensors |= {f"{number}.{name}": array for name, array in arrays.items() if array is not None}
@@ -239,7 +243,10 @@ def _tensors(
     for number, (shape, bits) in enumerate(zip(shapes, delay_bits, strict=True)):
         if bits:
             expected[f"{number}.delay"] = "U8", (-(-shape.inputs * bits // 8),)
-        expected[f"{number}.neuron"] = "F32", (2,)
+        if f"{number}.beta" in names:
+            expected |= {f"{number}.beta": ("F32", (shape.output_shape[0],)), f"{number}.neuron": ("F32", (1,))}
+        else:
+            expected[f"{number}.neuron"] = "F32", (2,)
         arrays = {"weight": weight_shape(shape)}
         if shape.recurrent:
             arrays["recurrent"] = shape.neurons, shape.neurons
@@ -265,9 +272,10 @@ def _layer(
     shape: LayerShape, number: int, tensors: dict[str, np.ndarray], delay_bits: int, strict: bool
 ) -> FrozenLayer:
     own = {name: tensors[f"{number}.{name}"] for name in ("bias", "scale", "shift") if f"{number}.{name}" in tensors}
-    beta, threshold = tensors[f"{number}.neuron"]
-    if not (0 <= beta <= 1 and np.isfinite(threshold)):
-        raise ValueError(f"layer {number} has beta {beta} and threshold {threshold}")
+    *beta, threshold = tensors[f"{number}.neuron"]
+    beta = tensors[f"{number}.beta"] if not beta else beta[0]
+    if not (np.all((beta >= 0) & (beta <= 1)) and np.isfinite(threshold)):
+        raise ValueError(f"layer {number} has beta {np.ravel(beta)[:5]} and threshold {threshold}")
     weight, recurrent = tensors[f"{number}.weight"], tensors.get(f"{number}.recurrent")
     if not all(np.isfinite(array).all() for array in (*own.values(), weight, recurrent) if array is not None):
         raise ValueError(f"layer {number} has numbers that are not finite")
@@ -280,7 +288,7 @@ def _layer(
         own.get("bias"),
         own.get("scale"),
         own.get("shift"),
-        np.float32(beta),
+        beta,
         np.float32(threshold),
         strict,
         _unpack_delays(tensors[f"{number}.delay"], shape.inputs, delay_bits) if delay_bits else None,

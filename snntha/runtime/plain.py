@@ -101,6 +101,7 @@ class FloatLayer:
         self.shape = layer.shape
         self.delay_I = layer.delay_I
         self.layer = layer
+        self._beta_N = layer.beta_N
 
     def image_currents(self, images: Images) -> np.ndarray:
         return self._normalised(image_sums(self.layer, images.values_BX))
@@ -126,7 +127,7 @@ class FloatLayer:
         layer = self.layer
         if layer.recurrent_NM is not None:
             current_BN = current_BN + own_sums(layer.recurrent_NM, state)
-        state.membrane_BN = integrate(state.membrane_BN, current_BN, state.fired_BN, layer.beta, layer.threshold)
+        state.membrane_BN = integrate(state.membrane_BN, current_BN, state.fired_BN, self._beta_N, layer.threshold)
         state.fired_BN = fires(state.membrane_BN, layer.threshold, layer.strict)
 
 

@@ -15,6 +15,7 @@ from snntha.topology import parse
 
 SEARCHED = ("hparams.", "optimizer.")  # keys that best.yaml holds
 OPTIMIZER, MOMENTUM = "optimizer.name", "optimizer.momentum"
+DELAYS = "hparams.delays"  # a list that no set of hyperparameters has, so that it is overridden as a whole
 
 
 class SearchSpace:
@@ -56,6 +57,8 @@ class SearchSpace:
                 values[key] = suggest(trial, key)
         if values.get(OPTIMIZER) == "adam" and self.config.optimizer.momentum > 0:
             values[MOMENTUM] = 0.0  # Adam takes none
+        if delays := [values.pop(key) for key in list(values) if key.startswith(f"{DELAYS}.")]:
+            values[DELAYS] = delays
         return [*self.followed, *self.fixed.values(), *(f"{key}={value}" for key, value in values.items())]
 
     def tuned(self) -> dict[str, Any]:

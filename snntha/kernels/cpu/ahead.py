@@ -20,14 +20,22 @@ from snntha.kernels.cpu.delays import DelayedLayer
 from snntha.kernels.cpu.dense import DenseLayer
 from snntha.kernels.cpu.events import Spikes
 from snntha.kernels.cpu.scan import Currents
-from snntha.kernels.cpu.strip import DropoutConstants, GradientSource, LayerOutput, NeuronConstants, empty_kept
+from snntha.kernels.cpu.strip import (
+    DropoutConstants,
+    GradientSource,
+    LayerOutput,
+    NeuronConstants,
+    empty_beta_gradient,
+    empty_kept,
+)
 from snntha.layers import LayerSpec
 from snntha.neuron import Neuron
 from snntha.threshold import Annealing
 
 HALVES = {  # that take about as long as each other
     "first": ("_scan", "_forward", "_backward", "pack", "_copy_rows", "_count_inputs", "_sort_steps", "_count_steps"),
-    "second": ("_scan_back", "_currents", "_weight_gradient", "_list_events", "_list_patterns", "_list_steps")
+    "second": ("_scan_back", "_list_events", "_list_patterns", "_list_steps")
+    + ("_currents", "_weight_gradient", "_input_gradients")
     + ("_statistics", "_gradient_sums", "_pass_statistics")
     + ("_count_arrivals", "_list_arrivals", "_delay_gradient"),
 }
@@ -79,7 +87,7 @@ def compile_half(half: str, layers: Layers) -> None:
             kernel.compile((intp, intp, *map(typeof, arguments)))
 
     threads.instead_of_running(compile_instead)
-    neuron, drop = NeuronConstants.of(NEURON), DropoutConstants.of(None)
+    neuron, drop = NeuronConstants.of(NEURON, 1), DropoutConstants.of(None)
     source = GradientSource(constant_BP=np.zeros((1, 64), np.float32))
     for kind, received, binary, late in layers:
         if received == "bits":
@@ -109,7 +117,8 @@ def compile_half(half: str, layers: Layers) -> None:
         flat, doubles, norm_SC = values.reshape(1, 1), np.zeros((2, 1)), np.zeros((1, 1), np.float32)
         currents = Currents(values[0], norm_SC, norm_SC)
         scan.scan(currents, neuron, drop, kept_BGTF, *output)
-        scan.scan_back(currents, neuron, drop, kept_BGTF, source, (1, 1, 1), 1, values[0])
+        no_beta_BP = empty_beta_gradient(False, 1, 1)
+        scan.scan_back(currents, neuron, drop, kept_BGTF, source, (1, 1, 1), 1, values[0], no_beta_BP)
         if kind == "conv" and received != "image":
             geometry = conv.Geometry(1, 1, 1, 1, 1)
             kernel_KKIO = np.ones((1, 1, 1, 1), np.int8 if binary else np.float32)
@@ -118,6 +127,8 @@ def compile_half(half: str, layers: Layers) -> None:
             norm.statistics(flat, doubles)
             norm.gradient_sums(flat, flat, doubles)
             norm.pass_statistics(flat, flat[0], flat[0], flat[0], flat)
+            kernel = conv.input_kernel(np.ones((1, 1, 1, 1), np.float32), geometry)
+            conv.conv_input_gradients(conv.ConvolutionAbove(values, *kernel, 1), 0, values)
 
 
 if __name__ == "__main__":

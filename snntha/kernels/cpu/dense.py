@@ -10,6 +10,7 @@ import math
 import numpy as np
 from numba import njit
 
+from snntha.kernels.cpu.conv import Above
 from snntha.kernels.cpu.events import Spikes
 from snntha.kernels.cpu.strip import (
     STRIPS,
@@ -17,8 +18,10 @@ from snntha.kernels.cpu.strip import (
     GradientSource,
     LayerOutput,
     NeuronConstants,
+    beta_gradient,
     channels_last_order,
     copy_out,
+    empty_beta_gradient,
     empty_kept,
     integrate_again,
     integrate_and_fire,
@@ -96,8 +99,9 @@ def _backward(
     grad_weight_ANI,
     grad_bias_AN,
     grad_current_BTN,
+    grad_beta_BP,
 ):
-    """Tasks are (pair of strips, block a of samples). grad_current_BTN is filled if it has any samples."""
+    """Tasks are (pair of strips, block a of samples). The last two are filled if they have any samples."""
     blocks, neurons, inputs = grad_weight_ANI.shape
     batch, _, steps, _ = sums_BGTJ.shape
     strips = (neurons + LANES - 1) // LANES
@@ -114,7 +118,9 @@ def _backward(
                 currents_TL, bias = _strip_sums(sums_BGTJ, strip), load(bias_P, strip.first)
                 integrate_again(currents_TL, bias, work_TL, neuron, drop, strip, kept_BGTF)
                 spike_gradients(source, strip, grad_spikes_TL)
-                integrate_back(work_TL, grad_spikes_TL, source.membrane_TBP, neuron, drop, strip, kept_BGTF)
+                integrate_back(
+                    work_TL, grad_spikes_TL, source.membrane_TBP, neuron, drop, strip, kept_BGTF, grad_beta_BP
+                )
                 if len(grad_current_BTN) > 0:
                     copy_out(work_TL, strip, grad_current_BTN[b])
             add_gradients(events, b, work_TD, grad_ID, grad_D)
@@ -186,6 +192,7 @@ class DenseLayer:
         neuron: with the threshold of this minibatch.
         drop: of the currents; None: without.
         number: of the layer, from 0 at the input.
+        learns_beta: whether `backward` gives the gradient of each neuron's beta.
     """
 
     patterns_from = math.inf
@@ -198,13 +205,15 @@ class DenseLayer:
         neuron: Neuron,
         drop: Dropout | None,
         number: int,
+        *,
+        learns_beta: bool = False,
     ):
         neurons, inputs = weight_NI.shape
         self.neurons = neurons
-        self.number = number
+        self.number, self.learns_beta = number, learns_beta
         self.keeps_currents = number > 0  # their gradients, for the layer below
         self.order_I = channels_last_order(spec.input_shape)
-        self.neuron, self.drop = NeuronConstants.of(neuron), DropoutConstants.of(drop)
+        self.neuron, self.drop = NeuronConstants.of(neuron, neurons), DropoutConstants.of(drop)
         self.weight_NI = np.ascontiguousarray(weight_NI)
         self.weights_GIJ = np.empty((tile_count(neurons), inputs, TILE), np.int8 if spec.binary else np.float32)
         run(pack, len(self.weights_GIJ), self.weight_NI, self.order_I, self.weights_GIJ)
@@ -237,13 +246,15 @@ class DenseLayer:
         self.kept_BGTF = empty_kept(self.drop, *size, self.number)
         return LayerOutput.empty(*size, membrane, self.number)
 
-    def backward(self, source: GradientSource) -> dict[str, np.ndarray]:
+    def backward(self, source: Above) -> dict[str, np.ndarray]:
         """Gradients of weight and bias; those of the currents are kept where `keeps_currents`."""
+        assert isinstance(source, GradientSource), "no convolution is above a dense layer"
         spikes, neurons, inputs = self.spikes, self.neurons, len(self.order_I)
         events = spikes.by_input()
         blocks = max(1, min(spikes.batch, BACKWARD_TASKS // strip_count(neurons)))
         grad_weight_ANI = np.empty((blocks, neurons, inputs), np.float32)
         grad_bias_AN = np.empty((blocks, neurons), np.float32)
+        grad_beta_BP = empty_beta_gradient(self.learns_beta, spikes.batch, neurons)
         kept_samples = spikes.batch if self.keeps_currents else 0
         self.grad_BTN = np.empty((kept_samples, spikes.time_steps, neurons), np.float32)
         run(
@@ -260,9 +271,11 @@ class DenseLayer:
             grad_weight_ANI,
             grad_bias_AN,
             self.grad_BTN,
+            grad_beta_BP,
         )
         workspace.give("steps", events.step)
-        return {"weight": sum_blocks(grad_weight_ANI), "bias_N": sum_blocks(grad_bias_AN)}
+        gradients = {"weight": sum_blocks(grad_weight_ANI), "bias_N": sum_blocks(grad_bias_AN)}
+        return gradients | beta_gradient(grad_beta_BP, neurons, neurons)
 
     def gradient_source(self) -> GradientSource:
         """What the layer below needs after this one's `backward`: the weights are cut into strips of its neurons."""

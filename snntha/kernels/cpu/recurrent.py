@@ -9,6 +9,7 @@ are added up afterwards, those of the recurrent weights over the layer's own spi
 import numpy as np
 from numba import njit
 
+from snntha.kernels.cpu.conv import Above
 from snntha.kernels.cpu.delays import delayed
 from snntha.kernels.cpu.dense import (
     BACKWARD_TASKS,
@@ -25,7 +26,9 @@ from snntha.kernels.cpu.events import Spikes
 from snntha.kernels.cpu.strip import (
     GradientSource,
     LayerOutput,
+    beta_gradient,
     draw_kept,
+    empty_beta_gradient,
     spike_gradients,
     strip_at,
     strip_count,
@@ -75,12 +78,14 @@ class RecurrentLayer(DenseLayer):
         drop: Dropout | None,
         number: int,
         recurrent_NM: np.ndarray,
+        *,
+        learns_beta: bool = False,
     ):
-        super().__init__(spec, weight_NI, bias_N, neuron, drop, number)
+        super().__init__(spec, weight_NI, bias_N, neuron, drop, number, learns_beta=learns_beta)
         self.recurrent_NM = np.ascontiguousarray(recurrent_NM)
         self.recurrent_GMJ = np.empty((len(self.weights_GIJ), self.neurons, TILE), self.weights_GIJ.dtype)
         run(pack, len(self.recurrent_GMJ), self.recurrent_NM, np.arange(self.neurons), self.recurrent_GMJ)
-        self.whole = spec.recurrent_dropout
+        self.whole, self.passes = spec.recurrent_dropout, np.float32(spec.recurrent_gradient)
 
     def forward(self, spikes: Spikes, *, membrane: bool) -> LayerOutput:
         """Integrate the events and the layer's own spikes, and fire."""
@@ -113,12 +118,14 @@ class RecurrentLayer(DenseLayer):
             fired = fired._replace(membrane_TBN=membrane_TBN)
         return fired
 
-    def backward(self, source: GradientSource) -> dict[str, np.ndarray]:
+    def backward(self, source: Above) -> dict[str, np.ndarray]:
         """Gradients of all weights and of the bias; those of the currents of the inputs are kept."""
+        assert isinstance(source, GradientSource), "no convolution is above a dense layer"
         batch, steps = self.spikes.batch, self.spikes.time_steps
         whole_BTN = np.empty((batch, steps, self.neurons), np.float32)  # of the current that is integrated
         split = self.drop.active and not self.whole
         self.grad_BTN = np.empty_like(whole_BTN) if split else whole_BTN
+        grad_beta_BP = empty_beta_gradient(self.learns_beta, batch, self.neurons)
         run(
             _backward,
             -(-batch // SAMPLES),
@@ -128,13 +135,16 @@ class RecurrentLayer(DenseLayer):
             self.neuron,
             self.drop,
             self.whole,
+            self.passes,
             self.kept_BGTF,
             whole_BTN,
             self.grad_BTN,
+            grad_beta_BP,
         )
         weight_NI, bias_N = self._weight_gradient(self.spikes, self.grad_BTN, self.order_I)
         recurrent_NM, _ = self._weight_gradient(self.own, whole_BTN, np.arange(self.neurons))
-        return {"weight": weight_NI, "bias_N": bias_N, "recurrent_NM": recurrent_NM}
+        gradients = {"weight": weight_NI, "bias_N": bias_N, "recurrent_NM": recurrent_NM}
+        return gradients | beta_gradient(grad_beta_BP, self.neurons, self.neurons)
 
     def _weight_gradient(self, spikes: Spikes, grad_BTN: np.ndarray, order_I: np.ndarray) -> list[np.ndarray]:
         """Of the weights that these spikes went through, and of the bias."""
@@ -174,7 +184,7 @@ def _forward(
 ):
     """`zeros_P` says in which dtype the recurrent weights are summed."""
     batch, tiles, steps, _ = sums_BGTJ.shape
-    beta, threshold, level = fill(neuron.beta), fill(neuron.threshold), fill(neuron.level)
+    threshold, level = fill(neuron.threshold), fill(neuron.level)
     scale, none = fill(drop.scale), fill(np.float32(0))
     strips = (neurons + LANES - 1) // LANES
     fired = np.empty(neurons, np.int32)
@@ -207,7 +217,7 @@ def _forward(
                 reset = none
                 if t > 0:
                     reset = select(before >= level, threshold, none)
-                membrane = beta * before + current - reset
+                membrane = load(neuron.beta_P, strip.first) * before + current - reset
                 store(before_P, strip.first, membrane)
                 store(membrane_BTP, (b * steps + t) * tiles * TILE + strip.first, membrane)
                 fires = membrane >= level
@@ -224,17 +234,29 @@ def _forward(
 
 @njit(cache=True, nogil=True)
 def _backward(
-    first_task, end_task, source, weights_FNL, membrane_BTP, neuron, drop, whole, kept_BGTF, whole_BTN, grad_BTN
+    first_task,
+    end_task,
+    source,
+    weights_FNL,
+    membrane_BTP,
+    neuron,
+    drop,
+    whole,
+    passes,
+    kept_BGTF,
+    whole_BTN,
+    grad_BTN,
+    grad_beta_BP,
 ):
     """Tasks are SAMPLES samples. Gradients of the whole current and of that of the inputs, one array if they are equal.
 
-    dL/dz_t = from above + sum over n of dL/dI_{t+1,n} recurrent[n], and then as in `strip.integrate_back`.
+    dL/dz_t = from above + passes sum over n of dL/dI_{t+1,n} recurrent[n], and then as in `strip.integrate_back`.
     """
     batch, steps, neurons = grad_BTN.shape
     strips = (neurons + LANES - 1) // LANES
     padded = strips * LANES
-    beta, slope, centre, one = fill(neuron.beta), fill(neuron.slope), fill(neuron.centre), fill(np.float32(1))
-    scale, none = fill(drop.scale), fill(np.float32(0))
+    slope, centre, one = fill(neuron.slope), fill(neuron.centre), fill(np.float32(1))
+    scale, none, share = fill(drop.scale), fill(np.float32(0)), fill(passes)
     own_TL = np.empty((steps, LANES), np.float32)
     above_STP = np.empty((SAMPLES, steps, padded), np.float32)
     later_SP = np.empty((SAMPLES, padded), np.float32)  # dL/dI of the next step
@@ -248,10 +270,9 @@ def _backward(
                 spike_gradients(source, strip, own_TL)
                 for t in range(steps):
                     store(above_STP, (s * steps + t) * padded + strip.first, load_row(own_TL, t))
-        later_SP[:] = 0
-        membrane_SP[:] = 0
+        later_SP[:] = through_SP[:] = membrane_SP[:] = 0
         for t in range(steps - 1, -1, -1):
-            for number in range(strips):
+            for number in range(strips if passes > 0 else 0):
                 sum0 = sum1 = sum2 = sum3 = none
                 weights_NL = weights_FNL[number]
                 for n in range(neurons):
@@ -260,10 +281,10 @@ def _backward(
                     sum1 = multiply_add(later_SP[1, n], weights, sum1)
                     sum2 = multiply_add(later_SP[2, n], weights, sum2)
                     sum3 = multiply_add(later_SP[3, n], weights, sum3)
-                store(through_SP, number * LANES, sum0)
-                store(through_SP, padded + number * LANES, sum1)
-                store(through_SP, 2 * padded + number * LANES, sum2)
-                store(through_SP, 3 * padded + number * LANES, sum3)
+                store(through_SP, number * LANES, sum0 * share)
+                store(through_SP, padded + number * LANES, sum1 * share)
+                store(through_SP, 2 * padded + number * LANES, sum2 * share)
+                store(through_SP, 3 * padded + number * LANES, sum3 * share)
             for s in range(width):
                 b = first + s
                 for number in range(strips):
@@ -272,11 +293,21 @@ def _backward(
                     membrane = load(membrane_BTP, (b * steps + t) * membrane_BTP.shape[2] + strip.first)
                     grad_spikes = load(above_STP, (s * steps + t) * padded + strip.first) + load(through_SP, at_s)
                     distance = one + slope * absolute(membrane - centre)
+                    beta = load(neuron.beta_P, strip.first)
                     grad = grad_spikes / (distance * distance) + beta * load(membrane_SP, at_s)
                     if len(source.membrane_TBP) > 0:
                         row = t * batch + b
                         grad = grad + load(source.membrane_TBP, row * source.membrane_TBP.shape[2] + strip.first)
                     store(membrane_SP, at_s, grad)
+                    if len(grad_beta_BP) > 0:
+                        place = b * grad_beta_BP.shape[1] + strip.first
+                        said = none
+                        if t < steps - 1:
+                            said = load(grad_beta_BP, place)
+                        if t > 0:
+                            before = load(membrane_BTP, (b * steps + t - 1) * membrane_BTP.shape[2] + strip.first)
+                            said = said + grad * before
+                        store(grad_beta_BP, place, said)
                     of_inputs = grad
                     if drop.active:
                         kept = from_bits(kept_BGTF[b, strip.tile, t, strip.part])

@@ -42,17 +42,19 @@ STRIPS = TILE // LANES  # of a tile
 class NeuronConstants(NamedTuple):
     """`Neuron` in float32. It fires at u >= level: the threshold, or the next larger number where `strict`."""
 
-    beta: np.float32
+    beta_P: np.ndarray
     threshold: np.float32
     level: np.float32
     slope: np.float32
     centre: np.float32
 
     @classmethod
-    def of(cls, neuron: Neuron) -> "NeuronConstants":
+    def of(cls, neuron: Neuron, neurons: int) -> "NeuronConstants":
+        """Of so many neurons, channels-last: a beta for each channel is repeated."""
+        beta_P = pad_to_tiles(np.resize(np.float32(neuron.beta), neurons))
         threshold = np.float32(neuron.threshold)
         level = np.nextafter(threshold, np.float32(np.inf)) if neuron.strict else threshold
-        return cls(np.float32(neuron.beta), threshold, level, np.float32(neuron.slope), np.float32(neuron.centre))
+        return cls(beta_P, threshold, level, np.float32(neuron.slope), np.float32(neuron.centre))
 
 
 class DropoutConstants(NamedTuple):
@@ -78,7 +80,8 @@ class GradientSource(NamedTuple):
     """Where a layer's spike gradients come from; arrays that do not apply have length 0.
 
     Output layer: the gradient of each spike is that of its count, constant_BP, and membranes may have one of their own.
-    Otherwise gradients of the currents above, with the weights they went through.
+    Below a dense layer: gradients of its currents, with the weights they went through. Below a convolution: those of
+    the spikes themselves, for the samples at hand, with one row more than steps.
     """
 
     constant_BP: np.ndarray = np.zeros((0, 0), np.float32)
@@ -86,10 +89,7 @@ class GradientSource(NamedTuple):
     dense_BTM: np.ndarray = np.zeros((0, 0, 0), np.float32)
     weights_FML: np.ndarray = np.zeros((0, 0, 0), np.float32)
     delay_P: np.ndarray = np.zeros(0, np.int64)  # of dense: steps that the spikes take to get there
-    conv_BHWTO: np.ndarray = np.zeros((0, 0, 0, 0, 0), np.float32)
-    panels_QOL: np.ndarray = np.zeros((0, 0, 0), np.float32)  # of `conv.input_kernel`
-    start_Q: np.ndarray = np.zeros(0, np.int64)
-    stride: int = 1
+    spikes_BTN: np.ndarray = np.zeros((0, 0, 0), np.float32)
 
 
 class LayerOutput(NamedTuple):
@@ -155,6 +155,19 @@ def channels_last_order(shape: tuple[int, ...]) -> np.ndarray:
     return order if len(shape) == 1 else np.ascontiguousarray(order.reshape(shape).transpose(1, 2, 0).ravel())
 
 
+def empty_beta_gradient(learns: bool, batch: int, neurons: int) -> np.ndarray:
+    """grad_beta_BP, what each sample says of each neuron's beta; no samples where beta is not learned."""
+    return np.empty((batch if learns else 0, tile_count(neurons) * TILE), np.float32)
+
+
+def beta_gradient(grad_beta_BP: np.ndarray, neurons: int, channels: int) -> dict[str, np.ndarray]:
+    """The gradient of each channel's beta by its name: over samples and pixels in this order, in float64."""
+    if len(grad_beta_BP) == 0:
+        return {}
+    grad_BVC = grad_beta_BP[:, :neurons].reshape(len(grad_beta_BP), -1, channels)
+    return {"beta_C": grad_BVC.sum((0, 1), dtype=np.float64).astype(np.float32)}
+
+
 @njit(forceinline=True)
 def strip_at(number, b, batch, neurons):
     first = number * LANES
@@ -180,7 +193,7 @@ def integrate_and_fire(currents_TL, bias, membranes_TL, neuron, drop, strip, kep
     u_t = beta u_{t-1} + I_t - z_{t-1} threshold, I_t = dropout of (current + bias). currents_TL may be integers, and
     may be membranes_TL itself.
     """
-    beta, threshold, level = fill(neuron.beta), fill(neuron.threshold), fill(neuron.level)
+    beta, threshold, level = load(neuron.beta_P, strip.first), fill(neuron.threshold), fill(neuron.level)
     scale, none = fill(drop.scale), fill(np.float32(0))
     kept_TF, bits_TF = kept_BGTF[strip.b, strip.tile], bits_BGTF[strip.b, strip.tile]
     inside = np.uint16((1 << strip.width) - 1)
@@ -204,7 +217,7 @@ def integrate_and_fire(currents_TL, bias, membranes_TL, neuron, drop, strip, kep
 @njit(forceinline=True)
 def integrate_again(currents_TL, bias, membranes_TL, neuron, drop, strip, kept_BGTF):
     """Fill membranes_TL as in `integrate_and_fire`, with the dropout drawn there."""
-    beta, threshold, level = fill(neuron.beta), fill(neuron.threshold), fill(neuron.level)
+    beta, threshold, level = load(neuron.beta_P, strip.first), fill(neuron.threshold), fill(neuron.level)
     scale, none = fill(drop.scale), fill(np.float32(0))
     kept_TF = kept_BGTF[strip.b, strip.tile]
     membrane = reset = none
@@ -218,27 +231,32 @@ def integrate_again(currents_TL, bias, membranes_TL, neuron, drop, strip, kept_B
 
 
 @njit(forceinline=True)
-def integrate_back(membranes_TL, grad_spikes_TL, grad_membrane_TBP, neuron, drop, strip, kept_BGTF):
-    """Membranes become gradients of the currents; grad_membrane_TBP may have no steps.
+def integrate_back(membranes_TL, grad_spikes_TL, grad_membrane_TBP, neuron, drop, strip, kept_BGTF, grad_beta_BP):
+    """Membranes become gradients of the currents; grad_membrane_TBP may have no steps, and grad_beta_BP no samples.
 
     dL/du_t = dL/dz_t / (1 + slope |u_t - centre|)^2 + beta dL/du_{t+1} + what the loss says of u_t itself. With dropout
-    the current is that before it.
+    the current is that before it. dL/dbeta is the sum over t of dL/du_t u_{t-1}: no reset has beta as a factor.
     """
-    beta, slope, centre, one = fill(neuron.beta), fill(neuron.slope), fill(neuron.centre), fill(np.float32(1))
+    beta, one = load(neuron.beta_P, strip.first), fill(np.float32(1))
+    slope, centre = fill(neuron.slope), fill(neuron.centre)
     scale, none = fill(drop.scale), fill(np.float32(0))
     kept_TF = kept_BGTF[strip.b, strip.tile]
-    grad = none
+    grad = grad_beta = none
     for t in range(len(membranes_TL) - 1, -1, -1):
         distance = one + slope * absolute(load_row(membranes_TL, t) - centre)
         grad = load_row(grad_spikes_TL, t) / (distance * distance) + beta * grad
         if len(grad_membrane_TBP) > 0:
             row = t * strip.batch + strip.b
             grad = grad + load(grad_membrane_TBP, row * grad_membrane_TBP.shape[2] + strip.first)
+        if len(grad_beta_BP) > 0 and t > 0:
+            grad_beta = grad_beta + grad * load_row(membranes_TL, t - 1)
         if drop.active:
             kept = from_bits(kept_TF[t, strip.part])
             store_row(membranes_TL, t, select(kept, grad * scale, none))
         else:
             store_row(membranes_TL, t, grad)
+    if len(grad_beta_BP) > 0:
+        store(grad_beta_BP, strip.b * grad_beta_BP.shape[1] + strip.first, grad_beta)
 
 
 @njit(forceinline=True)

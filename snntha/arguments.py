@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from snntha.catalog import OUTPUTS, folder_words, run_folder
+from snntha.choices import CHOICES
 from snntha.errors import UserError, did_you_mean, expected
 
 
@@ -42,11 +43,7 @@ class Argument:
     @property
     def choices(self) -> tuple[str, ...]:
         """What is allowed; empty: anything of its kind."""
-        if not self.as_key:
-            return self.listed
-        from snntha.config import CHOICES  # brings Hydra, which takes longer than a prediction
-
-        return CHOICES[self.as_key]
+        return CHOICES[self.as_key] if self.as_key else self.listed
 
     def read(self, text: str) -> Any:
         """The value of a text; raises UserError with what was expected. No text is as good as no argument."""
@@ -212,7 +209,9 @@ COMMANDS = {
         (
             Argument("model=FILE", "packed file of snntha export", Path, required=True),
             _RUN,
-            Argument("samples=N", "of the test set, for the accuracies", int, 500, at_least=1),
+            Argument("samples=N", "of the test set, all of it where it has no more", int, 500, at_least=1),
+            Argument("ways=WORD,WORD", "only those with one of these in their name", str, [], "chosen", many=True),
+            Argument("simulators=FOLDER", "with an environment for each, FOLDER/sinabs and so on", Path),
             _CHECKPOINT,
             _SEED,
             _ROOT,

@@ -13,11 +13,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
-from importlib import metadata
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
+import snntha
 from snntha import parallel
 from snntha.arguments import COMMANDS, HELP, completions, parse, usage
 from snntha.errors import PRINTABLE, UserError, did_you_mean
@@ -91,7 +91,7 @@ def call(command: str, words: list[str]) -> None:
     if command in ("--help", "-h"):
         print(HELP)
     elif command in ("--version", "-V"):
-        print(f"snntha {metadata.version('snntha')}")
+        print(f"snntha {snntha.__version__}")
     elif command in ("-sc", "--shell-completion"):
         complete(words)
     elif command not in COMMANDS:
@@ -259,7 +259,7 @@ def published_table() -> "Table":
     """Data sets x modes; a row is also the two choices that `snntha train` needs."""
     from rich.table import Column, Table
 
-    from snntha.config import CHOICES, TUNED
+    from snntha.choices import CHOICES, TUNED
     from snntha.published import published
 
     numbers = [Column(name, justify="right") for name in ("best", "mean", "sigma")]

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Column, Table
-from rich.text import Text
 
 from snntha.catalog import short_id
 from snntha.display import plain, say
@@ -33,9 +32,7 @@ def run_command(folders: list[Path], output: Path | None) -> None:
     console.print(_settings_table(runs), _outcome_table(runs))
     shown = [(run, style) for run, style in zip(runs, STYLES, strict=False) if run.dataset != "temporal_coding"]
     if any(seed.metrics for run, _ in shown for seed in run.seeds):
-        console.print(overlay([(run.folder, style) for run, style in shown]))
-        names = (Text(f"{_name(run)}  ", style) for run, style in shown)
-        console.print(Text("validation accuracy over the epochs, mean of the seeds:  ").append_text(Text().join(names)))
+        console.print(overlay([(run.folder, _name(run), style) for run, style in shown]))
     try:
         written, notes = plot(folders, ["curves"], output or SHARED_OUTPUT, Options(kinds=("png",)))
         for line in [*(f"wrote  {path}" for path in written), *(f"note   {note}" for note in notes)]:

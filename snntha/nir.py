@@ -64,11 +64,9 @@ def load_snntorch(path: Path) -> Any:
     Leaky, importer = imported("snntorch").Leaky, imported("snntorch.import_nir")
     with redirect_stdout(io.StringIO()):  # the importer prints what it looks for
         module = importer.import_from_nir(read(path))
-    for part in module.modules():
-        if isinstance(part, Leaky):
-            part.reset_mechanism = "subtract"
-            part.reset_delay = True
-            part.state_function = part._base_sub
+    for name, part in list(module.named_modules()):
+        if isinstance(part, Leaky):  # which chooses its reset when it is made: by default by subtraction, one step late
+            module.set_submodule(name, Leaky(part.beta, part.threshold, init_hidden=True))
     return _keep_batch(module)
 
 

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.prompt import Confirm
 from rich.table import Column, Table
 
@@ -22,7 +22,7 @@ SORTED_BY = {  # the last line is the newest, or the best
 
 def run_command(
     folders: list[Path], *, parent: Path, sort: str, tag: str | None, untag: str | None, remove: bool, yes: bool
-) -> Table | None:
+) -> Group | None:
     """List runs, or tag or remove those that are named.
 
     Args:
@@ -53,9 +53,8 @@ def run_command(
         cells = [short_id(run.folder), run.dataset, run.mode, str(ended) if ended >= wanted else f"{ended} of {wanted}"]
         cells += [plus_minus(spread(run.entries)), run.created[5:16].replace("T", " ")]
         table.add_row(*map(plain, [*cells, " ".join([run.state] * (run.state != "finished") + tags(run))]))
-    table.caption = f"{counted(len(runs), 'run')}; an id, or last, stands for its folder: snntha eval run=last"
-    table.caption_justify = "left"
-    return table
+    # not the table's caption, which would be broken where the table is narrow
+    return Group(table, f"{counted(len(runs), 'run')}; an id, or last, stands for its folder: snntha eval run=last")
 
 
 def plus_minus(accuracy: dict[str, float | None], sign: str = "±") -> str:

@@ -42,7 +42,15 @@ def test_verify_replays_every_way(run, model, capsys):
     printed = capsys.readouterr().out
     for way in ("runtime, numpy", "runtime, kernels", "int16, numpy", "int8, numpy"):
         assert way in printed
-    assert "accuracy of 20 samples" in " ".join(printed.split())
+    assert "spikes of 5 golden inputs and 20 test samples" in " ".join(printed.split())
+
+
+def test_verify_tries_only_the_ways_that_are_named(run, model, capsys):
+    assert call("verify", f"model={model}", f"run={run}", "samples=5", "ways=kernels") == 0
+    printed = capsys.readouterr().out
+    assert "runtime, kernels" in printed and "int8" not in printed
+    assert call("verify", f"model={model}", f"run={run}", "ways=telepathy") == 1
+    assert "ways=telepathy: no way has such a name" in capsys.readouterr().err
 
 
 def test_verify_fails_where_a_spike_differs(run, model, tmp_path, capsys):
@@ -60,10 +68,14 @@ def test_verify_fails_where_a_spike_differs(run, model, tmp_path, capsys):
 def test_the_first_difference_is_named():
     one = [np.zeros((4, 2, 3), bool), np.zeros((4, 2, 5), bool)]
     other = [spikes.copy() for spikes in one]
-    assert compare(one, other).first is None
+    labels = np.array([0, 4])
+    assert compare(one, other, labels).first is None
     other[1][2, 1, 4] = other[1][3, 0, 0] = True
-    found = compare(one, other)
+    found = compare(one, other, labels)
     assert (found.first, found.differing, found.spikes) == ((2, 3, 4, 1), 2, 64)
+    assert (found.classes, found.correct) == (1, 2)
+    both = compare(one, one, labels) + found
+    assert (both.first, both.samples, both.correct) == ((2, 3, 4, 3), 4, 3)
 
 
 @pytest.mark.parametrize("case", [DIGITS, DVS])

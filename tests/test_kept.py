@@ -50,6 +50,9 @@ def test_a_kept_run_is_evaluated_drawn_and_reported(folder, call, tmp_path):
     assert f"test accuracy {accuracy:.2f} %" in call("eval", f"run={folder}")
     assert "curves.png" in call("plot", f"run={folder}", "figure=curves,raster,weights", f"output={tmp_path / 'drawn'}")
     assert "left out: run" in call("report", str(folder), "--format=markdown")  # a smoke run, which is no result
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace("limit: 16", "limit: null"))  # a run on all data, which is one
+    assert f"{accuracy:.2f}" in call("report", str(folder), "--format=markdown")
 
 
 def test_a_kept_run_goes_on(folder):

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from conftest import packed
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numba import njit, prange
 from torch import Tensor
 
 from snntha.kernels import reference
@@ -118,18 +117,12 @@ def kernel_gradient(events: Events, weight_OIkk: Tensor, grad_TBCHW: Tensor, cas
     return torch.from_numpy(out)
 
 
-@njit(parallel=True)
-def _all_samples(grad_currents_BHWTO, panels, starts, stride, grad_spikes_BTHWI):
-    for b in prange(len(grad_spikes_BTHWI)):
-        conv.conv_input_gradient(grad_currents_BHWTO[b], panels, starts, stride, grad_spikes_BTHWI[b])
-
-
 def spike_gradient(weight_OIkk: Tensor, grad_TBCHW: Tensor, case: Case) -> Tensor:
     """grad_spikes_TBCHW of the kernel under test."""
     shape = (case.batch, case.time_steps, case.height, case.width, case.inputs)
     out = np.full(shape, np.nan, np.float32)
-    panels, starts = conv.input_kernel(weight_OIkk.numpy(), case.geometry)
-    _all_samples(pixels_first(grad_TBCHW), panels, starts, case.pool, out)
+    kernel = conv.input_kernel(weight_OIkk.numpy(), case.geometry)
+    conv.conv_input_gradients(conv.ConvolutionAbove(pixels_first(grad_TBCHW), *kernel, case.pool), 0, out)
     return torch.from_numpy(out).permute(1, 0, 4, 2, 3)
 
 

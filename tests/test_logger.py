@@ -58,6 +58,7 @@ def test_the_hparams_table_has_a_row_of_a_seed_that_ended(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # MLflow's own, of what it asks SQLAlchemy for
 @pytest.mark.parametrize("logger", ["mlflow", "wandb"])
 def test_training_logs_offline_through_the_library_itself(tmp_path, logger):
     """In a process of its own: these libraries warn of what is not ours, and start helpers."""

@@ -75,7 +75,8 @@ def test_folders_of_runs_are_completed(snntha, monkeypatch, line, expected):
 def test_runs_are_listed_tagged_and_removed(snntha, home):
     status, text = snntha("runs", "sort=accuracy")
     assert status == 0 and max(map(len, text.splitlines())) <= 80
-    assert "aaf001  shd   annealed      2  62.00 ±2.83" in text and "2 runs" in text
+    assert "aaf001  shd   annealed      2  62.00 ±2.83" in text
+    assert text.endswith("2 runs; an id, or last, stands for its folder: snntha eval run=last\n")
     assert "keep" in snntha("runs", "aaf001", "tag=keep")[1]
     assert "keep" not in snntha("runs", "aaf001", "untag=keep")[1]
     assert "name the runs" in snntha("runs", "tag=keep")[1]
@@ -91,6 +92,7 @@ def test_what_differs_is_compared(snntha, home):
     rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.strip()}
     assert rows["mode.name"] == ["annealed", "bsnn"]
     assert rows["test"] == ["%", "62.00", "±2.83", "62.00", "±2.83"]
+    assert "aaf001  63.00 → 63.00 %" in text
     assert "hparams.threshold.start" in rows and "dataset.time_steps" not in rows
     assert (home / "outputs/plots/curves.png").is_file()
     assert "name two runs or more" in snntha("compare", "last")[1]

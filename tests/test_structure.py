@@ -12,7 +12,7 @@ import snntha
 PACKAGE = Path(snntha.__file__).parent
 REPOSITORY = PACKAGE.parent
 ORDER = (  # each may import what stands before it, and itself
-    ("errors", "atomic", "published", "topology", "parallel", "models"),
+    ("errors", "atomic", "published", "topology", "parallel", "models", "choices"),
     ("config",),
     ("neuron", "threshold", "layers", "binning", "plausible", "hdf5"),
     ("kernels",),

@@ -3,6 +3,7 @@
 Everything else receives the plain dataclasses of schema; only this package knows OmegaConf.
 """
 
+from snntha.choices import CHOICES, OPEN, READY, TUNED
 from snntha.config.compose import (
     add_hparams,
     as_texts,
@@ -19,6 +20,6 @@ from snntha.config.compose import (
 from snntha.config.files import differing, flatten, nested, read_recorded, to_yaml, tuned
 from snntha.config.meaning import meaning
 from snntha.config.opened import open_numbers
-from snntha.config.rules import CHOICES, OPEN, READY, TUNED, is_images
+from snntha.config.rules import is_images
 from snntha.config.schema import Config
 from snntha.errors import ConfigError, did_you_mean

@@ -16,14 +16,12 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from snntha.choices import CHOICES, OPEN, TUNED
 from snntha.config.files import read_hparams, read_recorded
 from snntha.config.opened import is_open
 from snntha.config.rules import (
-    CHOICES,
-    OPEN,
     PATHS,
     TEXTS,
-    TUNED,
     check_effect,
     check_names,
     check_resumed,

@@ -12,9 +12,10 @@ import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 
+from snntha.choices import CHOICES
 from snntha.config.compose import as_texts, compose, conf_folder, register
 from snntha.config.files import flatten
-from snntha.config.rules import CHOICES, RULES
+from snntha.config.rules import RULES
 from snntha.config.schema import Config
 from snntha.errors import ConfigError, did_you_mean
 

@@ -8,35 +8,14 @@ from itertools import chain
 from operator import attrgetter
 from typing import Any
 
+from snntha.choices import CHOICES, OPEN
 from snntha.config.files import REPLACED, check_switch
 from snntha.config.opened import is_open, open_numbers
 from snntha.config.schema import Config, Dataset
 from snntha.errors import ConfigError, counted, expected
 from snntha.topology import parse
 
-TUNED = ("digits", "mnist", "fashion_mnist", "dvs_gesture", "shd", "temporal_coding")  # with sets of hyperparameters
-READY = (*TUNED, "nmnist", "ssc")  # whose files are known
-OPEN = ("folder", "torchvision", "tonic", "own")  # data that describe themselves
 _IMAGES = ("digits", "mnist", "fashion_mnist")
-
-CHOICES: dict[str, tuple[str, ...]] = {
-    "device": ("auto", "cpu", "cuda"),
-    "backend": ("auto", "reference", "numba", "triton"),
-    "precision": ("float32", "bf16"),
-    "batch_statistics": ("shared", "own"),
-    "selection": ("validation", "test"),
-    "logger": ("none", "tensorboard", "mlflow", "wandb"),
-    "dataset.name": (*READY, *OPEN),
-    "dataset.window": ("full", "first_T_ms"),
-    "mode.name": ("flt32", "bsnn_theta1", "bsnn", "annealed"),
-    "fidelity.surrogate": ("clamped", "moving"),
-    "fidelity.spike": ("at_threshold", "above_threshold"),
-    "fidelity.init": ("pytorch", "glorot"),
-    "fidelity.weight_clip": ("weights_after_step", "all_before_step"),
-    "fidelity.trial_seed": ("seed_plus_trial", "same"),
-    "optimizer.name": ("adam", "sgd"),
-    "hparams.beta_scope": ("network", "layer", "neuron"),
-}
 
 Rule = tuple[Callable[[Any], bool], str]  # of one number: the test, and what it allows in words
 AT_LEAST_0: Rule = (lambda value: 0 <= value < math.inf, "0 or more")

@@ -1,10 +1,6 @@
 """`snntha verify`: golden inputs replayed through every way of running an exported network, against training."""
 
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,51 +8,49 @@ import numpy as np
 from rich import print as show
 from rich.table import Column, Table
 
-from snntha import nir
 from snntha.errors import NotInstalled, UserError
-from snntha.export import c, golden, onnx
+from snntha.export import golden
 from snntha.export.command import open_test_set
 from snntha.export.freeze import load_network
-from snntha.export.nir import to_bytes as nir_bytes
-from snntha.export.strict import CannotSay
-from snntha.runtime import packed, plain
-from snntha.runtime.compiled import Compiled
-from snntha.runtime.integer import BITS
-from snntha.runtime.model import Model
-from snntha.runtime.network import FrozenNetwork, Images, Spikes
+from snntha.export.ways import Simulator, Way, ways
+from snntha.runtime import packed
+from snntha.runtime.network import Images, Spikes
 
 AT_ONCE = 50  # samples
-_LAST_BIT = 1e-4
-
-Simulator = Callable[[Images | Spikes], list[np.ndarray]]  # spikes_TBN of each layer
-
-
-@dataclass(frozen=True)
-class Way:
-    """One way of running the network, and what it must agree with."""
-
-    name: str
-    run: Simulator
-    allowed: float  # share of spikes that may differ: 0 where the arithmetic is the same, 1 for another one
-    like: Simulator | None = None  # None: training's evaluation
-    file: str = ""  # the export that is replayed
 
 
 @dataclass
 class Found:
-    """What a way did: on golden inputs spike by spike, on the test set by class."""
+    """What a way did with samples: spike by spike, and by class."""
 
-    differing: int
-    spikes: int  # that could differ: neurons x steps x samples
-    first: tuple[int, int, int, int] | None  # layer, step (both from 1), neuron, sample (from 0)
+    differing: int = 0
+    spikes: int = 0  # that could differ: neurons x steps x samples
+    first: tuple[int, int, int, int] | None = None  # layer, step (both from 1), neuron, sample (from 0)
+    classes: int = 0  # samples whose class differs
     correct: int = 0
     samples: int = 0
 
+    def __add__(self, later: "Found") -> "Found":
+        """Of these samples and of those that come after them."""
+        sums = {name: value + getattr(later, name) for name, value in vars(self).items() if name != "first"}
+        first = self.first
+        if first is None and later.first is not None:
+            first = *later.first[:3], self.samples + later.first[3]
+        return Found(first=first, **sums)
+
 
 def run_command(
-    model: Path, folder: Path, samples: int, checkpoint: str, trial: int, root: str | None, own_class: str | None
+    model: Path,
+    folder: Path,
+    samples: int,
+    chosen: list[str],
+    simulators: Path | None,
+    checkpoint: str,
+    trial: int,
+    root: str | None,
+    own_class: str | None,
 ) -> None:
-    """Print for each way the share of spikes that differ, where first, and the accuracy.
+    """Print for each way the share of spikes that differ, where first, the classes that do, and the accuracy.
 
     Raises:
         UserError: a way that must be exact differs, so that the exit status is 1; or a file is missing or damaged.
@@ -67,127 +61,57 @@ def run_command(
     try:
         split = open_test_set(folder, root, own_class)
     except UserError as error:
-        print(f"accuracy on the golden inputs alone: {error}")
+        print(f"golden inputs alone: {error}")
         split = None
 
     def training(inputs: Images | Spikes) -> list[np.ndarray]:
         return golden.spikes_of(trained, thresholds, golden.to_torch(inputs))
 
-    bad, found = [], {}
     with TemporaryDirectory() as temporary:
-        for way in (Way("training's evaluation", training, allowed=0), *ways(network, model, Path(temporary))):
-            wanted = recorded.spikes if way.like is None else way.like(recorded.inputs)
-            try:
-                result = compare(wanted, way.run(recorded.inputs))
-            except NotInstalled as error:
-                print(f"{way.name} left out: {error}")
-                continue
-            batches = [(recorded.inputs, recorded.labels_B)]
-            if split is not None:
-                positions = golden.spread(split, samples).split(AT_ONCE)
-                parts = map(split.batch, positions)
-                batches = ((golden.to_numpy(part, network.encoding), _labels(part)) for part in parts)
-            for inputs, labels_B in batches:
-                count_BN = way.run(inputs)[-1].sum(0)
-                result.correct += int((count_BN.argmax(1) == labels_B).sum())
-                result.samples += len(labels_B)
-            found[way] = result
-            if result.differing > way.allowed * result.spikes:
-                bad.append(way.name)
-    show(_table(found, recorded.inputs.batch))
-    if bad:
+        every = [way for way in ways(network, model, Path(temporary), simulators) if _is_chosen(way, chosen)]
+        if not every:
+            raise UserError(f"ways={','.join(chosen)}: no way has such a name; leave it out to see them all")
+        every.insert(0, Way("training", training, allowed=0))
+        on_golden = _replay(every, recorded.inputs, recorded.labels_B, lambda _: recorded.spikes)
+        on_test = dict.fromkeys(on_golden, Found())
+        if split is not None:
+            for positions in golden.spread(split, samples).split(AT_ONCE):
+                batch = split.batch(positions)
+                assert batch.labels_B is not None
+                inputs = golden.to_numpy(batch, network.encoding)
+                results = _replay(list(on_golden), inputs, batch.labels_B.numpy(), training)
+                on_test = {way: found + results[way] for way, found in on_test.items()}
+    rows = {way: (on_golden[way] + test, test if test.samples else on_golden[way]) for way, test in on_test.items()}
+    show(_table(rows, recorded.inputs.batch, next(iter(on_test.values())).samples))
+    if bad := [way.name for way, (every, _) in rows.items() if every.differing > way.allowed * every.spikes]:
         raise UserError(f"{'; '.join(bad)}: spikes differ that must be equal")
 
 
-def ways(network: FrozenNetwork, model: Path, folder: Path) -> Iterator[Way]:
-    """Everything here that can run the network or an export of it.
-
-    Args:
-        network: of the packed file.
-        model: the packed file; exports beside it whose names begin like its name are replayed.
-        folder: for exports that are not there, which are made.
-
-    Raises:
-        UserError: an export beside it is damaged.
-    """
-    floats = replace(network, quantize=None)
-    by_hand = [plain.FloatLayer(layer) for layer in network.layers]
-    binary = network.layers[0].binary
-    yield Way("runtime, numpy", lambda inputs: plain.run(by_hand, inputs), allowed=0 if binary else 1, file="the model")
-    yield Way("runtime, kernels", Compiled(floats.layers).spikes, allowed=0, file="the model")
-    in_integers = {name: Model(replace(network, quantize=name)).spikes for name in BITS} if binary else {}
-    for name, run in in_integers.items():
-        yield Way(f"{name}, numpy", run, allowed=1, file="the model")
-    allowed = _LAST_BIT if binary else 1  # of other programs, which may add in another order
-    for kind, export in _exports(floats, model, folder):
-        shown = "made for this" if export.parent == folder else f"*{export.name.removeprefix(model.stem)}"
-        if kind in in_integers:
-            yield Way(f"C, {kind}", _in_c(export, folder, network), allowed=0, like=in_integers[kind], file=shown)
-        elif kind == "onnx":
-            yield Way("ONNX, onnxruntime", partial(onnx.simulate, export, floats), allowed, file=shown)
-        else:
-            name = "nirtorch" if kind == "exact" else kind
-            yield Way(f"NIR, {name}", partial(nir.simulate, export, floats), allowed, file=shown)
+def _is_chosen(way: Way, chosen: list[str]) -> bool:
+    return not chosen or any(word.lower() in way.name.lower() for word in chosen)
 
 
-def _exports(network: FrozenNetwork, model: Path, folder: Path) -> Iterator[tuple[str, Path]]:
-    """Kinds and files of the exports beside a model, and those made in `folder` of the kinds that are not there."""
-    beside = sorted(path for path in model.parent.iterdir() if path.name.startswith(model.stem))
-    kinds = set()
-    for path in beside:
-        if path.suffix in (".c", ".onnx", ".nir"):
-            with _left_out(path.name):
-                kind = _kind(path)
-                kinds.add(kind)
-                yield kind, path
-    makers: dict[str, Callable[[Path], object]] = {
-        "onnx": lambda path: path.write_bytes(onnx.build(network).SerializeToString()),
-        "exact": lambda path: path.write_bytes(nir_bytes(network, None)),
-        "snntorch": lambda path: path.write_bytes(nir_bytes(network, "snntorch")),
-    }
-    if network.layers[0].binary:
-        for name in BITS:
-            makers[name] = lambda path, name=name: path.write_text(c.source(replace(network, quantize=name)))
-    for kind, make in makers.items():
-        if kind not in kinds:
-            with _left_out(kind):
-                make(folder / kind)
-                yield kind, folder / kind
+def _replay(every: list[Way], inputs: Images | Spikes, labels_B: np.ndarray, reference: Simulator) -> dict[Way, Found]:
+    """What each way that is installed does with a batch, against what it must agree with."""
+    done: dict[Simulator, list[np.ndarray]] = {}
+
+    def spikes_of(run: Simulator) -> list[np.ndarray]:
+        if run not in done:
+            done[run] = run(inputs)
+        return done[run]
+
+    found = {}
+    for way in every:
+        try:
+            own = spikes_of(way.run)
+        except NotInstalled as error:
+            print(f"{way.name} left out: {error}")
+            continue
+        found[way] = compare(spikes_of(way.like or reference), own, labels_B)
+    return found
 
 
-@contextmanager
-def _left_out(what: str) -> Iterator[None]:
-    """Say what cannot be tried here."""
-    try:
-        yield
-    except (NotInstalled, CannotSay) as error:
-        print(f"{what} left out: {error}")
-
-
-def _kind(path: Path) -> str:
-    """int8 or int16 of a C file, onnx, exact, or the importer that a NIR file is for."""
-    if path.suffix == ".onnx":
-        return "onnx"
-    if path.suffix == ".nir":
-        return nir.says(nir.read(path), "snntha_target") or "exact"
-    integers = re.search(r"^typedef (int8|int16)_t membrane_t;$", path.read_text(errors="replace"), re.MULTILINE)
-    if integers is None:
-        raise UserError(f"{path} is no C file of snntha export: export it anew, or move it away")
-    return integers[1]
-
-
-def _in_c(export: Path, folder: Path, network: FrozenNetwork) -> Simulator:
-    def run(inputs: Images | Spikes) -> list[np.ndarray]:
-        own = folder / f"{export.name}.compiled"
-        if not own.exists():
-            own.mkdir()
-            c.compile_program(export.read_text(), own)
-        return c.run_program(own / c.PROGRAM, network, inputs)
-
-    return run
-
-
-def compare(wanted: list[np.ndarray], own: list[np.ndarray]) -> Found:
+def compare(wanted: list[np.ndarray], own: list[np.ndarray], labels_B: np.ndarray) -> Found:
     """Spikes_TBN of each layer against others; the first that differs is the earliest step of the earliest layer."""
     first, differing = None, 0
     for number, (one, other) in enumerate(zip(wanted, own, strict=True)):
@@ -196,28 +120,28 @@ def compare(wanted: list[np.ndarray], own: list[np.ndarray]) -> Found:
         if first is None and differ_TBN.any():
             step, sample, neuron = map(int, np.unravel_index(differ_TBN.argmax(), differ_TBN.shape))
             first = number + 1, step + 1, neuron, sample
-    return Found(differing, sum(spikes.size for spikes in wanted), first)
+    wanted_B, own_B = (spikes[-1].sum(0).argmax(1) for spikes in (wanted, own))
+    spikes, classes = sum(layer_TBN.size for layer_TBN in wanted), int((wanted_B != own_B).sum())
+    return Found(differing, spikes, first, classes, int((own_B == labels_B).sum()), len(labels_B))
 
 
-def _labels(batch: golden.Batch) -> np.ndarray:
-    assert batch.labels_B is not None
-    return batch.labels_B.numpy()
-
-
-def _table(found: dict[Way, Found], samples: int) -> Table:
+def _table(rows: dict[Way, tuple[Found, Found]], golden_inputs: int, samples: int) -> Table:
+    """A row a way: what it did with all samples, and with those whose accuracy is told."""
     table = Table(
-        *("", "file"),
-        Column("differ", justify="right"),
-        "first",
-        Column("accuracy %", justify="right"),
-        title=f"spikes of {samples} golden inputs",
+        *("", "file", Column("differ", justify="right"), "first"),
+        *(Column(name, justify="right") for name in ("classes", "% right")),
+        box=None,  # so that a row fits into 80 columns
+        pad_edge=False,
+        collapse_padding=True,
+        title=f"spikes of {golden_inputs} golden inputs and {samples} test samples",
         caption=(
-            f"C differs from its integers, all others from the golden spikes; first: layer, step, neuron (sample); "
-            f"accuracy of {next(iter(found.values())).samples} samples"
+            "C differs from its integers, all others from training's evaluation; first: layer, step, neuron (sample, "
+            "golden ones first); classes: samples that have another one; right: of the test samples, if there are any"
         ),
     )
-    for way, result in found.items():
-        first = "-" if result.first is None else "{}, {}, {} ({})".format(*result.first)
-        share = f"{result.differing / result.spikes:.4%}" if result.differing else "0"
-        table.add_row(way.name, way.file, share, first, f"{100 * result.correct / result.samples:.2f}")
+    for way, (every, asked) in rows.items():
+        first = "-" if every.first is None else "{}, {}, {} ({})".format(*every.first)
+        share = f"{every.differing / every.spikes:.4%}" if every.differing else "0"
+        accuracy = f"{100 * asked.correct / asked.samples:.2f}"
+        table.add_row(way.name, way.file, share, first, f"{every.classes}", accuracy)
     return table

@@ -18,12 +18,11 @@ from torch import Tensor
 from snntha.kernels import reference
 from snntha.kernels.backend import static_current
 from snntha.kernels.cpu import conv, norm
-from snntha.kernels.cpu.conv import Geometry
+from snntha.kernels.cpu.conv import Above, ConvolutionAbove, Geometry
 from snntha.kernels.cpu.events import Spikes
 from snntha.kernels.cpu.scan import Currents, scan, scan_back
 from snntha.kernels.cpu.strip import (
     DropoutConstants,
-    GradientSource,
     LayerOutput,
     NeuronConstants,
     beta_gradient,
@@ -45,11 +44,11 @@ class FusedLayer(Protocol):
         """Integrate the events of all steps and fire; membranes are only written where asked for."""
         ...
 
-    def backward(self, source: GradientSource) -> dict[str, np.ndarray]:
+    def backward(self, source: Above) -> dict[str, np.ndarray]:
         """Gradients by the names of the layer's tensors; those of its currents stay for `gradient_source`."""
         ...
 
-    def gradient_source(self) -> GradientSource:
+    def gradient_source(self) -> Above:
         """What the layer below needs, after this one's `backward`."""
         ...
 
@@ -101,7 +100,7 @@ class ConvLayer:
         scan(self.currents, self.neuron, self.drop, self.kept_BGTF, *output)
         return output
 
-    def backward(self, source: GradientSource) -> dict[str, np.ndarray]:
+    def backward(self, source: Above) -> dict[str, np.ndarray]:
         """Gradients of the folded kernel and of BatchNorm."""
         values_BHWTO, steps = self.values_BHWTO, self.spikes.time_steps
         grad_BHWTO = workspace.take(f"{self.number} current gradients", values_BHWTO.shape, np.float32)
@@ -116,13 +115,11 @@ class ConvLayer:
         self.grad_BHWTO = grad_BHWTO
         return {"kernel_KKIO": grad_kernel_KKIO, **gradients}
 
-    def gradient_source(self) -> GradientSource:
+    def gradient_source(self) -> ConvolutionAbove:
         """The gradients of the currents, and the kernel they went through."""
-        panels_QOL, start_Q = conv.input_kernel(self.weight_OIkk, self.geometry)
         assert self.grad_BHWTO is not None
-        return GradientSource(
-            conv_BHWTO=self.grad_BHWTO, panels_QOL=panels_QOL, start_Q=start_Q, stride=self.geometry.stride
-        )
+        kernel = conv.input_kernel(self.weight_OIkk, self.geometry)
+        return ConvolutionAbove(self.grad_BHWTO, *kernel, self.geometry.stride)
 
     def release(self) -> None:
         self.spikes.release()
@@ -171,7 +168,7 @@ class ImageLayer:
         scan(self.currents, self.neuron, self.drop, self.kept_BGTF, *output)
         return output
 
-    def backward(self, source: GradientSource) -> dict[str, np.ndarray]:
+    def backward(self, source: Above) -> dict[str, np.ndarray]:
         """Gradients of the layer's tensors, from that of the current, which is the sum over time."""
         grad_BVSC = np.empty(self.currents.values_BVSC.shape, np.float32)
         of_strips = self.currents, self.neuron, self.drop, self.kept_BGTF
@@ -183,7 +180,7 @@ class ImageLayer:
         gradients = {name: grad.numpy() for name, grad in zip(self.leaves, grads, strict=True)}
         return gradients | beta_gradient(grad_beta_BP, self.neurons, self.shape_HWC[2])
 
-    def gradient_source(self) -> GradientSource:
+    def gradient_source(self) -> Above:
         raise AssertionError("images are the input of the first layer: none is below")
 
     def release(self) -> None:

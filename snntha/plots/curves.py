@@ -195,12 +195,16 @@ def terminal_picture(folder: Path) -> RenderableType:
     return table
 
 
-def overlay(runs: Sequence[tuple[Path, str]]) -> Text:
-    """The mean selection accuracy of several runs in a terminal, each in a style, from the same first epoch."""
-    shown = [(_scores(ShownRun(folder)).mean, style) for folder, style in runs]
-    longest = max(len(curve) for curve, _ in shown)
-    padded = [([*curve, *[math.nan] * (longest - len(curve))], style) for curve, style in shown]
-    return coloured(padded, columns=2 * COLUMNS, rows=2 * ROWS)
+def overlay(runs: Sequence[tuple[Path, str, str]]) -> Text:
+    """The mean selection accuracy of several runs, by folder, name and style, in a terminal, and what stands there."""
+    means = [_scores(ShownRun(folder)).mean for folder, *_ in runs]
+    longest = max(map(len, means))
+    padded = [([*curve, *[math.nan] * (longest - len(curve))], run[-1]) for curve, run in zip(means, runs, strict=True)]
+    picture = coloured(padded, columns=2 * COLUMNS, rows=2 * ROWS)
+    picture.append("\naccuracy that the epoch is selected by, first to last epoch, mean of the seeds:")
+    for mean, (_, name, style) in zip(means, runs, strict=True):
+        picture.append(f"\n  {name}  {mean[0]:.2f} → {mean[-1]:.2f} %", style)
+    return picture
 
 
 def _scores(run: ShownRun) -> Curves:

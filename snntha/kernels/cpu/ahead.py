@@ -34,7 +34,8 @@ from snntha.threshold import Annealing
 
 HALVES = {  # that take about as long as each other
     "first": ("_scan", "_forward", "_backward", "pack", "_copy_rows", "_count_inputs", "_sort_steps", "_count_steps"),
-    "second": ("_scan_back", "_currents", "_weight_gradient", "_list_events", "_list_patterns", "_list_steps")
+    "second": ("_scan_back", "_list_events", "_list_patterns", "_list_steps")
+    + ("_currents", "_weight_gradient", "_input_gradients")
     + ("_statistics", "_gradient_sums", "_pass_statistics")
     + ("_count_arrivals", "_list_arrivals", "_delay_gradient"),
 }
@@ -126,6 +127,8 @@ def compile_half(half: str, layers: Layers) -> None:
             norm.statistics(flat, doubles)
             norm.gradient_sums(flat, flat, doubles)
             norm.pass_statistics(flat, flat[0], flat[0], flat[0], flat)
+            kernel = conv.input_kernel(np.ones((1, 1, 1, 1), np.float32), geometry)
+            conv.conv_input_gradients(conv.ConvolutionAbove(values, *kernel, 1), 0, values)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ import numpy as np
 from numba import njit
 
 from snntha.kernels.cpu.events import FOUR, SUMS, Spikes
+from snntha.kernels.cpu.strip import GradientSource
 from snntha.kernels.cpu.sums import add_rows, add_steps
 from snntha.kernels.cpu.threads import run
 from snntha.kernels.cpu.vector import (
@@ -81,6 +82,18 @@ def patterns_from(kernel_KKIO: np.ndarray) -> float:
     return PATTERNS_FROM if fours and FOUR * int(np.abs(kernel_KKIO).max()) <= np.iinfo(np.int8).max else math.inf
 
 
+class ConvolutionAbove(NamedTuple):
+    """What the layer below a convolution needs: the gradients of its currents, and the kernel they went through."""
+
+    grads_BHWTO: np.ndarray
+    panels_QOL: np.ndarray  # of `input_kernel`
+    start_Q: np.ndarray
+    stride: int
+
+
+Above = GradientSource | ConvolutionAbove
+
+
 def conv_currents(spikes: Spikes, kernel_KKIO: np.ndarray, geometry: Geometry, currents_BHWTO: np.ndarray) -> None:
     """Fill currents_BHWTO (float32): current[oy, ox] = sum over events of kernel[y - oy stride, x - ox stride, i]
     / divisor.
@@ -127,7 +140,7 @@ def conv_weight_gradient(
 
 
 def input_kernel(weight_OIkk: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
-    """The kernel as `conv_input_gradient` wants it: panels_QOL of LANES columns, divided by the pool's area, and where
+    """The kernel as `conv_input_gradients` wants it: panels_QOL of LANES columns, divided by the pool's area, and where
     the products of output pixel (0, 0) with each go. Weights are those before the pooling was folded in.
 
     The gradient of an input is that of its pool's currents through the k x k kernel: the taps c, c + p, ... of a row
@@ -157,16 +170,27 @@ def _panels(shape: tuple[int, int, int, int], geometry: Geometry) -> tuple[np.nd
     return np.concatenate(panels), np.concatenate(starts)
 
 
-@njit(cache=True, nogil=True)
-def conv_input_gradient(grad_currents_HWTO, panels_QOL, start_Q, stride, grad_spikes_THWI):
-    """Fill grad_spikes_THWI (float32) of one sample; to be called by a kernel.
+def conv_input_gradients(above: ConvolutionAbove, first: int, grad_spikes_BTHWI: np.ndarray) -> None:
+    """Fill grad_spikes_BTHWI (float32) of the samples from `first` on; rows behind the steps stay as they are.
 
     grad_spikes[y, x, i] = sum over (oy, ox, o) of grad_currents[oy, ox, o] folded kernel[y - oy stride, x - ox stride,
     i, o] / divisor: a dense product, for a few time steps at once so that each loaded kernel value is used several
-    times. The panels come from `input_kernel`.
+    times.
     """
-    steps, height, width, channels = grad_spikes_THWI.shape
-    out_height, out_width, _, outputs = grad_currents_HWTO.shape
+    grads_BHWTO = above.grads_BHWTO[first : first + len(grad_spikes_BTHWI)]
+    run(_input_gradients, len(grads_BHWTO), grads_BHWTO, *above[1:], grad_spikes_BTHWI)
+
+
+@njit(cache=True, nogil=True)
+def _input_gradients(first_sample, end_sample, grads_BHWTO, panels_QOL, start_Q, stride, grad_spikes_BTHWI):
+    for b in range(first_sample, end_sample):
+        _input_gradient(grads_BHWTO[b], panels_QOL, start_Q, stride, grad_spikes_BTHWI[b])
+
+
+@njit(cache=True, nogil=True)
+def _input_gradient(grad_currents_HWTO, panels_QOL, start_Q, stride, grad_spikes_THWI):
+    _, height, width, channels = grad_spikes_THWI.shape
+    out_height, out_width, steps, outputs = grad_currents_HWTO.shape
     rows, length = _class_size(height, width, channels, stride)
     grads = np.zeros((TILE_STEPS, out_height, out_width, outputs), np.float32)
     products = np.empty((TILE_STEPS, stride * stride * rows, length), np.float32)

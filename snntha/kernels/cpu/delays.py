@@ -11,6 +11,7 @@ and h is added up as the weight gradient is, event by event.
 import numpy as np
 from numba import njit
 
+from snntha.kernels.cpu.conv import Above
 from snntha.kernels.cpu.dense import DenseLayer
 from snntha.kernels.cpu.events import BySample, Spikes, list_bounds
 from snntha.kernels.cpu.strip import GradientSource, LayerOutput, pad_to_tiles
@@ -44,7 +45,7 @@ class DelayedLayer:
         spikes.release()
         return self.layer.forward(arrived, membrane=membrane)
 
-    def backward(self, source: GradientSource) -> dict[str, np.ndarray]:
+    def backward(self, source: Above) -> dict[str, np.ndarray]:
         """Gradients of the layer, and of the delays."""
         gradients = self.layer.backward(source)
         if self.learns:

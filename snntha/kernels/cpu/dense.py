@@ -10,6 +10,7 @@ import math
 import numpy as np
 from numba import njit
 
+from snntha.kernels.cpu.conv import Above
 from snntha.kernels.cpu.events import Spikes
 from snntha.kernels.cpu.strip import (
     STRIPS,
@@ -245,8 +246,9 @@ class DenseLayer:
         self.kept_BGTF = empty_kept(self.drop, *size, self.number)
         return LayerOutput.empty(*size, membrane, self.number)
 
-    def backward(self, source: GradientSource) -> dict[str, np.ndarray]:
+    def backward(self, source: Above) -> dict[str, np.ndarray]:
         """Gradients of weight and bias; those of the currents are kept where `keeps_currents`."""
+        assert isinstance(source, GradientSource), "no convolution is above a dense layer"
         spikes, neurons, inputs = self.spikes, self.neurons, len(self.order_I)
         events = spikes.by_input()
         blocks = max(1, min(spikes.batch, BACKWARD_TASKS // strip_count(neurons)))

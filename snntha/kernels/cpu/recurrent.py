@@ -9,6 +9,7 @@ are added up afterwards, those of the recurrent weights over the layer's own spi
 import numpy as np
 from numba import njit
 
+from snntha.kernels.cpu.conv import Above
 from snntha.kernels.cpu.delays import delayed
 from snntha.kernels.cpu.dense import (
     BACKWARD_TASKS,
@@ -117,8 +118,9 @@ class RecurrentLayer(DenseLayer):
             fired = fired._replace(membrane_TBN=membrane_TBN)
         return fired
 
-    def backward(self, source: GradientSource) -> dict[str, np.ndarray]:
+    def backward(self, source: Above) -> dict[str, np.ndarray]:
         """Gradients of all weights and of the bias; those of the currents of the inputs are kept."""
+        assert isinstance(source, GradientSource), "no convolution is above a dense layer"
         batch, steps = self.spikes.batch, self.spikes.time_steps
         whole_BTN = np.empty((batch, steps, self.neurons), np.float32)  # of the current that is integrated
         split = self.drop.active and not self.whole

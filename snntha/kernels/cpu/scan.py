@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from snntha.kernels.cpu.conv import conv_input_gradient
+from snntha.kernels.cpu.conv import Above, conv_input_gradients
 from snntha.kernels.cpu.strip import (
     STRIPS,
     DropoutConstants,
@@ -28,6 +28,9 @@ from snntha.kernels.cpu.strip import (
 )
 from snntha.kernels.cpu.threads import run
 from snntha.kernels.cpu.vector import LANES, fill, load, load_row, store_row
+from snntha.kernels.cpu.workspace import workspace
+
+SAMPLES = 8  # below a convolution, whose gradients of all spikes would take too much memory at once
 
 
 class Currents(NamedTuple):
@@ -63,7 +66,7 @@ def scan_back(
     neuron: NeuronConstants,
     drop: DropoutConstants,
     kept_BGTF: np.ndarray,
-    source: GradientSource,
+    source: Above,
     shape_HWC: tuple[int, ...],
     time_steps: int,
     grad_BVSC: np.ndarray,
@@ -73,8 +76,18 @@ def scan_back(
 
     grad_beta_BP is filled if it has any samples.
     """
-    gradients = grad_BVSC, grad_beta_BP
-    run(_scan_back, len(grad_BVSC), currents, neuron, drop, kept_BGTF, source, shape_HWC, time_steps, *gradients)
+    batch = len(grad_BVSC)
+    state, gradients = (currents, neuron, drop, kept_BGTF), (grad_BVSC, grad_beta_BP)
+    if isinstance(source, GradientSource):
+        run(_scan_back, batch, 0, *state, source, time_steps, *gradients)
+        return
+    buffer_BTHWC = workspace.take("spike gradients", (min(SAMPLES, batch), time_steps + 1, *shape_HWC), np.float32)
+    for first in range(0, batch, SAMPLES):
+        spikes_BTHWC = buffer_BTHWC[: batch - first]
+        conv_input_gradients(source, first, spikes_BTHWC)
+        of_spikes = GradientSource(spikes_BTN=spikes_BTHWC.reshape(*spikes_BTHWC.shape[:2], -1))
+        run(_scan_back, len(spikes_BTHWC), first, *state, of_spikes, time_steps, *gradients)
+    workspace.give("spike gradients", buffer_BTHWC)
 
 
 @njit(cache=True, nogil=True)
@@ -94,29 +107,22 @@ def _scan(first_task, end_task, currents, neuron, drop, kept_BGTF, bits_BGTF, co
 
 
 @njit(cache=True, nogil=True)
-def _scan_back(
-    first_sample, end_sample, currents, neuron, drop, kept_BGTF, source, shape_HWC, steps, grad_BVSC, grad_beta_BP
-):
+def _scan_back(first_task, end_task, before, currents, neuron, drop, kept_BGTF, source, steps, grad_BVSC, grad_beta_BP):
+    """Task a is sample before + a."""
     batch, pixels, entries, channels = grad_BVSC.shape
     neurons = pixels * channels
-    from_conv = len(source.conv_BHWTO) > 0
     work_TL = np.empty((steps, LANES), np.float32)
     bias = fill(np.float32(0))
     own_TL = np.empty((steps, LANES), np.float32)
-    spare = steps + 1 if from_conv else 0  # what the last strip reads behind its neurons lies in the next row
-    grad_spikes_THWC = np.empty((spare, shape_HWC[0], shape_HWC[1], shape_HWC[2]), np.float32)
-    grad_spikes_TN = grad_spikes_THWC.reshape(spare, neurons)
-    for b in range(first_sample, end_sample):
-        if from_conv:
-            above_HWTO = source.conv_BHWTO[b]
-            conv_input_gradient(above_HWTO, source.panels_QOL, source.start_Q, source.stride, grad_spikes_THWC[:steps])
+    for task in range(first_task, end_task):
+        b = before + task
         for number in range((neurons + LANES - 1) // LANES):
             strip = strip_at(number, b, batch, neurons)
             _fill(currents, strip, work_TL)
             integrate_again(work_TL, bias, work_TL, neuron, drop, strip, kept_BGTF)
             grad_spikes_TL = own_TL[:, :]
-            if from_conv:
-                grad_spikes_TL = grad_spikes_TN[:, strip.first :]
+            if len(source.spikes_BTN) > 0:  # the last strip reads on behind its neurons, in the next row
+                grad_spikes_TL = source.spikes_BTN[task][:, strip.first :]
             else:
                 spike_gradients(source, strip, own_TL)
             integrate_back(work_TL, grad_spikes_TL, source.membrane_TBP, neuron, drop, strip, kept_BGTF, grad_beta_BP)

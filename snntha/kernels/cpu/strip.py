@@ -80,7 +80,8 @@ class GradientSource(NamedTuple):
     """Where a layer's spike gradients come from; arrays that do not apply have length 0.
 
     Output layer: the gradient of each spike is that of its count, constant_BP, and membranes may have one of their own.
-    Otherwise gradients of the currents above, with the weights they went through.
+    Below a dense layer: gradients of its currents, with the weights they went through. Below a convolution: those of
+    the spikes themselves, for the samples at hand, with one row more than steps.
     """
 
     constant_BP: np.ndarray = np.zeros((0, 0), np.float32)
@@ -88,10 +89,7 @@ class GradientSource(NamedTuple):
     dense_BTM: np.ndarray = np.zeros((0, 0, 0), np.float32)
     weights_FML: np.ndarray = np.zeros((0, 0, 0), np.float32)
     delay_P: np.ndarray = np.zeros(0, np.int64)  # of dense: steps that the spikes take to get there
-    conv_BHWTO: np.ndarray = np.zeros((0, 0, 0, 0, 0), np.float32)
-    panels_QOL: np.ndarray = np.zeros((0, 0, 0), np.float32)  # of `conv.input_kernel`
-    start_Q: np.ndarray = np.zeros(0, np.int64)
-    stride: int = 1
+    spikes_BTN: np.ndarray = np.zeros((0, 0, 0), np.float32)
 
 
 class LayerOutput(NamedTuple):

@@ -47,7 +47,7 @@ def test_one_step_by_hand(networks):
     """u = -20, leak 1/2: round(-20 / 2) = -10 leaves -10; current 7, reset of 16: -19; saturation at -128 and 127."""
     (layer, *_) = quantize(replace(networks["shd"], quantize="int8"))
     assert isinstance(layer, IntegerLayer)
-    layer = replace(layer, threshold_C=np.array([16]), leak=representable(8, 0.5))
+    layer = replace(layer, threshold_C=np.array([16]), leaks=(representable(8, 0.5),))
     state = layer.start(1)
     state.membrane_BN[:] = -20
     state.fired_BN[:] = True

@@ -25,7 +25,7 @@ from snntha.kernels.cpu.workspace import workspace
 from snntha.layers import LayerSpec
 from snntha.neuron import Neuron
 from snntha.runtime.network import FrozenLayer, Images, Spikes
-from snntha.runtime.plain import FloatLayer
+from snntha.runtime.plain import FloatLayer, fold_pooling
 from snntha.threshold import Annealing
 
 
@@ -110,20 +110,13 @@ def _image_currents(layer: FrozenLayer, images: Images) -> Currents:
 def _conv_currents(layer: FrozenLayer, spikes: event_lists.Spikes) -> Currents:
     shape = layer.shape
     channels, height, width = shape.output_shape
-    kernel_KKIO = conv.narrowest(_fold_pooling(layer.weight.astype(np.float32), shape.pool), layer.binary, shape.pool)
+    kernel_KKIO = conv.narrowest(fold_pooling(layer.weight.astype(np.float32), shape.pool), layer.binary, shape.pool)
     values_BHWTO = np.empty((spikes.batch, height, width, spikes.time_steps, channels), np.float32)
     conv.conv_currents(spikes, kernel_KKIO, conv.Geometry.of(shape), values_BHWTO)
     currents = Currents.of(values_BHWTO.reshape(spikes.batch, -1, *values_BHWTO.shape[3:]))
     if layer.scale_C is None or layer.shift_C is None:  # BatchNorm has both
         return currents
     return currents._replace(scale_SC=layer.scale_C[None], shift_SC=layer.shift_C[None])
-
-
-def _fold_pooling(weight_OIkk: np.ndarray, pool: int) -> np.ndarray:
-    """As `kernels.cpu_layers.fold_pooling`, which needs PyTorch for its gradient."""
-    ends = [(dy, pool - 1 - dy, dx, pool - 1 - dx) for dy in range(pool) for dx in range(pool)]
-    shifts = [np.pad(weight_OIkk, ((0, 0), (0, 0), (up, down), (left, right))) for up, down, left, right in ends]
-    return np.ascontiguousarray(sum(shifts[1:], shifts[0]).transpose(2, 3, 1, 0))
 
 
 def _fire(

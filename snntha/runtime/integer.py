@@ -95,12 +95,12 @@ class IntegerLayer:
 
     def per_neuron(self, values_C: np.ndarray) -> np.ndarray:
         """One entry a neuron."""
-        return np.repeat(values_C, self.shape.neurons // len(values_C)).astype(np.int64)
+        return np.repeat(values_C, self.shape.neurons // len(values_C))
 
 
 def round_shift(value: np.ndarray, shift: np.ndarray | int) -> np.ndarray:
     """value / 2^shift, rounded to the nearest whole number, halves up; a shift of 0 leaves it."""
-    return (value + ((np.int64(1) << shift) >> 1)) >> shift
+    return (value + ((1 << shift) >> 1)) >> shift
 
 
 def quantize(network: FrozenNetwork) -> list[IntegerLayer]:

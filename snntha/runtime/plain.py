@@ -137,7 +137,7 @@ def own_sums(recurrent_NM: np.ndarray, state: State) -> np.ndarray:
 
 
 def weight_sums(shape: LayerShape, weight: np.ndarray, values_RX: np.ndarray) -> np.ndarray:
-    """Sums_RN of the weights of all that fired, float32; of a convolution summed over each pool.
+    """Sums_RN of the weights of all that fired, float32; of a convolution summed over each pool, by one larger kernel.
 
     Exact for +1 and -1 weights below 2^24, which `packed` makes sure of.
     """
@@ -145,18 +145,27 @@ def weight_sums(shape: LayerShape, weight: np.ndarray, values_RX: np.ndarray) ->
     if shape.kind == "dense":
         return values_RX.reshape(rows, -1).astype(np.float32) @ weight.T.astype(np.float32)
     values_RX = values_RX.reshape(rows, *shape.input_shape).astype(np.float32)
-    outputs, channels, side, _ = weight.shape
-    height, width = (extent - side + 1 for extent in shape.input_shape[1:])
-    taps = weight.reshape(outputs, -1).T.astype(np.float32)
+    kernel_KKIO = fold_pooling(weight.astype(np.float32), shape.pool)
+    side, _, channels, outputs = kernel_KKIO.shape
+    taps = kernel_KKIO.transpose(2, 0, 1, 3).reshape(-1, outputs)
     sums_RX = np.empty((rows, *shape.output_shape), np.float32)
-    at_once = max(1, _PATCH_BYTES // (4 * height * width * channels * side**2))
+    at_once = max(1, _PATCH_BYTES // (4 * shape.neurons // outputs * len(taps)))
     for first in range(0, rows, at_once):
         part = values_RX[first : first + at_once]
-        windows = np.lib.stride_tricks.sliding_window_view(part, (side, side), (2, 3))
-        patches = windows.transpose(0, 2, 3, 1, 4, 5).reshape(-1, channels * side**2)
-        sums = (patches @ taps).reshape(len(part), height, width, outputs).transpose(0, 3, 1, 2)
-        sums_RX[first : first + at_once] = _pool_sums(sums, shape.pool)
+        windows = np.lib.stride_tricks.sliding_window_view(part, (side, side), (2, 3))[
+            :, :, :: shape.pool, :: shape.pool
+        ]
+        patches = windows.transpose(0, 2, 3, 1, 4, 5).reshape(-1, len(taps))
+        sums = (patches @ taps).reshape(len(part), *shape.output_shape[1:], outputs)
+        sums_RX[first : first + at_once] = sums.transpose(0, 3, 1, 2)
     return sums_RX.reshape(rows, -1)
+
+
+def fold_pooling(weight_OIkk: np.ndarray, pool: int) -> np.ndarray:
+    """As `kernels.cpu_layers.fold_pooling`, which needs PyTorch for its gradient."""
+    ends = [(dy, pool - 1 - dy, dx, pool - 1 - dx) for dy in range(pool) for dx in range(pool)]
+    shifts = [np.pad(weight_OIkk, ((0, 0), (0, 0), (up, down), (left, right))) for up, down, left, right in ends]
+    return np.ascontiguousarray(sum(shifts[1:], shifts[0]).transpose(2, 3, 1, 0))
 
 
 def _pool_sums(sums_RCHW: np.ndarray, pool: int) -> np.ndarray:

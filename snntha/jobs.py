@@ -29,11 +29,14 @@ def print_jobs(sweep: Path) -> None:
     if not path.is_file():
         return
     jobs = [json.loads(line) for line in path.read_text().splitlines()]
+    common = set.intersection(*(set(job["overrides"]) for job in jobs)) if len(jobs) > 1 else set()
     table = Table("id", "job", "state", "seeds", Column("test %", justify="right"), box=None)
     for job in sorted(jobs, key=lambda job: job["overrides"]):
         run = RunFolder(Path(job["folder"]))
-        cells = [short_id(run.folder), " ".join(job["overrides"]), run.state, str(len(run.entries))]
+        own = " ".join(text for text in job["overrides"] if text not in common)
+        cells = [short_id(run.folder), own, run.state, str(len(run.entries))]
         table.add_row(*map(plain, [*cells, plus_minus(spread(run.entries))]))
     console = Console()
     console.print(table, highlight=False)
-    say(console, f"{counted(len(jobs), 'job')}, listed in {path}")
+    shared = "".join(f" {text}" for text in jobs[0]["overrides"] if text in common)
+    say(console, f"{counted(len(jobs), 'job')}{shared and ', all with'}{shared}, listed in {path}")

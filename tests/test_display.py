@@ -48,11 +48,33 @@ with display.Display(config, Console()) as shown:
 os.write(2, b"end\\n")
 """
 
+# A study of 500 trials, of which one ends at each line on standard input.
+SEARCHED = """
+import json, os, sys
+import optuna
+from snntha.search.report import live_line, say
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+study = optuna.create_study(direction="maximize")
+study.set_user_attr("n_trials", 500)
+study.set_user_attr("config", json.dumps({}))
+with live_line(study) as live:
+    for number in range(3):
+        trial = study.ask()
+        live.refresh()
+        os.write(2, b"drawn\\n")
+        sys.stdin.readline()
+        study.tell(trial, 90.5 + number)
+        say(f"trial {number:>3}  {90.5 + number}")
+    live.refresh()
+os.write(2, b"end\\n")
+"""
+
 
 class Terminal:
     """A program in a pseudo-terminal, and the screen that its output makes."""
 
-    def __init__(self, columns: int):
+    def __init__(self, columns: int, program: str):
         self.master, slave = pty.openpty()
         self.screen = pyte.Screen(columns, 40)
         self.stream = pyte.ByteStream(self.screen)
@@ -61,7 +83,11 @@ class Terminal:
         for name in ("COLUMNS", "LINES", "NO_COLOR"):
             environment.pop(name, None)
         self.program = subprocess.Popen(
-            [sys.executable, "-c", SHOWN], env=environment, stdin=subprocess.PIPE, stdout=slave, stderr=subprocess.PIPE
+            [sys.executable, "-c", program],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=slave,
+            stderr=subprocess.PIPE,
         )
         os.close(slave)
 
@@ -92,7 +118,7 @@ class Terminal:
 
 @pytest.mark.parametrize("columns", [60, 80, 120])
 def test_nothing_is_cropped_and_a_smaller_window_leaves_no_debris(columns):
-    terminal = Terminal(columns)
+    terminal = Terminal(columns, SHOWN)
     try:
         for width in (columns, columns, 60):
             terminal.resize(width)
@@ -106,6 +132,23 @@ def test_nothing_is_cropped_and_a_smaller_window_leaves_no_debris(columns):
             assert "\N{BOX DRAWINGS HEAVY HORIZONTAL}" in lines[1] and "epoch" not in lines[1]  # the bar has its line
             terminal.go_on()
         assert terminal.draw() == ["seed 7 (trial_0 of 3), going on after iteration 58000"]
+    finally:
+        terminal.program.kill()
+        terminal.program.communicate()
+        os.close(terminal.master)
+
+
+def test_a_search_has_one_live_line_below_its_trials():
+    terminal = Terminal(120, SEARCHED)
+    try:
+        for number, width in enumerate((120, 80, 60)):
+            terminal.resize(width)
+            *trials, live = terminal.draw()
+            assert trials == [f"trial   {ended}  {90.5 + ended}" for ended in range(number)]
+            best = f"{89.5 + number:.2f}" if number else "none yet"
+            assert live.startswith(f"{number} of 500 done, 1 running, best {best}, left ") and len(live) <= 60
+            terminal.go_on()
+        assert terminal.draw() == ["trial   0  90.5", "trial   1  91.5", "trial   2  92.5"]
     finally:
         terminal.program.kill()
         terminal.program.communicate()

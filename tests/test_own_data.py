@@ -24,6 +24,8 @@ from snntha.errors import UserError
 from snntha.folder import RunFolder
 from snntha.follow import follow
 from snntha.published import PUBLISHED_SAMPLES, published
+from snntha.report.figures import overview
+from snntha.report.tables import build_tables
 
 SMALL = ("epochs=1", "plots=false", "backend=reference", "dataset.time_steps=8")
 SIZES = {"cat": (0, 90), "dog": (120, 255)}  # grey values
@@ -302,3 +304,8 @@ def test_other_data_under_a_published_name_stand_alone(tmp_path):
     real, other = RunFolder(tmp_path / "shd"), RunFolder(tmp_path / "fsdd")
     assert (real.published, other.published) == (published("shd", "annealed"), None)
     assert (real.title, other.title) == ("shd", "FSDD") and real.environment["samples"] == [*PUBLISHED_SAMPLES["shd"]]
+    for run, names in ((real, ["ours", "published"]), (other, ["ours"])):
+        results = build_tables([run])[0]
+        picture = overview(results.rows)
+        assert picture is not None and [trace.name for trace in picture.data] == names
+        assert ("Paper" in " ".join(results.notes)) == ("published" in names)

@@ -491,7 +491,7 @@ def test_terminal_picture_of_several_seeds_is_their_mean(folders):
         console.print(plots.terminal_picture(folders["seeds"]))
     ends = [RunFolder(folders["seeds"]).seed(seed).metrics[-1]["validation_accuracy"] for seed in (0, 1)]
     assert f"→ {np.mean(ends):.4g} %" in captured.get()
-    assert f"mean of 2 seeds, at its end {min(ends):.4g} to {max(ends):.4g}" in captured.get()
+    assert f"mean of 2 seeds ({min(ends):.4g} to {max(ends):.4g})" in captured.get()
 
 
 def test_braille_draws_from_low_left_to_high_right():

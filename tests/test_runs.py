@@ -113,7 +113,7 @@ def test_a_multirun_ends_with_one_table_of_its_jobs(snntha):
     jobs = [json.loads(line) for line in next(Path("outputs/multirun").glob("*/jobs.jsonl")).read_text().splitlines()]
     assert [RunFolder(Path(job["folder"])).mode for job in jobs] == ["bsnn", "bsnn_theta1"]
     assert "mode=bsnn " in " ".join(table) and "mode=bsnn_theta1" in " ".join(table)
-    assert sum("finished" in line for line in table) == 2 and "2 jobs" in table[-1]
+    assert sum("finished" in line for line in table) == 2 and "2 jobs, all with debug=smoke backend" in table[-1]
 
 
 def test_a_key_is_explained_with_its_values_and_source(snntha):

@@ -90,9 +90,7 @@ class Hparams:
     batch_size: int = MISSING  # samples of a minibatch
     dropout: list[float] = field(default_factory=list)  # one per dense layer, input to output; empty: none
     recurrent_dropout: bool = False  # dropout acts on the whole current of a recurrent layer, not on its inputs' alone
-    recurrent_gradient: float = (
-        1.0  # share of its gradient that passes back through the spikes a layer receives from itself
-    )
+    recurrent_gradient: float = 1.0  # share that passes back through the spikes a recurrent layer has from itself
     delays: list[int] = field(default_factory=list)  # largest, in steps; one per dense layer; empty or 0: none
     delays_trainable: bool = True  # false: they stay as drawn
     batch_norm: bool = False  # of the currents of convolutions

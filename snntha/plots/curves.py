@@ -187,7 +187,7 @@ def terminal_picture(folder: Path) -> RenderableType:
     rises = ", ".join(f"{layer[0]:.3g} → {layer[-1]:.3g}" for layer in layers)
     told = f"{name}: {scores.mean[0]:.4g} → {scores.mean[-1]:.4g}{unit}"
     if (seeds := len(run.seeds)) > 1:
-        told += f"\nmean of {seeds} seeds, at its end {scores.lowest[-1]:.4g} to {scores.highest[-1]:.4g}"
+        told += f"\nmean of {seeds} seeds ({scores.lowest[-1]:.4g} to {scores.highest[-1]:.4g})"
     curves = [*([(curve, "bright_black") for curve in scores.common.tolist()] if seeds > 1 else [])]
     table = Table.grid(padding=(0, 4))
     table.add_row(Text(told), Text(f"thresholds: {rises}"))

@@ -176,14 +176,15 @@ def overview(rows: list[dict[str, Any]]) -> go.Figure | None:
     detail = "Selection, epochs and seeds of each row are in the tables below: look there before comparing."
     if len(known) > len(shown):
         detail += f" The first {len(shown)} of {len(known)} rows."
-    pairs = [f"ours {_told(row['mean'])}, published {_told(row['published_mean'])}" for row in shown]
+    published = any(row["published_mean"] is not None for row in shown)
+    pairs = [f"ours {_told(row['mean'])}" + f", published {_told(row['published_mean'])}" * published for row in shown]
     told = "; ".join(map(": ".join, zip(names, pairs, strict=True)))
     caption, height = "Test accuracy: mean and sigma over seeds", 110 + 24 * len(shown)
     figure = _figure(caption, detail, told, "percent", "", height=height, showlegend=True)
     figure.update_yaxes(autorange="reversed", dtick=1)
     figure.update_xaxes(autorangeoptions={"clipmin": 0, "clipmax": 100})
     ours, theirs = ("ours", "", BLUE, 0), ("published", "published_", VERMILION, "diamond-open")
-    for label, prefix, colour, symbol in (ours, theirs):
+    for label, prefix, colour, symbol in (ours, theirs) if published else (ours,):
         means, sigmas = (_rounded(row[prefix + key] for row in shown) for key in ("mean", "sigma"))
         look = {"mode": "markers", "marker": {"color": colour, "size": 11, "symbol": symbol}}
         bars = {"array": [sigma or 0 for sigma in sigmas]}

@@ -44,7 +44,7 @@ def page(runs: list[RunFolder], folders: Sequence[Path] = ()) -> str:
             "trials": len(run.seeds),
             "mean": (accuracy := spread(run.entries))["mean"],
             "sigma": accuracy["std"],
-            "begun": run.created,
+            "begun": run.created[:16].replace("T", " "),
             "problems": len(run.problems),
             "tags": ", ".join(tags(run)),
         }

@@ -77,10 +77,10 @@ def all_cells() -> list[Cell]:
 
 def _cells(line: dict[str, Any]) -> Iterator[Cell]:
     modes = line.pop("modes", CHOICES["mode.name"][::-1])  # annealed first
-    variants = line.pop("variants", {"": []})
+    variants, shared = line.pop("variants", {"": []}), line.pop("shared", [])
     for mode in modes:
         for variant, changes in variants.items():
-            yield Cell(**line, mode=mode, variant=variant, changes=tuple(changes))
+            yield Cell(**line, mode=mode, variant=variant, changes=(*shared, *changes))
 
 
 def chosen(words: Sequence[str], **setting: Any) -> list[Cell]:

@@ -59,14 +59,11 @@ class IntegerLayer:
     recurrent_NM: np.ndarray | None  # int8 +1 and -1
 
     def __post_init__(self) -> None:
-        """Signs and shifts of the leaks, one of each for all neurons, or an array with one for each."""
-        if len(self.leaks) == 1:
-            self._terms = list(self.leaks[0].terms)
-        else:
-            padded_CK2 = np.array([[*leak.terms, *[(0, 0)] * (SHIFTS - len(leak.terms))] for leak in self.leaks])
-            self._terms = [
-                tuple(self.per_neuron(values_C) for values_C in term_C2.T) for term_C2 in padded_CK2.swapaxes(0, 1)
-            ]
+        """Signs and shifts of the leaks' terms, one of each a neuron; a sign of 0 where a leak has fewer."""
+        most = max(len(leak.terms) for leak in self.leaks)
+        padded = [[*leak.terms, *[(0, 0)] * (most - len(leak.terms))] for leak in self.leaks]
+        terms_KC2 = np.array(padded, np.int64).reshape(len(padded), most, 2).swapaxes(0, 1)
+        self._terms = [(self.per_neuron(term_C2[:, 0]), self.per_neuron(term_C2[:, 1])) for term_C2 in terms_KC2]
 
     @property
     def limits(self) -> tuple[int, int]:

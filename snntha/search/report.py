@@ -17,6 +17,7 @@ import yaml
 from optuna.exceptions import StorageInternalError
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
+from rich import get_console
 from rich.console import Console
 from rich.live import Live
 from rich.measure import Measurement
@@ -78,12 +79,12 @@ def live_line(study: Study) -> AbstractContextManager[Any]:
         except StorageInternalError:
             return Text("waiting for the storage")
         running = len(snapshot.having(TrialState.RUNNING))
-        best = f"{score(snapshot.ranked[0]):.2f} (trial {snapshot.ranked[0].number})" if snapshot.ranked else "none yet"
+        best = f"{score(snapshot.ranked[0]):.2f}" if snapshot.ranked else "none yet"
         done = f"{len(snapshot.ended)} of {snapshot.attributes['n_trials']} done, {running} running, best {best}"
         left = _time_left(snapshot, datetime.now()).partition(" with ")[0]
         return Text(f"{done}, left {left}", overflow="crop", no_wrap=True)
 
-    console = Console()
+    console = get_console()  # that of `say`: what another one prints would be glued to the line
     if not console.is_terminal:
         return nullcontext()
     return Live(get_renderable=line, console=console, refresh_per_second=LOOKS_A_SECOND, transient=True)
@@ -91,7 +92,7 @@ def live_line(study: Study) -> AbstractContextManager[Any]:
 
 def say(text: str) -> None:
     """As `display.say`, to the terminal."""
-    say_to(Console(), text)
+    say_to(get_console(), text)
 
 
 def print_report(snapshot: Snapshot, console: Console, now: datetime) -> None:

@@ -2,7 +2,9 @@
 
 import fcntl
 import io
+import resource
 import shutil
+import struct
 from pathlib import Path
 
 import h5py
@@ -18,6 +20,7 @@ from snntha.data import DataError, load
 from snntha.diagnostics import layer_warnings
 from snntha.folder import RunFolder
 from snntha.layers import resolve
+from snntha.runtime.inputs import hdf5_recordings
 
 GOOD_ROWS = [[3, 4, 1, time] for time in range(600)]
 
@@ -190,6 +193,19 @@ def test_a_file_that_the_library_would_read_for_ever_is_damaged(tmp_path: Path, 
     path.write_bytes(content[:place] + bytes(200) + content[place + 200 :])
     message = refusal("shd", tmp_path)
     assert "shd_train.h5 is damaged" in message and "crashes or reads it for ever" in message
+
+
+def test_a_file_that_says_it_holds_more_than_memory_is_damaged(tmp_path: Path):
+    """Rows whose lengths are changed: HDF5 takes memory for what they say before it looks for it."""
+    path = write_shd(tmp_path, spikes=777) / "SHD" / "shd_train.h5"
+    content, length = path.read_bytes(), struct.pack("<I", 777)
+    assert content.count(length) > 1
+    path.write_bytes(content.replace(length, struct.pack("<I", 2**30)))
+    assert "shd_train.h5 is damaged" in refusal("shd", tmp_path)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(OSError, match="memory allocation failed"):
+        hdf5_recordings(path.read_bytes())
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20  # KiB
 
 
 def test_each_of_the_four_files_is_known_by_its_content(shared_images: Path, tmp_path: Path):

@@ -34,7 +34,7 @@ TRAIN = [  # overrides that Hydra composes, and what the message says
     (["optimizer=3"], "optimizer=3: expected adam"),
     (["optimizer=null"], "optimizer=null: expected adam"),
     (["launcher=3"], "launcher=3: expected"),
-    (["search=1"], "search=1: expected tpe"),
+    (["search=1"], "search=1: expected beyond | tpe"),
     (["debug=0"], "debug=0: expected"),
     # forms
     (["epochs"], "epochs: expected key=value"),

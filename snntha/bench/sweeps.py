@@ -22,7 +22,7 @@ AXES: dict[str, tuple[float, ...]] = {
     "time steps": (50, 100, 200, TIME_STEPS, 666),
     "batch size": (8, 16, BATCH, 64),
     "input density": (0.001, 0.01, SHD_DENSITY, 0.1, 0.2, 0.4, 0.8),
-    "rate of layer 1": (0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8),
+    "rate of layer 1": (0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.8),
 }
 LOOP_REPEATS = 1  # its time is long enough to be known well
 BISECTIONS = 14  # of the threshold

@@ -96,6 +96,15 @@ def test_curves_show_loss_accuracy_and_every_threshold(folders):
         np.testing.assert_array_equal(drawn.get_ydata()[1:], [line["thresholds"][layer] for line in lines])
 
 
+def test_curves_of_one_epoch_are_points(copy):
+    metrics = copy / "trial_0/metrics.jsonl"
+    metrics.write_text(metrics.read_text().splitlines(keepends=True)[0])
+    loss, *_ = figure_of("curves", copy).axes
+    assert [line.get_marker() for line in loss.lines] == ["o", "x"]
+    low, high = loss.get_xlim()
+    assert [tick for tick in loss.get_xticks() if low <= tick <= high] == [1]
+
+
 def test_curves_of_several_runs_have_their_own_colours_and_names(folders):
     figure = figure_of("curves", folders["annealed"], folders["bsnn"])
     names = [text.get_text() for text in figure.legends[0].get_texts()]

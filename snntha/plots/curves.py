@@ -44,7 +44,7 @@ def curves(runs: Runs, options: Options) -> Figure:
         selection = run.config.selection if run.has_classes else "evaluation"
         steps, epochs = run.config.dataset.test_time_steps, max((seed.column("epoch") for seed in run.seeds), key=len)
         for part, name, style in (("train", "training", "-"), ("validation", selection, "--")):
-            key = Line2D([], [], color=GREY, ls=style)
+            key = Line2D([], [], color=GREY, ls=style, **_point(epochs, style))
             if part == "validation" and steps not in (None, run.config.dataset.time_steps):  # the loss grows with them
                 runs.notes.append(f"{run.folder}: loss of {steps} validation steps, not drawn beside that of training")
             else:
@@ -72,7 +72,7 @@ def curves(runs: Runs, options: Options) -> Figure:
         legend[f"mean, and range of {which}"] = Line2D([], [], color=GREY, lw=7, alpha=2 * BAND)
     for name, ax in panels.items():
         ax.set(ylabel=name, xlabel="epoch", title=name.partition(" ")[0] + ", last layer" * (several and "θ" in name))
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if is_wide([value for line in panels["loss"].lines for value in line.get_ydata()]):
         panels["loss"].set_yscale("log")
     if accuracy := panels.get("accuracy (%)"):
@@ -88,12 +88,17 @@ def curves(runs: Runs, options: Options) -> Figure:
 
 def _draw(ax: Axes, places: Sequence[int], curves: Curves, **look: Any) -> Line2D:
     """The mean over the seeds, and of several their range and each one."""
-    (line,) = ax.plot(places[: len(curves.mean)], curves.mean, **look)
+    (line,) = ax.plot(places[: len(curves.mean)], curves.mean, **{**_point(curves.mean, look.get("ls", "-")), **look})
     if len(curves.of_seeds) > 1:
         ax.fill_between(line.get_xdata(), curves.lowest, curves.highest, color=line.get_color(), alpha=BAND, lw=0)
         for curve in curves.of_seeds:
             ax.plot(places[: len(curve)], curve, color=line.get_color(), ls=line.get_linestyle(), lw=0.5)
     return line
+
+
+def _point(values: Sequence[float], style: str) -> dict[str, Any]:
+    """How a single value is drawn, which makes no line."""
+    return {"marker": "x" if style == "--" else "o", "ms": 4} if len(values) == 1 else {}
 
 
 def thresholds(runs: Runs, options: Options) -> Figure:
@@ -165,7 +170,7 @@ def flips(runs: Runs, options: Options) -> Figure:
                 _draw(theta, epochs, run.curves("thresholds").of_layer(layer), ls=":", color=run.colour)
         ax.set(xlabel="epoch", ylabel="signs changed (%)" if layer == 0 else "", ylim=(0, None))
         ax.set_title(f"layer {layer + 1}; dotted: θ")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         theta.set_ylim(0, None)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=max(len(found), 3))
     panel_letters(panels)

@@ -4,6 +4,9 @@ TensorBoard writes into the seed's folder. MLflow and Weights & Biases go where 
 (MLFLOW_TRACKING_URI, WANDB_MODE=offline, WANDB_PROJECT); a resumed seed goes on in the run that it began there.
 """
 
+# mlflow and wandb are extras, which the type check does without:
+# pyright: reportMissingImports=false
+
 import os
 import time
 from collections.abc import Iterator, Mapping

@@ -87,7 +87,8 @@ def samples(runs: Runs, options: Options) -> Figure:
     figure = Figure(figsize=(WIDTH, sum(0.3 + 1.1 * number for number in rows)))
     parts = figure.subfigures(len(found), 1, squeeze=False, height_ratios=rows).flat
     for part, number, (dataset, inputs) in zip(parts, rows, found.values(), strict=True):
-        part.suptitle(f"{dataset.title or dataset.name}: one sample of each class", fontsize=9)
+        which = "one sample of each class" if len(inputs) > 1 else "a sample"
+        part.suptitle(f"{dataset.title or dataset.name}: {which}", fontsize=9)
         axes = part.subplots(number, min(len(inputs), IN_A_ROW), squeeze=False).flat
         for ax, (name, values) in zip(axes, [*inputs.items(), *[("", None)] * IN_A_ROW], strict=False):
             if values is None:

@@ -32,7 +32,7 @@ def read_twice(read: Callable[[], T], size: int) -> T:
     if child == 0:
         failed = True
         try:
-            resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s))
+            _lower(resource.RLIMIT_CPU, limit_s)
             with _limited(memory):
                 read()
             failed = False
@@ -53,8 +53,15 @@ def _limited(memory: int) -> Iterator[None]:
     statm, before = Path("/proc/self/statm"), resource.getrlimit(resource.RLIMIT_AS)
     if statm.exists():
         taken = int(statm.read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (taken + memory, before[1]))
+        _lower(resource.RLIMIT_AS, taken + memory)
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def _lower(kind: int, limit: int) -> None:
+    """Set this process a limit, unless it has a lower one already, as clusters set them."""
+    before = resource.getrlimit(kind)
+    known = [bound for bound in before if bound != resource.RLIM_INFINITY]
+    resource.setrlimit(kind, (min([limit, *known]), before[1]))

@@ -5,6 +5,8 @@ import io
 import resource
 import shutil
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -206,6 +208,13 @@ def test_a_file_that_says_it_holds_more_than_memory_is_damaged(tmp_path: Path):
     with pytest.raises(OSError, match="memory allocation failed"):
         hdf5_recordings(path.read_bytes())
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20  # KiB
+
+
+def test_hdf5_is_read_below_limits_that_are_lower_already():
+    """As clusters set them for a job: a process cannot raise them."""
+    read = "from snntha.hdf5 import read_twice; print(read_twice(lambda: 7, 0))"
+    limited = ["bash", "-c", 'ulimit -t 5; ulimit -v 900000; exec "$@"', "bash", sys.executable, "-c", read]
+    assert subprocess.run(limited, capture_output=True, text=True, check=True).stdout == "7\n"
 
 
 def test_each_of_the_four_files_is_known_by_its_content(shared_images: Path, tmp_path: Path):

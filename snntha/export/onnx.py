@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from snntha.errors import UserError
-from snntha.export.strict import refuse_beyond
+from snntha.export.strict import BETAS, refuse_beyond
 from snntha.nir import imported
 from snntha.runtime.network import FrozenLayer, FrozenNetwork, Images, Spikes
 
@@ -20,7 +20,7 @@ _IR_VERSION = 10  # what onnxruntime of the last years reads
 
 def build(network: FrozenNetwork) -> Any:
     """The model; raises UserError where `onnx` is not installed."""
-    refuse_beyond(network, "onnx", betas=False)
+    refuse_beyond(network, "onnx", but=BETAS)
     onnx = imported("onnx")
     helper, tensor_type = onnx.helper, onnx.TensorProto.FLOAT
     nodes: list[Any] = []

@@ -47,22 +47,19 @@ class CannotSay(UserError):
     """A format has no words for what a network has."""
 
 
+BETAS = "betas of single neurons"
 _BEYOND: dict[str, Callable[[FrozenLayer], bool]] = {
     "delays": lambda layer: layer.delay_I is not None,
     "recurrent weights": lambda layer: layer.recurrent_NM is not None,
-    "betas of single neurons": lambda layer: layer.beta.size > 1,
+    BETAS: lambda layer: layer.beta.size > 1,
 }
 
 
-def refuse_beyond(network: FrozenNetwork, form: str, *, betas: bool = True) -> None:
-    """Raises CannotSay where layers have what the paper's have not, for a format that cannot say it.
-
-    Args:
-        betas: whether betas of single neurons are among that.
-    """
-    for what, has in list(_BEYOND.items())[: None if betas else -1]:
+def refuse_beyond(network: FrozenNetwork, form: str, *, but: str | None = None) -> None:
+    """Raises CannotSay where layers have what the paper's have not, `but` what the format can say of it."""
+    for what, has in _BEYOND.items():
         layers = [str(number) for number, layer in enumerate(network.layers, start=1) if has(layer)]
-        if layers:
+        if layers and what != but:
             raise CannotSay(
                 f"format={form} cannot say {what}, which layer {', '.join(layers)} has: export format=packed, or "
                 f"format=nir with profile=exact"
